@@ -1,0 +1,16 @@
+"""What travels to the Hub with the weights: configurations, models and pipeline, registered with the Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM
+
+from .configuration_audiollm import AudioLLMConfig
+from .modeling_audiollm import AudioLLMForConditionalGeneration, AudioLLMModel
+
+
+AutoConfig.register(AudioLLMConfig.model_type, AudioLLMConfig, exist_ok=True)
+# As a user expects of `AutoModel` for a model that answers: the generating class, not its headless base.
+AutoModel.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=True)
+AutoModelForMultimodalLM.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=True)
+AudioLLMConfig.register_for_auto_class()
+AudioLLMForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
+
+__all__ = ["AudioLLMConfig", "AudioLLMForConditionalGeneration", "AudioLLMModel"]

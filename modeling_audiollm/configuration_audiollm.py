@@ -1,0 +1,137 @@
+# This file travels to the Hub with the weights: it may import from its own folder only, relatively and one level deep.
+from __future__ import annotations
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+FUSIONS = ("none", "feature", "sequence")
+SAMPLING_RATE = 16_000
+LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+
+
+def encoder_width(config: PreTrainedConfig) -> int:
+    """Channels of the frames that an encoder of `config` gives."""
+    return config.d_model if config.model_type == "whisper" else config.hidden_size
+
+
+def _conv_frames(length: int, kernels: list[int], strides: list[int], padding: int = 0) -> int:
+    for kernel, stride in zip(kernels, strides):
+        length = (length + 2 * padding - kernel) // stride + 1
+    return length
+
+
+def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
+    """Frames that an encoder of `config` gives for `seconds` of 16 kHz audio.
+
+    Args:
+        config: of a Whisper, Parakeet, wav2vec2-BERT or convolutional (wav2vec2, HuBERT, WavLM, ...) encoder.
+        seconds: length of the audio.
+
+    Raises:
+        ValueError: for an encoder whose frame rate is not known.
+    """
+    samples = round(seconds * SAMPLING_RATE)
+    kind = config.model_type
+    if kind == "whisper":
+        return config.max_source_positions
+    if kind == "parakeet_encoder":
+        halvings = int(math.log2(config.subsampling_factor))
+        kernel = config.subsampling_conv_kernel_size
+        return _conv_frames(
+            samples // 160, [kernel] * halvings, [config.subsampling_conv_stride] * halvings, (kernel - 1) // 2
+        )
+    if kind == "wav2vec2-bert":
+        frames = math.ceil(_conv_frames(samples, [400], [160]) / 2)
+        if config.add_adapter:
+            padding = config.adapter_stride // 2
+            layers = config.num_adapter_layers
+            frames = _conv_frames(
+                frames, [config.adapter_kernel_size] * layers, [config.adapter_stride] * layers, padding
+            )
+        return frames
+    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
+        return _conv_frames(samples, config.conv_kernel, config.conv_stride)
+    raise ValueError(
+        f"No frame count is known for an encoder of type {kind!r}; use Whisper, Parakeet, wav2vec2-BERT, wav2vec2, "
+        "HuBERT, WavLM or another encoder with `conv_kernel` and `conv_stride` in its config."
+    )
+
+
+@strict
+class AudioLLMConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`AudioLLMModel`] and [`AudioLLMForConditionalGeneration`]: a speech encoder, optionally an emotion
+    encoder, and a decoder-only language model, each with the configuration class of its own architecture.
+
+    Args:
+        speech_config (`dict` or `PreTrainedConfig`): the speech encoder (Whisper, Parakeet, wav2vec2-BERT, ...).
+        emotion_config (`dict` or `PreTrainedConfig`, *optional*): the emotion encoder; none in a single-encoder model.
+        text_config (`dict` or `PreTrainedConfig`): any decoder-only language model.
+        fusion (`str`, *optional*): `"sequence"` (speech tokens, then emotion tokens; the default with two encoders),
+            `"feature"` (one adapter over both, concatenated channel-wise) or `"none"` (single encoder). Paper, section 3.
+        speech_tokens (`int`, *optional*, defaults to 100): tokens of the speech branch for one window.
+        emotion_tokens (`int`, *optional*, defaults to 10): tokens of the emotion branch for one window.
+        window_seconds (`float`, *optional*, defaults to 30.0): audio is cut into windows of this length, the last one
+            padded; each window has its own tokens.
+        adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
+            times the encoder's width, as in MERaLiON-AudioLLM.
+        audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
+        tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the language model's head is its embedding.
+        initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.
+
+    Raises:
+        ValueError: if `fusion` and `emotion_config` contradict each other.
+    """
+
+    model_type = "audiollm"
+    sub_configs_defaults = {
+        "speech_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper"),
+        "emotion_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper", optional=True),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="gemma2"),
+    }
+
+    speech_config: dict | PreTrainedConfig | None = None
+    emotion_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    fusion: str | None = None
+    speech_tokens: int = 100
+    emotion_tokens: int = 10
+    window_seconds: float | int = 30.0
+    adapter_hidden_sizes: list[int] | None = None
+    audio_token_id: int = 0
+    tie_word_embeddings: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if self.fusion is None:
+            self.fusion = "none" if self.emotion_config is None else "sequence"
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Called by `@strict` once all fields are set."""
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
+        if (self.fusion == "none") != (self.emotion_config is None):
+            raise ValueError(
+                f"fusion {self.fusion!r} contradicts "
+                f"{'a missing' if self.emotion_config is None else 'the given'} emotion_config: "
+                "a single-encoder model has fusion 'none' and no emotion_config."
+            )
+        scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
+        if scaled:
+            raise ValueError(
+                f"The language model {self.get_text_config().model_type!r} scales its logits ({', '.join(scaled)}), "
+                "which AudioLLM's head does not; choose another one."
+            )
+
+    @property
+    def tokens_per_window(self) -> int:
+        """Placeholders that one window of audio takes in the prompt."""
+        return self.speech_tokens + (self.emotion_tokens if self.fusion == "sequence" else 0)
+
+
+__all__ = ["AudioLLMConfig"]

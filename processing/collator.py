@@ -1,0 +1,101 @@
+"""Rows to padded training batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .audio import AudioError, load_audio
+from .processing_audiollm import AudioLLMProcessor
+
+
+IGNORED = -100
+CTC_CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
+
+
+def ask(audio: Any, question: str) -> list[dict[str, Any]]:
+    """One user turn: the audio, then the question. This is the prompt of training, evaluation and pipeline alike."""
+    return [{"role": "user", "content": [{"type": "audio", "audio": audio}, {"type": "text", "text": question}]}]
+
+
+def ctc_labels(transcript: str) -> list[int]:
+    """Character ids of a transcript for CTC, blank 0; characters outside `CTC_CHARACTERS` are dropped."""
+    return [CTC_CHARACTERS.index(character) + 1 for character in transcript.lower() if character in CTC_CHARACTERS]
+
+
+class AudioLLMCollator:
+    """Turns rows of the schema into model inputs, with labels on the answer only.
+
+    The loss covers the answer and the end-of-turn token, so that generation learns to stop; prompt, audio placeholders
+    and padding are masked. Prompts are never cut: a cut placeholder would break the model (anchors: P14).
+
+    Args:
+        processor: of the model in training.
+        augment: applied to each clip's samples (16 kHz), or none.
+        ctc: whether to add `ctc_labels` from the transcripts.
+    """
+
+    def __init__(
+        self,
+        processor: AudioLLMProcessor,
+        augment: Callable[[np.ndarray], np.ndarray] | None = None,
+        ctc: bool = False,
+    ):
+        self.processor, self.augment, self.ctc = processor, augment, ctc
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        clips = [self._clip(row) for row in rows]
+        turns = [self._turns(row) for row in rows]
+        batch = self.processor(
+            text=[prompt for prompt, _ in turns], audio=clips, padding=False, add_special_tokens=False
+        )
+        tokenizer = self.processor.tokenizer
+        answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
+        prompts = batch["input_ids"]
+        features = {
+            name: torch.from_numpy(batch[name])
+            for name in self.processor.model_input_names
+            if name.startswith("input_") and name != "input_ids"
+        }
+        tensors = {
+            "input_ids": _pad([p + a for p, a in zip(prompts, answers)], tokenizer.pad_token_id),
+            "attention_mask": _pad([[1] * (len(p) + len(a)) for p, a in zip(prompts, answers)], 0),
+            "labels": _pad([[IGNORED] * len(p) + a for p, a in zip(prompts, answers)], IGNORED),
+            **features,
+        }
+        if self.ctc:
+            tensors["ctc_labels"] = _pad([ctc_labels(row["transcript"]) for row in rows], IGNORED)
+        return tensors
+
+    def _clip(self, row: dict[str, Any]) -> np.ndarray:
+        try:
+            samples = load_audio(row["audio"])
+        except AudioError as error:
+            raise AudioError(f"row {row['id']!r}", str(error)) from error
+        return samples if self.augment is None else self.augment(samples)
+
+    def _turns(self, row: dict[str, Any]) -> tuple[str, str]:
+        """The prompt, and the answer with its end of turn, as the chat template writes them."""
+        if not row.get("answer"):
+            raise ValueError(f"row {row['id']!r} has no answer to learn; extract its reasons first.")
+        user = ask(None, row["question"])
+        template, eos = self.processor.apply_chat_template, self.processor.tokenizer.eos_token
+        prompt = template(user, add_generation_prompt=True)
+        whole = template([*user, {"role": "assistant", "content": row["answer"]}])
+        if not whole.startswith(prompt):
+            raise ValueError("The chat template's generation prompt is not the beginning of its assistant turn.")
+        answer = whole[len(prompt) :].rstrip()
+        return prompt, answer if eos in answer or _ends_turn(answer, row["answer"]) else answer + eos
+
+
+def _ends_turn(rendered: str, answer: str) -> bool:
+    """Whether the template wrote something after the answer: its own end of turn."""
+    return not rendered.endswith(answer.rstrip())
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

@@ -1,0 +1,132 @@
+"""Train an AudioLLM: `python train_sft.py --config configs/tiny.yaml [--set training.max_steps=100]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig
+
+import audiollm  # noqa: F401  (registers the Auto classes)
+from audiollm.processing.augmentation import Augmentation
+from audiollm.processing.collator import AudioLLMCollator
+from audiollm.processing.corpora.schema import COLUMNS, read_rows
+from audiollm.training.assemble import assemble
+from audiollm.training.checkpoints import save_merged
+from audiollm.training.schedule import part_parameters, read_schedule
+from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer
+
+
+logger = logging.getLogger("audiollm.train")
+SECTIONS = ("model", "data", "schedule", "lora", "augment", "training", "max_steps")
+
+
+def read_config(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration from YAML, with `section.field=value` overrides.
+
+    Raises:
+        ValueError: for an unknown section or a malformed override.
+    """
+    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"--set {override!r}: expected section.field=value.")
+        *sections, field = name.split(".")
+        target = config
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[field] = yaml.safe_load(value)
+    unknown = set(config) - set(SECTIONS)
+    if unknown:
+        raise ValueError(f"{path}: unknown sections {sorted(unknown)}; known ones are {', '.join(SECTIONS)}.")
+    return config
+
+
+def read_training_rows(section: dict[str, Any]) -> Dataset:
+    """Rows of all training corpora, as one dataset.
+
+    Args:
+        section: `train`, a list of paths (folders with `train.jsonl`, or files), and optionally `tasks` and `targets`
+            to keep.
+    """
+    rows = [row for path in section["train"] for row in read_rows(path, "train")]
+    tasks, targets = section.get("tasks"), section.get("targets")
+    kept = [
+        {column: row[column] for column in COLUMNS}
+        for row in rows
+        if (not tasks or row["task"] in tasks) and (not targets or row["target"] in (None, *targets))
+    ]
+    if not kept:
+        raise ValueError(f"No rows are left of {len(rows)}: data.tasks is {tasks}, data.targets is {targets}.")
+    return Dataset.from_list(kept)
+
+
+def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = None) -> AudioLLMTrainer:
+    """The trainer that a configuration describes.
+
+    Args:
+        config: as [`read_config`] gives it.
+        model, processor: to train these instead of what the `model` section describes.
+    """
+    arguments = SFTConfig(**AUDIO_SFT, **config["training"])
+    set_seed(arguments.seed)
+    dataset = read_training_rows(config["data"])
+    if model is None:
+        texts = [text for row in dataset for text in (row["question"], row["answer"], row["transcript"]) if text]
+        texts += [row["answer"] for path in config["data"].get("texts", ()) for row in read_rows(path, "train")]
+        model, processor = assemble(config["model"], texts)
+    lora = config.get("lora")
+    parts = [*part_parameters(model), *(["lora"] if lora else [])]
+    rounds = read_schedule(config["schedule"], parts)
+    collator = AudioLLMCollator(
+        processor,
+        augment=Augmentation(seed=arguments.seed, **config["augment"]) if config.get("augment") else None,
+        ctc=any(round_.ctc for round_ in rounds),
+    )
+    trainer = AudioLLMTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collator,
+        rounds=rounds,
+        lora=LoraConfig(**{"target_modules": LORA_TARGETS, "task_type": "CAUSAL_LM", **lora}) if lora else None,
+        max_steps=config.get("max_steps", 0),
+    )
+    return trainer
+
+
+def train(config: dict[str, Any]) -> str:
+    """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
+    trainer = build_trainer(config)
+    logger.info("plan\n%s", trainer.plan.report(trainer.model))
+    output = Path(trainer.args.output_dir)
+    last = get_last_checkpoint(str(output)) if output.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    final = output / "model"
+    if trainer.is_world_process_zero():
+        save_merged(trainer.model, trainer.processing_class, final)
+        logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
+    return str(final)
+
+
+def main(arguments: Sequence[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="a YAML file; see configs/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="section.field=value", help="change single fields")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    train(read_config(options.config, options.set))
+
+
+if __name__ == "__main__":
+    main()

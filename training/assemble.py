@@ -1,0 +1,122 @@
+"""From the `model` section of a configuration to a model and its processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import AutoConfig, AutoProcessor, WhisperFeatureExtractor
+
+from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from audiollm.modeling_audiollm.modeling_audiollm import build_encoder
+from audiollm.processing.processing_audiollm import AudioLLMProcessor
+from audiollm.processing.small_tokenizer import train_tokenizer
+
+
+class ModelSectionError(ValueError):
+    """A `model` section that can't be built; names the field."""
+
+
+def assemble(
+    section: dict[str, Any], texts: Iterable[str] = ()
+) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    """Build what a `model` section describes.
+
+    Args:
+        section: exactly one of `checkpoint` (a trained AudioLLM), `parts` (pretrained encoders and language model) or
+            `scratch` (random weights); and, optionally, `add_emotion` (a new emotion encoder for a single-encoder one).
+        texts: what a tokenizer from scratch is trained on.
+
+    Raises:
+        ModelSectionError: if the section names none or several of them.
+    """
+    ways = {"checkpoint": _from_checkpoint, "parts": _from_parts, "scratch": lambda spec: _from_scratch(spec, texts)}
+    chosen = [way for way in ways if way in section]
+    unknown = set(section) - {*ways, "add_emotion"}
+    if len(chosen) != 1 or unknown:
+        raise ModelSectionError(
+            f"`model` needs exactly one of {', '.join(ways)}, and may have add_emotion; it has {', '.join(section)}."
+        )
+    model, processor = ways[chosen[0]](section[chosen[0]])
+    if "add_emotion" in section:
+        model, processor = _add_emotion(model, processor, section["add_emotion"])
+    return model, processor
+
+
+def _from_checkpoint(folder: str) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    return AudioLLMForConditionalGeneration.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+
+
+def _from_parts(spec: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    shared = {key: spec[key] for key in ("fusion", "speech_tokens", "emotion_tokens", "window_seconds") if key in spec}
+    sources = {key: spec[key] for key in ("speech", "text", "emotion") if spec.get(key)}
+    processor = AudioLLMProcessor.from_parts(**sources, **shared)
+    model = AudioLLMForConditionalGeneration.from_parts(
+        **sources,
+        **shared,
+        vocab_size=len(processor.tokenizer),
+        audio_token_id=processor.audio_token_id,
+        adapter_hidden_sizes=spec.get("adapter_hidden_sizes"),
+    )
+    return model, processor
+
+
+def _from_scratch(
+    spec: dict[str, Any], texts: Iterable[str]
+) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    spec = dict(spec)
+    tokenizer = train_tokenizer(texts, spec.pop("vocab_size"))
+    audio_token = "<|audio|>"
+    text = spec.pop("text_config") | {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    config = AudioLLMConfig(
+        **spec, text_config=text, audio_token_id=tokenizer.convert_tokens_to_ids(audio_token), tie_word_embeddings=True
+    )
+    extractor = WhisperFeatureExtractor(
+        feature_size=config.speech_config.num_mel_bins, chunk_length=int(config.window_seconds)
+    )
+    processor = AudioLLMProcessor(
+        extractor,
+        extractor,
+        tokenizer,
+        tokens_per_window=config.tokens_per_window,
+        window_seconds=config.window_seconds,
+        audio_token=audio_token,
+    )
+    model = AudioLLMForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model, processor
+
+
+def _add_emotion(
+    model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, spec: dict[str, Any]
+) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    """Add a pretrained (`encoder`) or random (`config`) emotion encoder, and count its tokens in the processor."""
+    if ("encoder" in spec) == ("config" in spec):
+        raise ModelSectionError("`add_emotion` needs exactly one of `encoder` (a checkpoint) and `config`.")
+    extractor = processor.feature_extractor
+    if "encoder" in spec:
+        encoder = spec["encoder"]
+        extractor = AudioLLMProcessor._load_extractor(encoder, processor.window_seconds)
+    else:
+        settings = dict(spec["config"])
+        encoder = build_encoder(AutoConfig.for_model(settings.pop("model_type"), **settings))
+    fusion = spec.get("fusion", "sequence")
+    model.add_emotion_encoder(encoder, fusion, spec.get("emotion_tokens"))
+    processor = AudioLLMProcessor(
+        processor.feature_extractor,
+        extractor,
+        processor.tokenizer,
+        chat_template=processor.chat_template,
+        tokens_per_window=model.config.tokens_per_window,
+        window_seconds=processor.window_seconds,
+        audio_token=processor.audio_token,
+        audio_start_token=processor.audio_start_token,
+        audio_end_token=processor.audio_end_token,
+    )
+    return model, processor

@@ -1,0 +1,194 @@
+"""Schedules as data: which tasks are trained, which parts learn, for how long.
+
+A schedule is a list of rounds. Sampler, callback and report read the same plan, which is made of the schedule and the
+rows at hand, so they can't disagree about the round of a step.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from audiollm.processing.corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASKS
+
+
+PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")
+ADAPTERS = ("speech_adapter", "emotion_adapter", "adapter")
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be right; names the round and what to do."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One stretch of training.
+
+    Args:
+        tasks: tasks whose rows are seen.
+        train: parts that learn; all others are frozen.
+        epochs: passes over the rows of these tasks; a fraction takes the first part of a shuffled pass.
+        learning_rate: of this round; that of the training arguments when left out.
+        ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
+        lm: weight of the language-model loss; 0 trains by CTC only.
+    """
+
+    tasks: tuple[str, ...]
+    train: tuple[str, ...]
+    epochs: float = 1.0
+    learning_rate: float | None = None
+    ctc: float = 0.0
+    lm: float = 1.0
+
+
+def _named(parts: Sequence[str]) -> dict[str, list[Round]]:
+    """The paper's schedules for a model that has `parts` (section 3.3 and, for `inject`, section 6)."""
+
+    def keep(*wanted: str) -> tuple[str, ...]:
+        return tuple(part for part in wanted if part in parts)
+
+    speech = keep("speech_encoder", "speech_adapter", "adapter", "lora")
+    emotion = keep("emotion_encoder", "emotion_adapter", "adapter", "lora")
+    everything = keep("speech_encoder", "emotion_encoder", *ADAPTERS, "lora")
+    closing = Round(TASKS, keep(*ADAPTERS, "lora"), 1)
+    once = [Round(SPEECH_TASKS, speech, 1), Round(EMOTION_TASKS, emotion, 1)]
+    return {
+        "joint": [Round(TASKS, everything, 5)],
+        "alt-1": [*once * 4, closing],
+        "alt-4": [Round(SPEECH_TASKS, speech, 4), Round(EMOTION_TASKS, emotion, 4), closing],
+        "inject": [Round(EMOTION_TASKS, emotion, 4), closing],
+    }
+
+
+SCHEDULES = tuple(_named(PARTS))
+
+
+def read_schedule(spec: str | Sequence[dict[str, Any]], parts: Sequence[str]) -> list[Round]:
+    """A schedule from its name, or from a list of rounds as YAML gives it.
+
+    Args:
+        spec: one of `joint`, `alt-1`, `alt-4`, `inject`, or mappings with the fields of [`Round`].
+        parts: parts that the model has.
+
+    Raises:
+        ScheduleError: for an unknown name, field, task or part, or a part that the model does not have.
+    """
+    if isinstance(spec, str):
+        named = _named(parts)
+        if spec not in named:
+            raise ScheduleError(f"Unknown schedule {spec!r}; it is one of {', '.join(named)}, or a list of rounds.")
+        if spec != "joint" and "emotion_encoder" not in parts:
+            raise ScheduleError(f"Schedule {spec!r} needs an emotion encoder; this model has none.")
+        return named[spec]
+    return [_read_round(number, line, parts) for number, line in enumerate(spec, 1)]
+
+
+def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Round:
+    unknown = set(line) - {field.name for field in fields(Round)}
+    if unknown or not line.get("tasks") or not line.get("train"):
+        raise ScheduleError(f"Round {number}: needs `tasks` and `train`; unknown fields: {sorted(unknown) or 'none'}.")
+    for kind, names, known in (("task", line["tasks"], TASKS), ("part", line["train"], parts)):
+        for name in names:
+            if name not in known:
+                raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
+    return Round(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
+
+
+def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """Named parameters of each part of a model, LoRA-wrapped or not; every parameter is in exactly one part."""
+    parts: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        parts.setdefault(_part_of(name), []).append((name, parameter))
+    return parts
+
+
+def _part_of(parameter: str) -> str:
+    path = parameter.split(".")
+    if any(piece.startswith("lora_") for piece in path) or "trainable_tokens_delta" in parameter:
+        return "lora"
+    return next((part for part in PARTS if part in path), "language_model")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule laid out over optimizer steps.
+
+    Args:
+        rounds: the schedule.
+        stops: step at which each round ends; the first round begins at step 0.
+        rows: for each task, how many rows there are.
+        window: rows that one optimizer step takes, over accumulation and processes.
+    """
+
+    rounds: tuple[Round, ...]
+    stops: tuple[int, ...]
+    rows: dict[str, int]
+    window: int
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round], tasks: Sequence[str], window: int) -> Plan:
+        """Lay `rounds` out for rows of `tasks` (one entry a row), `window` rows a step.
+
+        Raises:
+            ScheduleError: if a task of a round has no rows, or a round is shorter than one step.
+        """
+        rows = Counter(tasks)
+        stops, step = [], 0
+        for number, round_ in enumerate(rounds, 1):
+            missing = [task for task in round_.tasks if not rows[task]]
+            if missing:
+                raise ScheduleError(f"Round {number} trains on {', '.join(missing)}, but there are no such rows.")
+            steps = round(round_.epochs * steps_per_epoch(round_, rows, window))
+            if steps < 1:
+                raise ScheduleError(f"Round {number} ({round_.epochs} epochs) is shorter than one step.")
+            step += steps
+            stops.append(step)
+        return cls(tuple(rounds), tuple(stops), dict(rows), window)
+
+    @property
+    def total_steps(self) -> int:
+        return self.stops[-1]
+
+    def index_at(self, step: int) -> int:
+        """Index of the round that optimizer step `step` (from 0) belongs to."""
+        return min(bisect.bisect_right(self.stops, step), len(self.rounds) - 1)
+
+    def round_at(self, step: int) -> Round:
+        return self.rounds[self.index_at(step)]
+
+    @property
+    def parts(self) -> set[str]:
+        """Parts that learn in some round."""
+        return {part for round_ in self.rounds for part in round_.train}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def report(self, model: nn.Module) -> str:
+        """A table of rounds, steps, tasks and parameters that learn, to be read before anything runs."""
+        sizes = {
+            part: sum(parameter.numel() for _, parameter in named) for part, named in part_parameters(model).items()
+        }
+        lines = ["round  steps          tasks            learns"]
+        start = 0
+        for number, (round_, stop) in enumerate(zip(self.rounds, self.stops), 1):
+            learns = ", ".join(f"{part} {_millions(sizes.get(part, 0))}" for part in round_.train)
+            lines.append(f"{number:<6} {f'{start}-{stop - 1}':<14} {' '.join(round_.tasks):<16} {learns}")
+            start = stop
+        counts = ", ".join(f"{count} {task}" for task, count in sorted(self.rows.items()))
+        lines.append(f"rows: {counts}; {self.window} a step; {self.total_steps} steps in all")
+        return "\n".join(lines)
+
+
+def steps_per_epoch(round_: Round, rows: dict[str, int], window: int) -> int:
+    """Steps of one pass: each task fills its own steps, so that a step never mixes tasks."""
+    return sum(-(-rows[task] // window) for task in round_.tasks)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
