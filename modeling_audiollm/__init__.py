@@ -1,9 +1,11 @@
 """What travels to the Hub with the weights: configurations, models and pipeline, registered with the Auto classes."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_audiollm import AudioLLMConfig
 from .modeling_audiollm import AudioLLMForConditionalGeneration, AudioLLMModel
+from .pipeline_audiollm import AudioEmotionReasoningPipeline
 
 
 AutoConfig.register(AudioLLMConfig.model_type, AudioLLMConfig, exist_ok=True)
@@ -12,5 +14,16 @@ AutoModel.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=Tr
 AutoModelForMultimodalLM.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=True)
 AudioLLMConfig.register_for_auto_class()
 AudioLLMForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
+PIPELINE_REGISTRY.register_pipeline(
+    "audio-emotion-reasoning",
+    pipeline_class=AudioEmotionReasoningPipeline,
+    pt_model=AutoModelForMultimodalLM,
+    type="multimodal",
+)
 
-__all__ = ["AudioLLMConfig", "AudioLLMForConditionalGeneration", "AudioLLMModel"]
+__all__ = [
+    "AudioEmotionReasoningPipeline",
+    "AudioLLMConfig",
+    "AudioLLMForConditionalGeneration",
+    "AudioLLMModel",
+]

@@ -1,4 +1,4 @@
-# This file travels to the Hub with the weights: it may import from its own folder only, relatively and one level deep.
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
 from __future__ import annotations
 
 import math
@@ -10,6 +10,8 @@ from transformers.configuration_utils import SubConfigSpec
 
 FUSIONS = ("none", "feature", "sequence")
 SAMPLING_RATE = 16_000
+EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+SENTIMENT_LABELS = ("positive", "negative", "neutral")
 LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -80,11 +82,14 @@ class AudioLLMConfig(PreTrainedConfig):
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
+        emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the pipeline
+            scores them unless it is given others.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the language model's head is its embedding.
         initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.
 
     Raises:
-        ValueError: if `fusion` and `emotion_config` contradict each other.
+        StrictDataclassClassValidationError: if `fusion` and `emotion_config` contradict each other, or the language model
+            scales its logits.
     """
 
     model_type = "audiollm"
@@ -103,6 +108,8 @@ class AudioLLMConfig(PreTrainedConfig):
     window_seconds: float | int = 30.0
     adapter_hidden_sizes: list[int] | None = None
     audio_token_id: int = 0
+    emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
+    sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
     tie_word_embeddings: bool = True
     initializer_range: float = 0.02
 

@@ -1,4 +1,4 @@
-# This file travels to the Hub with the weights: it may import from its own folder only, relatively and one level deep.
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
 from __future__ import annotations
 
 import math
@@ -346,6 +346,25 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         model.tie_weights()
         model.generation_config = language.generation_config
         return model
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any):
+        """Save weights, configuration and code, so that the folder alone serves all Auto classes and the pipeline.
+
+        A class has one auto class of its own (`AutoModelForMultimodalLM`); `AutoModel` gives the same, generating, one.
+        """
+        # Importing here makes the loader of remote code, which follows relative imports, take the pipeline along.
+        from .pipeline_audiollm import AudioEmotionReasoningPipeline as Pipeline
+
+        code = {cls: f"{cls.__module__.rpartition('.')[-1]}.{cls.__name__}" for cls in (type(self), Pipeline)}
+        self.config.auto_map = {"AutoModel": code[type(self)]}
+        self.config.custom_pipelines = {
+            "audio-emotion-reasoning": {
+                "impl": code[Pipeline],
+                "pt": ["AutoModelForMultimodalLM"],
+                "type": "multimodal",
+            }
+        }
+        super().save_pretrained(save_directory, **kwargs)
 
     def add_emotion_encoder(
         self, emotion: str | PreTrainedModel, fusion: str = "sequence", emotion_tokens: int | None = None

@@ -1,4 +1,4 @@
-# This file travels to the Hub with the processor: it may import from its own folder only, relatively and one level deep.
+# This file travels to the Hub with the processor: imports of its own folder only, relative and one level deep.
 """From whatever a person has (path, URL, bytes, array) to mono float32 samples at one rate."""
 
 from __future__ import annotations

@@ -16,11 +16,6 @@ IGNORED = -100
 CTC_CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
 
 
-def ask(audio: Any, question: str) -> list[dict[str, Any]]:
-    """One user turn: the audio, then the question. This is the prompt of training, evaluation and pipeline alike."""
-    return [{"role": "user", "content": [{"type": "audio", "audio": audio}, {"type": "text", "text": question}]}]
-
-
 def ctc_labels(transcript: str) -> list[int]:
     """Character ids of a transcript for CTC, blank 0; characters outside `CTC_CHARACTERS` are dropped."""
     return [CTC_CHARACTERS.index(character) + 1 for character in transcript.lower() if character in CTC_CHARACTERS]
@@ -50,7 +45,7 @@ class AudioLLMCollator:
         clips = [self._clip(row) for row in rows]
         turns = [self._turns(row) for row in rows]
         batch = self.processor(
-            text=[prompt for prompt, _ in turns], audio=clips, padding=False, add_special_tokens=False
+            text=[prompt for prompt, _ in turns], audio=clips, padding=False, return_tensors=None
         )
         tokenizer = self.processor.tokenizer
         answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
@@ -81,10 +76,12 @@ class AudioLLMCollator:
         """The prompt, and the answer with its end of turn, as the chat template writes them."""
         if not row.get("answer"):
             raise ValueError(f"row {row['id']!r} has no answer to learn; extract its reasons first.")
-        user = ask(None, row["question"])
-        template, eos = self.processor.apply_chat_template, self.processor.tokenizer.eos_token
-        prompt = template(user, add_generation_prompt=True)
-        whole = template([*user, {"role": "assistant", "content": row["answer"]}])
+        eos = self.processor.tokenizer.eos_token
+        content = [{"type": "audio"}, {"type": "text", "text": row["question"]}]
+        prompt = self.processor.prompt(row["question"])
+        whole = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}, {"role": "assistant", "content": row["answer"]}]
+        )
         if not whole.startswith(prompt):
             raise ValueError("The chat template's generation prompt is not the beginning of its assistant turn.")
         answer = whole[len(prompt) :].rstrip()

@@ -1,4 +1,4 @@
-# This file travels to the Hub with the processor: it may import from its own folder only, relatively and one level deep.
+# This file travels to the Hub with the processor: imports of its own folder only, relative and one level deep.
 from __future__ import annotations
 
 import math
@@ -62,7 +62,8 @@ class AudioLLMProcessor(ProcessorMixin):
     """
 
     audio_kwargs = {"sampling_rate": 16_000}
-    text_kwargs = {"padding": False}
+    # The chat template writes all special tokens, so the tokenizer must not add a second BOS; generation pads left.
+    text_kwargs = {"padding": True, "padding_side": "left", "add_special_tokens": False, "return_tensors": "pt"}
 
     def __init__(
         self,
@@ -166,6 +167,15 @@ class AudioLLMProcessor(ProcessorMixin):
     def num_audio_tokens(self, samples: int) -> int:
         """Placeholders of a clip of `samples` samples."""
         return self.num_windows(samples) * self.tokens_per_window
+
+    def load_audio(self, audio: Any) -> np.ndarray:
+        """One clip as mono float32 samples at the extractor's rate; see [`load_audio`] for what it takes and raises."""
+        return load_audio(audio, self.feature_extractor.sampling_rate)
+
+    def prompt(self, question: str) -> str:
+        """The prompt for one question about one clip: the same in training, evaluation and pipeline."""
+        content = [{"type": "audio"}, {"type": "text", "text": question}]
+        return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         """Load audio with our own reader, which needs neither torchcodec nor librosa and says what is wrong."""

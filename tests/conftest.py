@@ -1,0 +1,37 @@
+import os
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_model_and_processor
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """One dual-encoder model and its processor, for tests that do not change them."""
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor()
+    return model.eval(), processor
+
+
+@pytest.fixture
+def tone():
+    """`tone(seconds, rate)`: a quiet sine with noise, mono float32."""
+
+    def make(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+        time = np.arange(round(seconds * rate)) / rate
+        noise = np.random.default_rng(seed).normal(0, 0.01, len(time))
+        return (0.2 * np.sin(2 * np.pi * (200 + 30 * seed) * time) + noise).astype(np.float32)
+
+    return make

@@ -1,0 +1,244 @@
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from tests.tiny import CONV, ENCODERS, TEXT_MODELS, tiny_model_and_processor, tiny_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from trl.trainer.utils import add_fused_lm_head
+
+from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames
+from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAdapter, build_encoder, load_encoder
+from audiollm.processing import AudioLLMProcessor
+
+
+def inputs_for(processor, *clips):
+    return processor(text=[processor.prompt("what emotion")] * len(clips), audio=list(clips))
+
+
+@pytest.mark.parametrize("text", TEXT_MODELS)
+def test_every_language_model_generates_and_encodes_audio_once(text, tone):
+    model, processor = tiny_model_and_processor(text=text)
+    model.eval()
+    calls = {"speech": 0, "emotion": 0}
+    for name in calls:
+        encoder = getattr(model.model, f"{name}_encoder")
+        encoder.register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
+    inputs = inputs_for(processor, tone(0.7), tone(1.6, seed=1))
+    tokens = model.generate(**inputs, max_new_tokens=5, min_new_tokens=5, do_sample=False)
+    assert tokens.shape[1] == inputs["input_ids"].shape[1] + 5
+    assert calls == {"speech": 1, "emotion": 1}
+
+
+@pytest.mark.parametrize("text", TEXT_MODELS)
+def test_a_padded_batch_generates_what_each_clip_does_alone(text, tone):
+    model, processor = tiny_model_and_processor(text=text)
+    model.eval()
+    clips = [tone(0.4), tone(2.3, seed=1)]
+    together = model.generate(**inputs_for(processor, *clips), max_new_tokens=6, do_sample=False)[:, -6:]
+    for clip, expected in zip(clips, together):
+        inputs = inputs_for(processor, clip)
+        alone = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert alone.tolist() == expected[: len(alone)].tolist()
+
+
+@pytest.mark.parametrize("fusion", ["feature", "sequence"])
+@pytest.mark.parametrize("emotion", ["whisper", "hubert", "wav2vec2", "wavlm"])
+@pytest.mark.parametrize("speech", ["whisper", "parakeet_encoder", "wav2vec2-bert"])
+def test_every_pair_of_encoders_fills_its_placeholders(speech, emotion, fusion, tone):
+    model, processor = tiny_model_and_processor(speech=speech, emotion=emotion, fusion=fusion)
+    inputs = inputs_for(processor, tone(0.5), tone(2.5))
+    assert model(**inputs).logits.isfinite().all()
+    per_window = {"feature": 10, "sequence": 12}[fusion]
+    assert (inputs["input_ids"] == processor.audio_token_id).sum(-1).tolist() == [per_window, 3 * per_window]
+
+
+def test_single_encoder_model_has_no_emotion_branch(tone):
+    model, processor = tiny_model_and_processor(emotion=None)
+    names = {name for name, _ in model.model.named_children()}
+    assert names == {"speech_encoder", "speech_adapter", "language_model"}
+    assert model(**inputs_for(processor, tone(1.2))).logits.isfinite().all()
+
+
+def test_the_papers_token_counts():
+    whisper = AutoConfig.for_model("whisper")
+    hubert = AutoConfig.for_model("hubert")
+    assert encoder_frames(whisper, 30) == 1500
+    assert encoder_frames(hubert, 30) == 1499
+    speech = AudioLLMAdapter([(1500, 8)], 100, [8, 32], 16)
+    emotion = AudioLLMAdapter([(1499, 8)], 10, [8, 32], 16)
+    assert speech.stacks == [15] and speech(torch.randn(2, 1500, 8)).shape == (2, 100, 16)
+    assert emotion.stacks == [150] and emotion(torch.randn(2, 1499, 8)).shape == (2, 10, 16)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("seconds", [1, 2.5])
+def test_frame_arithmetic_agrees_with_the_encoders(kind, seconds):
+    settings = dict(ENCODERS[kind])
+    if kind == "whisper":
+        settings["max_source_positions"] = round(50 * seconds)
+    encoder = build_encoder(AutoConfig.for_model(kind, **settings))
+    samples = round(16_000 * seconds)
+    shape = {
+        "whisper": (1, 8, samples // 160),
+        "parakeet_encoder": (1, samples // 160, 8),
+        # the extractor's frames of 25 ms every 10 ms, made even, two by two
+        "wav2vec2-bert": (1, -(-(1 + (samples - 400) // 160) // 2), 160),
+    }.get(kind, (1, samples))
+    frames = encoder(torch.randn(shape)).last_hidden_state.shape[1]
+    assert frames == encoder_frames(encoder.config, seconds)
+
+
+def test_a_frame_rate_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="No frame count is known"):
+        encoder_frames(AutoConfig.for_model("bert"), 30)
+
+
+def test_windows_of_a_long_clip_are_embedded_as_clips_of_their_own(tiny, tone):
+    model, processor = tiny
+    clip = tone(2.6)
+    whole = inputs_for(processor, clip)
+    parts = inputs_for(processor, clip[:16_000], clip[16_000:32_000], clip[32_000:])
+    audio = ("input_features", "input_features_mask")
+    together = model.get_audio_features(**{name: whole[name] for name in audio}).pooler_output
+    apart = model.get_audio_features(**{name: parts[name] for name in audio}).pooler_output
+    assert together.shape[0] == 3 * model.config.tokens_per_window
+    torch.testing.assert_close(together, apart)
+
+
+def test_prompt_and_audio_that_do_not_match_are_named(tiny, tone):
+    model, processor = tiny
+    inputs = inputs_for(processor, tone(1.0))
+    inputs["input_ids"] = inputs["input_ids"][:, :-12]
+    inputs["input_ids"][inputs["input_ids"] == processor.audio_token_id] = 0
+    with pytest.raises(ValueError, match=r"12 embeddings \(1 windows of 12\), the prompt holds 0 placeholders"):
+        model(input_ids=inputs["input_ids"], input_features=inputs["input_features"])
+
+
+def test_inputs_embeds_find_the_placeholders_too(tiny, tone):
+    model, processor = tiny
+    inputs = inputs_for(processor, tone(1.0))
+    expected = model(**inputs).logits
+    embeds = model.get_input_embeddings()(inputs.pop("input_ids"))
+    torch.testing.assert_close(model(inputs_embeds=embeds, **inputs).logits, expected)
+
+
+@pytest.mark.parametrize("text", ["gemma2", "llama"])
+def test_tied_head_survives_saving(text, tmp_path, tone):
+    model, processor = tiny_model_and_processor(text=text)
+    assert model.lm_head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.lm_head.weight.data_ptr() == loaded.get_input_embeddings().weight.data_ptr()
+    inputs = inputs_for(processor, tone(1.1))
+    torch.testing.assert_close(loaded.eval()(**inputs).logits, model.eval()(**inputs).logits)
+
+
+@pytest.mark.parametrize("text", TEXT_MODELS)
+def test_trl_fused_head_gives_our_own_loss(text, tone):
+    model, processor = tiny_model_and_processor(text=text)
+    model.eval()
+    with torch.no_grad():  # larger logits, so that Gemma-2's soft cap of 30 is at work
+        model.lm_head.weight.mul_(40)
+    inputs = inputs_for(processor, tone(1.0), tone(1.9, seed=1))
+    labels = inputs["input_ids"].masked_fill(inputs["input_ids"] == processor.audio_token_id, -100)
+    own = model(**inputs, labels=labels).loss
+    add_fused_lm_head(model)
+    fused = model(**inputs, labels=labels, fused_lm_head=True)
+    torch.testing.assert_close(-fused.log_probs.sum() / (labels[:, 1:] != -100).sum(), own)
+
+
+def test_gemma2_caps_its_logits_like_the_original(tmp_path):
+    model, _ = tiny_model_and_processor(text="gemma2")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(100)
+    original = AutoModelForCausalLM.from_config(model.config.text_config).eval()
+    original.model.load_state_dict(model.model.language_model.state_dict())
+    ids = torch.tensor([[5, 9, 11, 40]])
+    torch.testing.assert_close(model.eval()(input_ids=ids).logits, original(input_ids=ids).logits)
+    assert original(input_ids=ids).logits.abs().max() <= 30
+
+
+def test_a_language_model_that_scales_its_logits_is_refused():
+    text = AutoConfig.for_model("cohere", logit_scale=0.0625)
+    with pytest.raises(StrictDataclassClassValidationError, match="scales its logits"):
+        AudioLLMConfig(text_config=text)
+
+
+@pytest.mark.parametrize("fusion, emotion", [("sequence", None), ("none", {"model_type": "whisper"})])
+def test_fusion_that_contradicts_the_encoders_is_refused(fusion, emotion):
+    with pytest.raises(StrictDataclassClassValidationError, match="contradicts"):
+        AudioLLMConfig(fusion=fusion, emotion_config=emotion)
+
+
+def test_scores_of_continuations_are_those_of_whole_sequences(tiny, tone):
+    model, processor = tiny
+    clips = [tone(0.6), tone(2.2, seed=3)]
+    continuations = [[30, 31, 32], [40], [50, 51]]
+    scores = model.score_continuations(continuations, **inputs_for(processor, *clips))
+    for clip, row in zip(clips, scores):
+        inputs = inputs_for(processor, clip)
+        for ids, score in zip(continuations, row):
+            whole = torch.cat([inputs["input_ids"], torch.tensor([ids])], 1)
+            audio = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")}
+            logits = model(input_ids=whole, **audio).logits[0, -len(ids) - 1 : -1].log_softmax(-1)
+            expected = logits.gather(-1, torch.tensor(ids)[:, None]).sum()
+            torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_encoders_stay_in_eval_mode(tiny):
+    model, _ = tiny_model_and_processor()
+    model.model.speech_encoder.requires_grad_(False)
+    model.train()
+    assert not model.model.speech_encoder.training
+    assert model.model.emotion_encoder.training and model.model.language_model.training
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Checkpoints of a Whisper with two seconds of positions, a HuBERT and a Llama, as users have them on disk."""
+    sizes = ENCODERS["whisper"] | {"max_source_positions": 100, "max_target_positions": 16}
+    WhisperModel(WhisperConfig(**sizes)).save_pretrained(tmp_path / "whisper")
+    WhisperFeatureExtractor(feature_size=8, chunk_length=2).save_pretrained(tmp_path / "whisper")
+    build_encoder(AutoConfig.for_model("hubert", **CONV)).save_pretrained(tmp_path / "hubert")
+    from transformers import Wav2Vec2FeatureExtractor
+
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "hubert")
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "llama")
+    text = tiny_model_and_processor()[0].config.text_config
+    AutoModelForCausalLM.from_config(text).save_pretrained(tmp_path / "llama")
+    return {name: str(tmp_path / name) for name in ("whisper", "hubert", "llama")}
+
+
+def test_from_parts_keeps_all_pretrained_weights(parts, tone):
+    sources = {"speech": parts["whisper"], "emotion": parts["hubert"], "text": parts["llama"]}
+    shared = {"speech_tokens": 10, "emotion_tokens": 2, "window_seconds": 1}
+    processor = AudioLLMProcessor.from_parts(**sources, **shared)
+    model = AudioLLMForConditionalGeneration.from_parts(
+        **sources, **shared, vocab_size=len(processor.tokenizer), audio_token_id=processor.audio_token_id
+    )
+    whisper = WhisperModel.from_pretrained(parts["whisper"]).encoder
+    llama = AutoModelForCausalLM.from_pretrained(parts["llama"])
+    assert model.config.speech_config.max_source_positions == 50
+    for name, weight in whisper.state_dict().items():
+        mine = model.model.speech_encoder.state_dict()[name]
+        torch.testing.assert_close(mine, weight[:50] if "embed_positions" in name else weight)
+    ids = torch.tensor([[5, 9, 11]])
+    torch.testing.assert_close(model.eval()(input_ids=ids).logits, llama.eval()(input_ids=ids).logits)
+    assert model(**inputs_for(processor, tone(1.5))).logits.isfinite().all()
+
+
+def test_a_window_longer_than_whisper_hears_is_refused(parts):
+    with pytest.raises(ValueError, match="needs 200 positions; the Whisper encoder has 100"):
+        load_encoder(parts["whisper"], window_seconds=4)
+
+
+def test_adding_an_emotion_encoder_keeps_what_was_learnt(parts, tone):
+    model, processor = tiny_model_and_processor(emotion=None)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.add_emotion_encoder(parts["whisper"], emotion_tokens=2)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert model.config.fusion == "sequence" and model.config.tokens_per_window == 12
+    with pytest.raises(ValueError, match="already has an emotion encoder"):
+        model.add_emotion_encoder(parts["whisper"])
