@@ -89,7 +89,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
     rounds = read_schedule(config["schedule"], parts)
     collator = AudioLLMCollator(
         processor,
-        augment=Augmentation(seed=arguments.seed, **config["augment"]) if config.get("augment") else None,
+        augment=Augmentation(**config["augment"]) if config.get("augment") else None,
         ctc=any(round_.ctc for round_ in rounds),
     )
     trainer = AudioLLMTrainer(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 
 @dataclass
@@ -18,22 +19,19 @@ class Augmentation:
         tilt: largest coefficient of a first-order filter that brightens or dulls the voice.
         gain_db: largest change of level.
         snr_db: range of signal-to-noise ratios of added white noise, in dB.
-        seed: of the random choices of this process.
+
+    The choices come from torch's random state, which data-loading workers seed. A resumed run makes other choices than
+    an unbroken one, since the data loader is a batch ahead of the step whose state was saved.
     """
 
     speed: float = 0.1
     tilt: float = 0.3
     gain_db: float = 6.0
     snr_db: tuple[float, float] = (15.0, 45.0)
-    seed: int = 0
-    _random: np.random.Generator = field(init=False, repr=False)
-
-    def __post_init__(self):
-        self._random = np.random.default_rng(self.seed)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Change a clip of float samples `[n]`; the length changes with the speed."""
-        random = self._random
+        random = np.random.default_rng(int(torch.randint(2**62, ())))
         positions = np.arange(0, len(samples) - 1, 1 + random.uniform(-self.speed, self.speed))
         samples = np.interp(positions, np.arange(len(samples)), samples) if len(positions) else samples
         tilted = samples.copy()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from trl import SFTConfig, SFTTrainer
@@ -31,6 +32,7 @@ AUDIO_SFT = {
     "padding_free": False,
 }
 LORA_TARGETS = r"(model\.)*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+CTC_NAME = "ctc_head.safetensors"
 
 
 class CTCHead(nn.Module):
@@ -165,6 +167,10 @@ class AudioLLMTrainer(SFTTrainer):
         folder = output_dir or self.args.output_dir
         os.makedirs(folder, exist_ok=True)
         save_trainable(self.model, self.learnable, folder, state_dict)
+        if self.ctc_head is not None:
+            save_file(self.ctc_head.state_dict(), os.path.join(folder, CTC_NAME))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None):
         load_trainable(model or self.model, resume_from_checkpoint)
+        if self.ctc_head is not None:
+            self.ctc_head.load_state_dict(load_file(os.path.join(resume_from_checkpoint, CTC_NAME)))

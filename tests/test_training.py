@@ -1,0 +1,285 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from tests.tiny import tiny_model_and_processor
+from transformers import AutoProcessor, TrainerCallback
+
+import audiollm.train_sft as train_sft
+from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.processing.augmentation import Augmentation
+from audiollm.training.alternation import AlternationSampler, set_learning
+from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
+from audiollm.training.trainer import CTCHead
+
+
+DUAL = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "lora", "language_model")
+TASKS = ["asr"] * 10 + ["sqa"] * 7 + ["er"] * 9 + ["sr"] * 4
+
+
+def test_named_schedules_are_the_papers():
+    joint, alt1, alt4, inject = (read_schedule(name, DUAL) for name in ("joint", "alt-1", "alt-4", "inject"))
+    assert [round_.epochs for round_ in joint] == [5] and "speech_encoder" in joint[0].train
+    assert [round_.tasks for round_ in alt1] == [("asr", "sqa"), ("er", "sr")] * 4 + [("asr", "sqa", "er", "sr")]
+    assert [round_.epochs for round_ in alt4] == [4, 4, 1]
+    assert alt4[1].train == ("emotion_encoder", "emotion_adapter", "lora")
+    closing = ("speech_adapter", "emotion_adapter", "lora")
+    assert alt1[-1].train == alt4[-1].train == inject[-1].train == closing
+    assert "speech_encoder" not in {part for round_ in inject for part in round_.train}
+
+
+@pytest.mark.parametrize(
+    "spec, parts, message",
+    [
+        ("alt-2", DUAL, "Unknown schedule 'alt-2'"),
+        ("alt-4", ("speech_encoder", "speech_adapter", "lora"), "needs an emotion encoder"),
+        ([{"tasks": ["asr"], "train": ["adapter"]}], DUAL, "part 'adapter' is not one of"),
+        ([{"tasks": ["emotion"], "train": ["lora"]}], DUAL, "task 'emotion' is not one of"),
+        ([{"tasks": ["asr"], "train": ["lora"], "lr": 1}], DUAL, "unknown fields: .'lr'."),
+    ],
+)
+def test_a_schedule_that_cannot_be_right_is_refused(spec, parts, message):
+    with pytest.raises(ScheduleError, match=message):
+        read_schedule(spec, parts)
+
+
+def test_a_round_without_rows_or_shorter_than_a_step_is_refused():
+    with pytest.raises(ScheduleError, match="trains on sr, but there are no such rows"):
+        Plan.of([Round(("er", "sr"), ("lora",))], ["er"], 2)
+    with pytest.raises(ScheduleError, match="shorter than one step"):
+        Plan.of([Round(("er",), ("lora",), epochs=0.1)], ["er"], 2)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("window", [1, 4, 6])
+def test_every_step_holds_one_task_of_its_round_and_every_row_is_seen(name, window):
+    plan = Plan.of(read_schedule(name, DUAL), TASKS, window)
+    order = list(AlternationSampler(plan, TASKS, seed=3))
+    assert len(order) == plan.total_steps * window
+    seen = [Counter() for _ in plan.rounds]
+    for step in range(plan.total_steps):
+        rows = order[step * window : (step + 1) * window]
+        tasks = {TASKS[row] for row in rows}
+        assert len(tasks) == 1 and tasks <= set(plan.round_at(step).tasks)
+        seen[plan.index_at(step)].update(rows)
+    for round_, counts in zip(plan.rounds, seen):
+        wanted = [row for row, task in enumerate(TASKS) if task in round_.tasks]
+        assert sorted(counts) == wanted and min(counts.values()) >= round_.epochs
+
+
+def test_order_depends_on_the_seed_alone():
+    plan = Plan.of(read_schedule("alt-1", DUAL), TASKS, 4)
+    assert list(AlternationSampler(plan, TASKS, 1)) == list(AlternationSampler(plan, TASKS, 1))
+    assert list(AlternationSampler(plan, TASKS, 1)) != list(AlternationSampler(plan, TASKS, 2))
+
+
+@pytest.mark.parametrize("fusion", ["none", "feature", "sequence"])
+def test_every_parameter_belongs_to_one_part(fusion):
+    model, _ = tiny_model_and_processor(emotion=None if fusion == "none" else "whisper", fusion=fusion)
+    parts = part_parameters(model)
+    expected = {
+        "none": {"speech_encoder", "speech_adapter"},
+        "feature": {"speech_encoder", "emotion_encoder", "adapter"},
+        "sequence": {"speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter"},
+    }[fusion]
+    assert set(parts) == expected | {"language_model"}
+    assert sum(len(named) for named in parts.values()) == len(list(model.named_parameters()))
+    set_learning(model, ("speech_encoder",))
+    assert {part for part, named in parts.items() if any(p.requires_grad for _, p in named)} == {"speech_encoder"}
+
+
+def test_ctc_of_several_windows_is_ctc_of_their_frames_in_a_row():
+    head = CTCHead(4)
+    frames = torch.randn(3, 10, 4)
+    labels = torch.tensor([[1, 2, 3, -100], [4, -100, -100, -100]])
+    together = head(frames, torch.tensor([2, 1]), labels)
+    first = head(frames[:2].reshape(1, 20, 4), torch.tensor([1]), labels[:1, :3])
+    second = head(frames[2:], torch.tensor([1]), labels[1:, :1])
+    torch.testing.assert_close(together, (first + second) / 2)
+
+
+def test_augmentation_is_seeded_and_changes_little(tone):
+    clip = tone(1.0)
+    outcomes = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        outcomes.append(Augmentation()(clip))
+    first, again = outcomes
+    np.testing.assert_array_equal(first, again)
+    assert 0.9 <= len(first) / len(clip) <= 1.12 and first.dtype == np.float32 and np.isfinite(first).all()
+
+
+@pytest.fixture
+def corpus(tmp_path, tone):
+    """Twelve clips with a row of each task, on disk in the schema."""
+    rows = []
+    for number in range(12):
+        name = f"{number}.wav"
+        soundfile.write(tmp_path / name, tone(0.4 + 0.1 * number, seed=number), 16_000)
+        shared = {"corpus": "test", "split": "train", "audio": name, "transcript": "my old dog", "speaker": "a"}
+        for task, answer in {
+            "asr": "my old dog",
+            "sqa": "dog",
+            "er": "The speaker sounds sad.",
+            "sr": "negative",
+        }.items():
+            rows.append({**shared, "id": f"{number}-{task}", "task": task, "question": "What?", "answer": answer})
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+@pytest.fixture
+def config(corpus, tmp_path):
+    """A configuration that trains a saved tiny dual model with LoRA for a few steps on the CPU."""
+    model, processor = tiny_model_and_processor()
+    model.save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    return {
+        "model": {"checkpoint": str(tmp_path / "start")},
+        "data": {"train": [str(corpus)]},
+        "schedule": [
+            {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"]},
+            {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
+            {"tasks": ["asr", "er"], "train": ["speech_adapter", "emotion_adapter", "lora"], "learning_rate": 0.001},
+        ],
+        "lora": {"r": 4, "lora_alpha": 8},
+        "training": {
+            "output_dir": str(tmp_path / "out"),
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 2,
+            "learning_rate": 0.01,
+            "logging_steps": 1,
+            "save_steps": 5,
+            "report_to": "none",
+            "bf16": False,
+            "use_cpu": True,
+            "gradient_checkpointing": False,
+        },
+    }
+
+
+class _Watch(TrainerCallback):
+    """Notes which parts change in which round."""
+
+    def __init__(self, plan):
+        self.plan, self.before, self.changed = plan, None, {}
+
+    @staticmethod
+    def _copy(model):
+        return {part: [p.detach().clone() for _, p in named] for part, named in part_parameters(model).items()}
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        self.before = self._copy(model)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        after = self._copy(model)
+        index = self.plan.index_at(state.global_step - 1)
+        for part in after:
+            if any(not torch.equal(a, b) for a, b in zip(self.before[part], after[part])):
+                self.changed.setdefault(index, set()).add(part)
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_in_each_round_exactly_its_parts_change(config, gradient_checkpointing):
+    config["training"]["gradient_checkpointing"] = gradient_checkpointing
+    trainer = train_sft.build_trainer(config)
+    watch = _Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed == {index: set(round_.train) for index, round_ in enumerate(trainer.plan.rounds)}
+    rounds = [entry["round"] for entry in trainer.state.log_history if "loss" in entry]
+    assert rounds == [1] * 6 + [2] * 6 + [3] * 6
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert rates[12] < 0.2 * rates[11]
+
+
+def test_a_part_that_is_not_in_the_optimizer_is_refused(config):
+    trainer = train_sft.build_trainer(config)
+    for parameter in trainer._base_model().model.emotion_encoder.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="parameters of emotion_encoder are not in the optimizer"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_named_schedule_trains_a_model_that_loads(config, schedule):
+    config |= {"schedule": schedule, "max_steps": 3}
+    if schedule == "inject":
+        model, processor = tiny_model_and_processor(emotion=None)
+        for part in (model, processor):
+            part.save_pretrained(config["model"]["checkpoint"])
+        settings = model.config.speech_config.to_dict()
+        config["model"]["add_emotion"] = {"config": settings, "emotion_tokens": 2}
+    folder = train_sft.train(config)
+    model, processor = AudioLLMForConditionalGeneration.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert model.config.fusion == "sequence" and processor.tokens_per_window == 12
+
+
+def test_merged_model_answers_like_the_trained_one(config, tone):
+    config["max_steps"] = 4
+    trainer = train_sft.build_trainer(config)
+    trainer.train()
+    processor = trainer.processing_class
+    inputs = processor(text=processor.prompt("What?"), audio=[tone(1.3)])
+    trained = trainer.model.eval()(**inputs).logits
+    train_sft.save_merged(trainer.model, processor, config["training"]["output_dir"])
+    merged = AudioLLMForConditionalGeneration.from_pretrained(config["training"]["output_dir"]).eval()
+    torch.testing.assert_close(merged(**inputs).logits, trained, rtol=1e-5, atol=1e-5)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
+    config["schedule"][0]["ctc"] = 0.3
+    whole = train_sft.train(config)
+    config["training"]["output_dir"] = str(tmp_path / "broken")
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 8
+
+    trainer = train_sft.build_trainer(config)
+    trainer.add_callback(Stop())
+    trainer.train()
+    assert trainer.state.global_step == 8
+    resumed = train_sft.train(config)
+    first, second = (
+        AudioLLMForConditionalGeneration.from_pretrained(folder).state_dict() for folder in (whole, resumed)
+    )
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+def test_a_new_model_learns_by_ctc_then_by_both_losses(config):
+    config["model"] = yaml.safe_load("""
+        scratch:
+          vocab_size: 300
+          window_seconds: 1
+          speech_tokens: 5
+          speech_config: {model_type: parakeet_encoder, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+            intermediate_size: 32, num_mel_bins: 80, subsampling_factor: 4, subsampling_conv_channels: 4}
+          text_config: {model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1,
+            num_attention_heads: 2, num_key_value_heads: 2}
+        """)
+    config["lora"] = None
+    config["schedule"] = [
+        {"tasks": ["asr"], "train": ["speech_encoder"], "ctc": 1.0, "lm": 0.0},
+        {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "language_model"], "ctc": 0.3},
+    ]
+    trainer = train_sft.build_trainer(config)
+    watch = _Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed == {0: {"speech_encoder"}, 1: {"speech_encoder", "speech_adapter", "language_model"}}
+    assert all("ctc_loss" in entry for entry in trainer.state.log_history if "loss" in entry)
+
+
+def test_configuration_fields_can_be_set_from_the_command_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {seed: 1}\n")
+    assert train_sft.read_config(path, ["training.seed=2", "lora.r=8"]) == {"training": {"seed": 2}, "lora": {"r": 8}}
+    path.write_text("trainig: {}\n")
+    with pytest.raises(ValueError, match="unknown sections .'trainig'."):
+        train_sft.read_config(path)
