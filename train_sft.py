@@ -18,7 +18,8 @@ from trl import SFTConfig
 import audiollm  # noqa: F401  (registers the Auto classes)
 from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
-from audiollm.processing.corpora.schema import COLUMNS, read_rows
+from audiollm.processing.corpora.readers import read_corpus
+from audiollm.processing.corpora.schema import COLUMNS
 from audiollm.training.assemble import assemble
 from audiollm.training.checkpoints import save_merged
 from audiollm.training.schedule import part_parameters, read_schedule
@@ -55,10 +56,10 @@ def read_training_rows(section: dict[str, Any]) -> Dataset:
     """Rows of all training corpora, as one dataset.
 
     Args:
-        section: `train`, a list of paths (folders with `train.jsonl`, or files), and optionally `tasks` and `targets`
-            to keep.
+        section: `train`, a list of paths (folders with `train.jsonl`, or files) or `{reader, path}`, and optionally
+            `tasks` and `targets` to keep.
     """
-    rows = [row for path in section["train"] for row in read_rows(path, "train")]
+    rows = [row for source in section["train"] for row in read_corpus(source, "train")]
     tasks, targets = section.get("tasks"), section.get("targets")
     kept = [
         {column: row[column] for column in COLUMNS}
@@ -82,7 +83,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
     dataset = read_training_rows(config["data"])
     if model is None:
         texts = [text for row in dataset for text in (row["question"], row["answer"], row["transcript"]) if text]
-        texts += [row["answer"] for path in config["data"].get("texts", ()) for row in read_rows(path, "train")]
+        texts += [row["answer"] for path in config["data"].get("texts", ()) for row in read_corpus(path, "train")]
         model, processor = assemble(config["model"], texts)
     lora = config.get("lora")
     parts = [*part_parameters(model), *(["lora"] if lora else [])]

@@ -184,7 +184,9 @@ def test_every_rate_is_resampled_to_the_models(rate, tone):
     assert abs(int(spectrum.argmax()) - 200) <= 1
 
 
-@pytest.mark.parametrize("convert", [lambda x: x.astype(np.float64), lambda x: (x * 32767).astype(np.int16), torch.tensor])
+@pytest.mark.parametrize(
+    "convert", [lambda x: x.astype(np.float64), lambda x: (x * 32767).astype(np.int16), torch.tensor]
+)
 def test_sample_types_give_the_same_sound(convert, tone):
     np.testing.assert_allclose(load_audio(convert(tone(0.2))), tone(0.2), atol=1e-4)
 
@@ -250,7 +252,14 @@ def _row(tmp_path, samples, answer="sad, for the dog", number=0):
     path = tmp_path / f"{number}.wav"
     soundfile.write(path, samples, 16_000)
     audio = {"path": str(path), "bytes": None}
-    return {"id": f"row{number}", "task": "er", "audio": audio, "question": "How?", "answer": answer, "transcript": "My dog!"}
+    return {
+        "id": f"row{number}",
+        "task": "er",
+        "audio": audio,
+        "question": "How?",
+        "answer": answer,
+        "transcript": "My dog!",
+    }
 
 
 def test_only_the_answer_and_its_end_are_learnt(tiny, tone, tmp_path):

@@ -1,0 +1,165 @@
+import io
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+from tests.tiny import tiny_model_and_processor
+from transformers import pipeline
+
+from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.processing.audio import AudioError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    model, processor = tiny_model_and_processor()
+    path = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    """With the package at hand: its own classes, without remote code."""
+    return pipeline(
+        "audio-emotion-reasoning", model=folder, pipeline_class=AudioEmotionReasoningPipeline, max_new_tokens=6
+    )
+
+
+def same(first, second):
+    scores = [first.pop("scores"), second.pop("scores")]
+    score = [first.pop("score"), second.pop("score")]
+    assert first == second
+    assert scores[0].keys() == scores[1].keys()
+    np.testing.assert_allclose(list(scores[0].values()), list(scores[1].values()), atol=1e-5)
+    np.testing.assert_allclose(*score, atol=1e-5)
+
+
+def test_an_answer_has_label_probabilities_reasoning_and_quotes(pipe, tone):
+    answer = pipe(tone(1.2))
+    assert set(answer) == {"label", "score", "scores", "reasoning", "quotes", "generated_text"}
+    assert list(answer["scores"]) == list(pipe.model.config.emotion_labels)
+    assert abs(sum(answer["scores"].values()) - 1) < 1e-5
+    assert answer["score"] == max(answer["scores"].values()) == answer["scores"][answer["label"]]
+
+
+def test_every_kind_of_input_gives_the_same_answer(pipe, tone, tmp_path):
+    clip = tone(0.8)
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, clip, 16_000, subtype="FLOAT")
+    expected = pipe(clip)
+    for given in (str(path), path.read_bytes(), (clip, 16_000), {"array": clip, "sampling_rate": 16_000}):
+        same(dict(pipe(given)), dict(expected))
+
+
+def test_lists_and_generators_in_batches_give_what_each_clip_gives(pipe, tone):
+    clips = [tone(seconds, seed=number) for number, seconds in enumerate((0.3, 2.4, 1.0, 0.6, 1.7))]
+    alone = [pipe(clip) for clip in clips]
+    for batched in (pipe(clips, batch_size=2), list(pipe((clip for clip in clips), batch_size=3))):
+        assert len(batched) == len(clips)
+        for one, many in zip(alone, batched):
+            same(dict(one), dict(many))
+    assert pipe([]) == []
+
+
+def test_generators_are_read_as_they_are_needed(pipe, tone):
+    drawn = []
+
+    def clips():
+        for number in range(100):
+            drawn.append(number)
+            yield tone(0.3)
+
+    answers = pipe(clips(), batch_size=2)
+    next(iter(answers))
+    assert len(drawn) <= 3
+
+
+def test_sentiment_custom_labels_and_free_questions(pipe, tone):
+    clip = tone(0.9)
+    assert set(pipe(clip, task="sentiment")["scores"]) == {"positive", "negative", "neutral"}
+    assert set(pipe(clip, labels=["bored", "excited"])["scores"]) == {"bored", "excited"}
+    free = pipe(clip, question="Who is it?")
+    assert free["label"] is None and free["scores"] is None
+    assert set(pipe(clip, question="Who is it?", labels=["a", "b"])["scores"]) == {"a", "b"}
+
+
+@pytest.mark.parametrize("settings", [{"task": "mood"}, {"labels": []}, {"labels": ["a", "a"]}, {"labels": [" "]}])
+def test_settings_that_make_no_sense_are_refused(pipe, tone, settings):
+    with pytest.raises(ValueError, match="task must be|labels must be"):
+        pipe(tone(0.5), **settings)
+
+
+def test_bad_audio_is_one_clear_error(pipe, tmp_path):
+    path = tmp_path / "notes.wav"
+    path.write_text("not audio")
+    with pytest.raises(AudioError, match="notes.wav: can't be decoded as audio"):
+        pipe(str(path))
+
+
+def test_reasoning_is_what_follows_the_label_and_quotes_point_into_it(pipe):
+    text = 'The speaker sounds sad. They say "I lost my dog" and the voice is low.'
+    answer = pipe.postprocess({"answers": [{"text": text, "scores": None, "opening": "The speaker sounds"}]})
+    assert answer["reasoning"] == 'They say "I lost my dog" and the voice is low.'
+    assert answer["quotes"] == [{"text": "I lost my dog", "start": 10, "end": 23}]
+    assert answer["reasoning"][10:23] == "I lost my dog"
+    bare = pipe.postprocess({"answers": [{"text": "The speaker sounds sad.", "scores": None, "opening": "The speaker sounds"}]})
+    assert bare["reasoning"] == "The speaker sounds sad."
+
+
+REMOTE = textwrap.dedent("""
+    import importlib.util, io, json, sys
+    import numpy as np, soundfile
+    folder, clip = sys.argv[1:]
+    if importlib.util.find_spec("audiollm") is not None:
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] == "audiollm":
+                    raise ImportError("the package is not to be used here")
+        sys.meta_path.insert(0, Refuse())
+    from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoProcessor, pipeline
+    trust = {"trust_remote_code": True}
+    config = AutoConfig.from_pretrained(folder, **trust)
+    models = [auto.from_pretrained(folder, **trust).eval() for auto in (AutoModel, AutoModelForMultimodalLM)]
+    processor = AutoProcessor.from_pretrained(folder, **trust)
+    inputs = processor(text=processor.prompt("?"), audio=[clip])
+    tokens = [model.generate(**inputs, max_new_tokens=5, do_sample=False).tolist() for model in models]
+    pipe = pipeline("audio-emotion-reasoning", model=folder, max_new_tokens=6, **trust)
+    again = folder + "-again"
+    pipe.save_pretrained(again)
+    resaved = pipeline("audio-emotion-reasoning", model=again, max_new_tokens=6, **trust)
+    assert "audiollm" not in sys.modules
+    print(json.dumps({"type": config.model_type, "tokens": tokens, "answer": pipe(clip), "resaved": resaved(clip)}))
+    """)
+
+
+def test_a_saved_folder_alone_serves_auto_classes_and_pipeline(folder, pipe, tone, tmp_path):
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, tone(1.3), 16_000, subtype="FLOAT")
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", REMOTE, folder, str(clip)],
+        cwd=tmp_path,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    result = json.loads(run.stdout.splitlines()[-1])
+    processor = pipe.processor
+    inputs = processor(text=processor.prompt("?"), audio=[str(clip)])
+    tokens = pipe.model.generate(**inputs, max_new_tokens=5, do_sample=False).tolist()
+    assert result["type"] == "audiollm"
+    assert result["tokens"] == [tokens, tokens]
+    same(result["answer"], dict(pipe(str(clip))))
+    same(result["resaved"], dict(pipe(str(clip))))
+
+
+def test_encoded_bytes_of_other_rates_are_understood(pipe, tone):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.stack([tone(0.5, 44_100)] * 2, axis=1), 44_100, format="FLAC")
+    assert pipe(buffer.getvalue())["label"] in pipe.model.config.emotion_labels
