@@ -1,0 +1,91 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiollm.processing.corpora.readers import CorpusError, read_corpus
+from audiollm.processing.corpora.schema import COLUMNS, RowError, read_rows
+from audiollm.processing.questions import POOLS, draw_question
+
+
+GOOD = {"id": "a", "task": "er", "audio": "a.wav", "question": "How?"}
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def test_rows_are_completed_and_audio_paths_resolved(tmp_path):
+    (row,) = read_rows(write(tmp_path / "train.jsonl", {**GOOD, "carrier": "voice"}).parent, "train")
+    assert set(COLUMNS) <= set(row) and row["carrier"] == "voice" and row["answer"] is None
+    assert row["audio"] == {"path": str(tmp_path / "a.wav"), "bytes": None}
+
+
+def test_a_file_with_several_splits_gives_the_one_asked_for(tmp_path):
+    path = write(tmp_path / "all.jsonl", {**GOOD, "split": "train"}, {**GOOD, "id": "b", "split": "test"})
+    assert [row["id"] for row in read_rows(path, "test")] == ["b"]
+    assert len(read_rows(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("{not json", "line 2: is not JSON"),
+        ({**GOOD, "audio": None}, "line 2: field 'audio' is missing"),
+        ({**GOOD, "audio": {"array": []}}, "field 'audio' must be the path"),
+        ({key: value for key, value in GOOD.items() if key != "question"}, "field 'question' is missing"),
+        ({**GOOD, "task": "emotion"}, "task 'emotion' is unknown; it is one of asr, sqa, er, sr"),
+        ({**GOOD, "target": "summary"}, "target 'summary' is unknown"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path, row, message):
+    with pytest.raises(RowError, match=message):
+        read_rows(write(tmp_path / "train.jsonl", GOOD, row))
+
+
+def test_missing_and_empty_corpora_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="test.jsonl: no such corpus file"):
+        read_rows(tmp_path, "test")
+    with pytest.raises(RowError, match="holds no rows of split 'test'"):
+        read_rows(write(tmp_path / "a.jsonl", {**GOOD, "split": "train"}), "test")
+
+
+def test_questions_are_drawn_by_row_and_seed_and_use_the_whole_pool():
+    drawn = Counter(draw_question("er", f"row{number}") for number in range(300))
+    assert set(drawn) == set(POOLS["er"]) and min(drawn.values()) > 60
+    assert draw_question("er", "row1") == draw_question("er", "row1")
+    assert any(draw_question("er", f"row{n}", 1) != draw_question("er", f"row{n}") for n in range(9))
+
+
+def clip(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(800, np.float32), 16_000)
+
+
+def test_ravdess_is_split_by_actor_and_labelled_by_file_name(tmp_path):
+    for name in ("Actor_01/03-01-05-02-01-01-01", "Actor_17/03-01-02-01-02-01-17", "Actor_21/03-01-01-01-01-01-21"):
+        clip(tmp_path / f"{name}.wav")
+    source = {"reader": "ravdess", "path": str(tmp_path)}
+    train, test = read_corpus(source, "train"), read_corpus(source, "test")
+    assert [row["task"] for row in train] == ["asr", "er"]
+    assert train[1]["label"] == "angry" and train[1]["answer"] == "The speaker sounds angry."
+    assert test[0]["transcript"] == "dogs are sitting by the door" and test[1]["label"] == "calm"
+    assert Path(train[0]["audio"]["path"]).exists()
+
+
+def test_librispeech_is_read_with_its_transcripts(tmp_path):
+    clip(tmp_path / "12" / "34" / "12-34-0000.flac")
+    (tmp_path / "12" / "34" / "12-34.trans.txt").write_text("12-34-0000 HE HOPED THERE WOULD BE STEW\n")
+    (row,) = read_corpus({"reader": "librispeech", "path": str(tmp_path)}, "train")
+    assert row["transcript"] == row["answer"] == "he hoped there would be stew" and row["speaker"] == "12"
+
+
+def test_a_folder_without_the_corpus_says_what_was_expected(tmp_path):
+    with pytest.raises(CorpusError, match="nothing of split 'train' found. Expected layout: RAVDESS speech"):
+        read_corpus({"reader": "ravdess", "path": str(tmp_path)}, "train")
+    with pytest.raises(CorpusError, match="Unknown corpus reader 'x'"):
+        read_corpus({"reader": "x", "path": str(tmp_path)}, "train")
