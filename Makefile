@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+CLIPS := $(wordlist 1,3,$(wildcard samples/audio/test/*3.ogg))
 
 .PHONY: demo test lint setup tiny-base clean
 
@@ -17,11 +18,13 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	rm -rf $(DEMO)
 	$(BIN)/python train_sft.py --config configs/tiny.yaml --set training.output_dir=$(DEMO)
-	$(BIN)/python -m audiollm.eval --system $(DEMO)/model --system samples/tiny-base --system majority \
-		--data samples --split test --group-by carrier wording speaker --batch-size 16 \
-		--log $(DEMO)/trainer_state.json --out $(DEMO)/eval
-	$(BIN)/python -m audiollm.eval.answer $(DEMO)/model $(shell ls samples/audio/test/*.ogg 2>/dev/null | awk 'NR % 40 == 7')
-	@echo "report: $(DEMO)/eval/report.html"
+	for system in majority samples/tiny-base $(DEMO)/model; do \
+		$(BIN)/python -m audiollm.eval --system $$system --data samples --split test --batch-size 16 \
+			--group-by carrier wording speaker --out $(DEMO)/eval/$$(basename $$system) || exit 1; done
+	$(BIN)/python -m audiollm.eval.report $(DEMO)/eval/model --train-log $(DEMO)/trainer_state.json \
+		--compare $(DEMO)/eval/tiny-base $(DEMO)/eval/majority
+	$(BIN)/python -m audiollm.eval.answer $(DEMO)/model $(CLIPS)
+	@echo "report: $(DEMO)/eval/model/report.html"
 
 test: setup
 	$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 FUZZY_THRESHOLD = 0.8
 
 _DOUBLE_OPEN, _DOUBLE_CLOSE = "\u201c\u201e\u00ab\u300c\u300e", "\u201d\u00bb\u300d\u300f"
-_PARTNERS = {"\u201c": "\u201d", "\u201e": "\u201d\u201c", "\u00ab": "\u00bb", "\u300c": "\u300d", "\u300e": "\u300f"}
+_PARTNERS = {"\u201d": "\u201c\u201e", "\u201c": "\u201e", "\u00bb": "\u00ab", "\u300d": "\u300c", "\u300f": "\u300e"}
 _SINGLE_OPEN = "\u2018"
 _DOUBLE_MARK = re.compile(f'["{_DOUBLE_OPEN}{_DOUBLE_CLOSE}]')
 _SINGLE_MARK = re.compile("['\u2019\u2018]")
@@ -114,68 +115,91 @@ def normalised_words(text: str) -> list[str]:
 
 
 def _double_pairs(text: str) -> list[tuple[int, int]]:
-    opened: list[tuple[int, str]] = []
+    opened = _Opened()
     pairs = []
     for position, mark in ((match.start(), match.group()) for match in _DOUBLE_MARK.finditer(text)):
         if mark == '"':
-            if _opens(text, position) and not (_closes(text, position) and _innermost(opened, '"')):
-                opened.append((position, mark))
-            elif _innermost(opened, '"'):
-                pairs.append((_pop(opened, '"'), position))
-            elif not _closes(text, position):
-                opened.append((position, mark))
-        elif mark in _DOUBLE_CLOSE or (mark == "\u201c" and _innermost(opened, "\u201e")):
-            partner = next((m for m in (m for _, m in reversed(opened)) if mark in _PARTNERS.get(m, "")), None)
-            if partner:
-                pairs.append((_pop(opened, partner), position))
+            closes, opens = _closes(text, position), _opens(text, position)
+            if opened.count['"'] and (closes or not opens):
+                pairs.append((opened.close('"'), position))
+            elif opens or not closes:
+                opened.add(mark, position)
+            continue
+        partners = _PARTNERS.get(mark, "")
+        if any(opened.count[partner] for partner in partners):
+            pairs.append((opened.close(partners), position))
         elif mark in _DOUBLE_OPEN:
-            opened.append((position, mark))
+            opened.add(mark, position)
     return pairs
 
 
-def _innermost(opened: list[tuple[int, str]], mark: str) -> bool:
-    return any(m == mark for _, m in opened)
+class _Opened:
+    """Opening marks that wait for their partners."""
 
+    def __init__(self):
+        self.count: Counter[str] = Counter()
+        self._stack: list[tuple[str, int]] = []
 
-def _pop(opened: list[tuple[int, str]], mark: str) -> int:
-    """Close the latest `mark`, dropping what was opened after it and never closed."""
-    while opened[-1][1] != mark:
-        opened.pop()
-    return opened.pop()[0]
+    def add(self, mark: str, position: int) -> None:
+        self.count[mark] += 1
+        self._stack.append((mark, position))
+
+    def close(self, marks: str) -> int:
+        """Where the latest of these marks was opened; those opened after it and never closed are dropped."""
+        while True:
+            mark, position = self._stack.pop()
+            self.count[mark] -= 1
+            if mark in marks:
+                return position
 
 
 def _single_pairs(text: str, doubles: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    marks = [match.start() for match in _SINGLE_MARK.finditer(text) if not _inside_word(text, match.start())]
-    marks = [mark for mark in marks if not any(opening < mark < closing for opening, closing in doubles)]
-    pairs = []
-    at = 0
-    while at < len(marks):
-        opening = marks[at]
-        at += 1
-        if not _opens(text, opening):
-            continue
-        closing = _closing_single(text, opening, marks[at:])
-        if closing is not None:
-            pairs.append((opening, closing))
-            at = next((n for n in range(at, len(marks)) if marks[n] > closing), len(marks))
+    opening = closing = -1
+    marks = []
+    outer = iter(_outermost(doubles))
+    for match in _SINGLE_MARK.finditer(text):
+        position = match.start()
+        while closing < position:
+            opening, closing = next(outer, (len(text), len(text)))
+        if position < opening and not _inside_word(text, position):
+            closes = match.group() != _SINGLE_OPEN and _closes(text, position)
+            if closes or _opens(text, position):
+                marks.append((position, closes))
+    pairs, at = [], 0
+    last_closing = max((number for number, (_, closes) in enumerate(marks) if closes), default=-1)
+    while at < last_closing:
+        partner = _closing_single(text, marks, at)
+        if partner is not None:
+            pairs.append((marks[at][0], marks[partner][0]))
+        at = at + 1 if partner is None else partner + 1
     return pairs
 
 
-def _closing_single(text: str, opening: int, marks: list[int]) -> int | None:
-    closers = [m for m in marks if text[m] != _SINGLE_OPEN and _closes(text, m)]
-    openers = [m for m in marks if _opens(text, m) and not _closes(text, m)]
+def _closing_single(text: str, marks: list[tuple[int, bool]], at: int) -> int | None:
+    """Index of the mark that closes the single quote opened by mark `at`, None if it opens none."""
+    opening = marks[at][0]
+    if not _opens(text, opening):
+        return None
     elided = _ELISIONS.match(text, opening + 1)
-    for number, mark in enumerate(closers):
-        later = number + 1 < len(closers) and not any(mark < m < closers[number + 1] for m in openers)
-        if _trailing_apostrophe(text, mark) and (later or elided):
+    nested, nearest = 0, None
+    for number in range(at + 1, len(marks)):
+        position, closes = marks[number]
+        if not closes:
+            if _ELISIONS.match(text, position + 1):
+                continue
+            if text[opening] != _SINGLE_OPEN:
+                return None  # the opening mark has no partner: this later one starts the quote
+            nested += 1
             continue
-        nested = [m for m in openers if m < mark and not _ELISIONS.match(text, m + 1)]
-        if nested and text[opening] != _SINGLE_OPEN:
-            return None  # the opening mark has no partner: a later one starts the quote
-        if nested and len(closers) > number + len(nested):
-            return closers[number + len(nested)]
-        return None if elided and elided.end() != mark and _trailing_apostrophe(text, mark) else mark
-    return None
+        if _trailing_apostrophe(text, position):
+            closes_later = number + 1 < len(marks) and marks[number + 1][1]
+            if closes_later or (elided and elided.end() != position):
+                continue
+        if not nested:
+            return number
+        nested -= 1
+        nearest = number if nearest is None else nearest
+    return nearest
 
 
 def _trailing_apostrophe(text: str, position: int) -> bool:

@@ -1,0 +1,95 @@
+"""Do explanations quote, and was the quoted said? Decided by rules, without a language model."""
+
+import datasets
+import evaluate
+
+from audiollm.modeling_audiollm.evidence import FUZZY_THRESHOLD, find_quotes, ground_quote
+
+
+_DESCRIPTION = """
+Evidence in explanations. Quotation: the share of explanations with at least one quote (the paper's Quotation).
+Groundedness by rule: the share of quotes that occur in the transcript, exactly, but for case and punctuation
+("normalised"), or with few wrong words ("fuzzy"). The paper's Groundedness is a language model's rating from 0 to 2:
+another figure, not given here.
+"""
+
+_INPUTS = """
+Args:
+    predictions (list of str): explanations.
+    references (list of str): transcripts of the recordings; None or empty where there is none (quotes there are
+        counted, and left out of groundedness).
+    threshold (float): least share of right words of a fuzzy match.
+Returns:
+    quotation: explanations with a quote, in percent.
+    quotes_grounded: quotes that occur in the transcript, in percent of all quotes with a transcript.
+    quotes_exact, quotes_normalised: the same with exact, and with exact or normalised matches only.
+    answers_grounded: explanations whose quotes all occur, in percent of the explanations that quote.
+    n, n_quoting, n_quotes, n_quotes_without_transcript; threshold.
+Example:
+    >>> evidence = evaluate.load("eval/evidence_score")
+    >>> evidence.compute(predictions=['Sad: "I miss him".'], references=["I miss him."])["quotes_grounded"]
+    100.0
+"""
+
+_CITATION = """
+@inproceedings{zhang2025beyond,
+    title = {Beyond Classification: Towards Speech Emotion Reasoning with Multitask {AudioLLM}s},
+    author = {Zhang, Wenyu and He, Yingxu and Lin, Geyu and Liu, Zhuohan and Sun, Shuo and Wang, Bin and
+        Zou, Xunlong and Wong, Jeremy H. M. and Wang, Qiongqiong and Sailor, Hardik B. and Chen, Nancy F. and
+        Aw, Ai Ti},
+    booktitle = {IJCNLP-AACL},
+    year = {2025}
+}
+"""
+
+
+class EvidenceScore(evaluate.Metric):
+    """Quotation and rule-based groundedness as an `evaluate` module."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+            reference_urls=["https://aclanthology.org/2025.ijcnlp-long.62"],
+        )
+
+    def _compute(self, predictions: list[str], references: list[str], threshold: float = FUZZY_THRESHOLD) -> dict:
+        return evidence_figures(predictions, references, threshold)
+
+
+def evidence_figures(
+    predictions: list[str], transcripts: list[str | None], threshold: float = FUZZY_THRESHOLD
+) -> dict:
+    """Quotation and groundedness of explanations, as described for the module."""
+    kinds, quoting, answers, grounded_answers, without = [], 0, 0, 0, 0
+    for prediction, transcript in zip(predictions, transcripts):
+        quotes = find_quotes(prediction)
+        quoting += bool(quotes)
+        if not transcript:
+            without += len(quotes)
+            continue
+        found = [ground_quote(quote.text, transcript, threshold).kind for quote in quotes]
+        kinds += found
+        answers += bool(found)
+        grounded_answers += bool(found) and all(found)
+    exact, normalised, fuzzy = (kinds.count(kind) for kind in ("exact", "normalised", "fuzzy"))
+    return {
+        "quotation": _percent(quoting, len(predictions)),
+        "quotes_grounded": _percent(exact + normalised + fuzzy, len(kinds)),
+        "quotes_exact": _percent(exact, len(kinds)),
+        "quotes_normalised": _percent(exact + normalised, len(kinds)),
+        "answers_grounded": _percent(grounded_answers, answers),
+        "n": len(predictions),
+        "n_quoting": quoting,
+        "n_quotes": len(kinds) + without,
+        "n_quotes_without_transcript": without,
+        "threshold": threshold,
+    }
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None

@@ -1,0 +1,77 @@
+"""AudioLLM checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForMultimodalLM, AutoProcessor
+
+import audiollm  # noqa: F401  (registers the Auto classes)
+from audiollm.eval import EvalError
+from audiollm.eval.systems.base import System
+
+
+class AudioLLM(System):
+    """An AudioLLM folder as `save_pretrained` writes it, answering in batches by greedy search.
+
+    Args:
+        folder: model and processor.
+        max_new_tokens: longest answer, in tokens; answers that are cut there are counted in `describe()`.
+
+    Raises:
+        EvalError: if the folder holds no checkpoint.
+    """
+
+    def __init__(self, folder: str, max_new_tokens: int = 128):
+        files = sorted(file for file in Path(folder).glob("*") if file.is_file())
+        if not any(file.name == "config.json" for file in files):
+            raise EvalError(f"{folder} is not a checkpoint folder: it has no config.json.")
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
+        dtype = "auto" if self.device.type == "cuda" else torch.float32
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
+        self.max_new_tokens = max_new_tokens
+        self.name = Path(folder).resolve().name
+        self.fingerprint = _fingerprint(files, max_new_tokens)
+        self._answered = self._cut = 0
+
+    def answer(self, audio: np.ndarray, question: str) -> str:
+        return self.answer_batch([audio], [question])[0]
+
+    @torch.inference_mode()
+    def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str]:
+        prompts = [self.processor.prompt(question) for question in questions]
+        inputs = self.processor(text=prompts, audio=list(audios)).to(self.device)
+        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        answers = output[:, inputs["input_ids"].shape[1] :]
+        self._answered += len(answers)
+        self._cut += int((~torch.isin(answers, self._end_ids()).any(dim=1)).sum())
+        decoded = self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [answer.strip() for answer in decoded]
+
+    def describe(self) -> dict:
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "max_new_tokens": self.max_new_tokens,
+            "answers_given": self._answered,
+            "answers_cut": self._cut,
+        }
+
+    def _end_ids(self) -> torch.Tensor:
+        ends = self.model.generation_config.eos_token_id
+        pad = self.model.generation_config.pad_token_id
+        ids = [*(ends if isinstance(ends, list) else [ends]), pad]
+        return torch.tensor([token for token in ids if token is not None], device=self.device, dtype=torch.long)
+
+
+def _fingerprint(files: list[Path], max_new_tokens: int) -> str:
+    """Of every file's name, size and time of change: reading gigabytes of weights at each start would be slow."""
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return "audiollm-" + hashlib.sha256(repr((state, max_new_tokens)).encode()).hexdigest()[:16]

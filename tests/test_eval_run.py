@@ -1,0 +1,409 @@
+"""A run answers every row once, survives being killed and broken audio, and counts honestly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiollm.eval import EvalError
+from audiollm.eval.__main__ import main
+from audiollm.eval.run import Settings, evaluate_system, read_predictions
+from audiollm.eval.systems import System, load_system
+from audiollm.eval.systems.majority import Majority
+from audiollm.eval.tables import class_table, group_table, overall_table
+from audiollm.processing.corpora.schema import read_rows
+
+
+ROWS = [
+    # id, task, transcript, label, answer, target, speaker, carrier, what the fake system says
+    ("a", "er", "I lost my dog", "sad", "x", "evidence", "s1", "words", 'The speaker sounds sad: "I lost my dog".'),
+    (
+        "b",
+        "er",
+        "We won the cup",
+        "happy",
+        "x",
+        "evidence",
+        "s1",
+        "words",
+        'The speaker sounds sad: "we lost it all".',
+    ),
+    ("c", "er", "It is nine", "angry", "x", "label", "s2", "voice", "The speaker sounds angry."),
+    ("d", "er", "It is ten", "angry", "x", "label", "s2", "voice", "The speaker sounds angry or sad."),
+    ("e", "sr", "It is ten", "negative", "x", "label", "s2", "voice", "The sentiment is negative."),
+    ("f", "asr", "It is ten", None, "It is ten", None, "s2", "voice", "it is then"),
+    ("g", "sqa", "It is ten", None, "ten", None, "s2", "voice", "It is ten."),
+]
+ANSWERS = {row[0]: row[-1] for row in ROWS}
+
+
+class Fake(System):
+    """Knows the answers by the question, and keeps what it was asked."""
+
+    name = "fake"
+    fingerprint = "fake-1"
+
+    def __init__(self):
+        self.asked, self.lengths = [], []
+
+    def answer(self, audio, question):
+        raise AssertionError("batches are answered as batches")
+
+    def answer_batch(self, audios, questions):
+        self.asked += [question.rsplit(" ", 1)[1] for question in questions]
+        self.lengths.append([len(audio) for audio in audios])
+        return [ANSWERS[question.rsplit(" ", 1)[1]] for question in questions]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    lines = []
+    for number, (id_, task, transcript, label, answer, target, speaker, carrier, _) in enumerate(ROWS):
+        soundfile.write(folder / f"{id_}.wav", np.zeros(1600 * (1 + (number * 5) % 7), np.float32), 16_000)
+        lines.append(
+            {
+                **{"id": id_, "corpus": "toy", "split": "test", "task": task, "audio": f"{id_}.wav"},
+                **{"transcript": transcript, "label": label, "question": f"What about {id_}", "answer": answer},
+                **{"target": target, "speaker": speaker, "carrier": carrier},
+            }
+        )
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "test.jsonl").write_text(text)
+    (folder / "train.jsonl").write_text(text.replace('"split": "test"', '"split": "train"'))
+    return folder
+
+
+def run(corpus, out, system=None, **settings):
+    settings = {"batch_size": 2, "group_by": ("carrier", "speaker"), **settings}
+    return evaluate_system(
+        Settings(system="fake", data=str(corpus), **settings), out, system=system or Fake(), progress=False
+    )
+
+
+def test_figures_of_every_task(corpus, tmp_path):
+    figures = run(corpus, tmp_path / "out")["figures"]
+    assert figures["er"]["weighted_average"] == pytest.approx(100 * 2 / 3)
+    assert figures["sr"]["weighted_average"] == 100.0
+    assert figures["asr"]["wer"] == pytest.approx(100 / 3)
+    assert figures["sqa"]["squad_f1"] == pytest.approx(50.0)
+    assert figures["evidence"]["evidence"]["quotation"] == 100.0
+    assert figures["evidence"]["evidence"]["quotes_grounded"] == 50.0
+    assert figures["evidence"]["all"]["quotation"] == pytest.approx(40.0)
+
+
+def test_unscored_is_counted_and_is_not_zero(corpus, tmp_path):
+    results = run(corpus, tmp_path / "out")
+    emotion = results["figures"]["er"]
+    assert (emotion["n"], emotion["n_scored"], emotion["n_unscored"]) == (4, 3, 1)
+    assert emotion["special"] == {"several_emotions": 1} and results["counts"]["unscored"] == 1
+    assert emotion["per_class"]["angry"]["accuracy"] == 100.0
+    assert emotion["if_unscored_wrong"]["weighted_average"] == 50.0
+    assert emotion["if_unscored_right"]["weighted_average"] == 75.0
+    verdicts = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+    assert {v["id"]: v["score"] for v in verdicts} == {"a": 1, "b": 0, "c": 1, "d": None, "e": 1}
+
+
+def test_groups_are_given_by_column_and_by_pairs(corpus, tmp_path):
+    groups = run(corpus, tmp_path / "out")["groups"]
+    assert set(groups) == {"carrier", "speaker", "carrier x speaker"}
+    assert groups["carrier"]["words"]["er"]["weighted_average"] == 50.0
+    assert groups["carrier"]["voice"]["er"]["weighted_average"] == 100.0
+    assert groups["carrier"]["voice"]["er"]["n_unscored"] == 1
+    assert set(groups["carrier x speaker"]) == {"words / s1", "voice / s2"}
+    assert "asr" not in groups["carrier"]["words"]
+
+
+def test_rows_are_answered_by_task_and_length(corpus, tmp_path):
+    system = Fake()
+    run(corpus, tmp_path / "out", system)
+    assert sorted(system.asked) == sorted(ANSWERS)
+    tasks = {row[0]: row[1] for row in ROWS}
+    order = [(tasks[id_], length) for id_, length in zip(system.asked, sum(system.lengths, []))]
+    assert order == sorted(order) and [len(lengths) for lengths in system.lengths] == [2, 2, 2, 1]
+
+
+def test_results_say_how_to_reproduce_them(corpus, tmp_path):
+    results = run(corpus, tmp_path / "out")
+    assert results == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["system"]["fingerprint"] == "fake-1" and results["settings"]["normalizer"] == "whisper_english"
+    assert results["label_sets"]["er"]["name"] == "emotion7" and len(results["label_sets"]["er"]["labels"]) == 7
+    assert {"python", "jiwer", "transformers"} <= set(results["versions"])
+
+
+def test_predictions_keep_the_row_without_its_audio(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    prediction = read_predictions(tmp_path / "out" / "predictions.jsonl")["a"]
+    assert prediction["transcript"] == "I lost my dog" and prediction["carrier"] == "words"
+    assert prediction["prediction"] == ANSWERS["a"] and prediction["error"] is None
+    assert str(tmp_path) not in json.dumps(prediction)
+
+
+def test_a_finished_run_asks_nothing_again(corpus, tmp_path):
+    first, system = run(corpus, tmp_path / "out"), Fake()
+    again = run(corpus, tmp_path / "out", system)
+    assert system.asked == [] and again["figures"] == first["figures"] and again["groups"] == first["groups"]
+
+
+def test_a_changed_question_is_asked_again(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    path = corpus / "test.jsonl"
+    path.write_text(path.read_text().replace("What about c", "And what about c"))
+    system = Fake()
+    run(corpus, tmp_path / "out", system)
+    assert system.asked == ["c"]
+
+
+def test_a_half_written_last_line_is_tolerated_and_its_row_asked_again(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    path = tmp_path / "out" / "predictions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    lost = json.loads(whole.splitlines()[-1])["id"]
+    system = Fake()
+    run(corpus, tmp_path / "out", system)
+    assert system.asked == [lost] and len(path.read_text().splitlines()) == len(ROWS)
+
+
+def test_a_broken_line_within_the_file_is_an_error_that_names_it(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    path = tmp_path / "out" / "predictions.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1][:-9], *lines[2:]]) + "\n")
+    with pytest.raises(EvalError, match="line 2"):
+        run(corpus, tmp_path / "out")
+
+
+def test_a_killed_run_goes_on_where_it_was(corpus, tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys, time
+            from audiollm.eval.run import Settings, evaluate_system
+            from audiollm.eval.systems import System
+
+            class Slow(System):
+                name, fingerprint = "fake", "fake-1"
+                calls = 0
+
+                def answer_batch(self, audios, questions):
+                    self.calls += 1
+                    if self.calls > 2:
+                        time.sleep(60)
+                    return ["The speaker sounds sad."] * len(audios)
+
+            settings = Settings(system="fake", data=sys.argv[1], batch_size=1)
+            evaluate_system(settings, sys.argv[2], system=Slow(), progress=False)
+            """
+        )
+    )
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, str(script), str(corpus), str(out)])
+    path, deadline = out / "predictions.jsonl", time.time() + 60
+    while time.time() < deadline and not (path.exists() and path.read_text().count("\n") == 2):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = set(read_predictions(path))
+    assert len(kept) == 2 and not (out / "results.json").exists()
+    system = Fake()
+    results = run(corpus, out, system, group_by=())
+    assert set(system.asked) == set(ANSWERS) - kept and len(system.asked) == len(ROWS) - 2
+    assert results["counts"]["answered"] == len(ROWS)
+
+
+def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
+    (corpus / "a.wav").write_text("this is no audio")
+    (corpus / "g.wav").unlink()
+    results = run(corpus, tmp_path / "out")
+    assert [error["id"] for error in results["errors"]] == ["a", "g"]
+    assert results["counts"]["errors"] == 2 and results["counts"]["answered"] == len(ROWS) - 2
+    assert "a.wav" in results["errors"][0]["error"] and results["figures"]["er"]["n"] == 3
+    assert "sqa" not in results["figures"]
+
+
+def test_rows_with_errors_are_tried_again(corpus, tmp_path):
+    good = (corpus / "a.wav").read_bytes()
+    (corpus / "a.wav").write_text("this is no audio")
+    run(corpus, tmp_path / "out")
+    (corpus / "a.wav").write_bytes(good)
+    system = Fake()
+    results = run(corpus, tmp_path / "out", system)
+    assert system.asked == ["a"] and results["counts"]["errors"] == 0
+
+
+def test_a_row_the_system_refuses_does_not_take_its_batch_along(corpus, tmp_path):
+    class Picky(Fake):
+        def answer_batch(self, audios, questions):
+            if any(question.endswith(" b") for question in questions):
+                raise ValueError("no b, please")
+            return super().answer_batch(audios, questions)
+
+    results = run(corpus, tmp_path / "out", Picky())
+    assert [error["id"] for error in results["errors"]] == ["b"] and "no b, please" in results["errors"][0]["error"]
+    assert results["counts"]["answered"] == len(ROWS) - 1
+
+
+def test_a_fault_of_the_system_stops_the_run_and_keeps_what_was_answered(corpus, tmp_path):
+    class Faulty(Fake):
+        def answer_batch(self, audios, questions):
+            if self.asked:
+                raise RuntimeError("out of memory")
+            return super().answer_batch(audios, questions)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(corpus, tmp_path / "out", Faulty())
+    assert len(read_predictions(tmp_path / "out" / "predictions.jsonl")) == 2
+
+
+def test_another_systems_answers_are_not_gone_on_with(corpus, tmp_path):
+    class Other(Fake):
+        fingerprint = "fake-2"
+
+    run(corpus, tmp_path / "out")
+    with pytest.raises(EvalError, match="fake-1.*--overwrite"):
+        run(corpus, tmp_path / "out", Other())
+    settings = Settings(system="fake", data=str(corpus))
+    system = Other()
+    evaluate_system(settings, tmp_path / "out", system=system, overwrite=True, progress=False)
+    assert len(system.asked) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (('"label": "sad"', '"label": null'), "row a.*'label'"),
+        (('"label": "sad"', '"label": "calm"'), None),
+        (('"id": "b"', '"id": "a"'), "more than once.*a"),
+        (('"transcript": "It is ten", "label": null', '"label": null'), "row f.*'transcript'"),
+    ],
+)
+def test_rows_without_what_their_task_needs_are_named(corpus, tmp_path, change, message):
+    path = corpus / "test.jsonl"
+    path.write_text(path.read_text().replace(*change))
+    if message is None:
+        assert run(corpus, tmp_path / "out")["label_sets"]["er"]["name"] == "ravdess8"
+        return
+    with pytest.raises(EvalError, match=message):
+        run(corpus, tmp_path / "out")
+
+
+def test_a_label_outside_the_chosen_set_is_an_error(corpus, tmp_path):
+    with pytest.raises(EvalError, match="'sad' is not in the label set"):
+        run(corpus, tmp_path / "out", label_set="happy,angry")
+    with pytest.raises(EvalError, match="mood"):
+        run(corpus, tmp_path / "out", group_by=("mood",))
+
+
+def test_a_limit_takes_the_same_random_rows_each_time(corpus, tmp_path):
+    asked = []
+    for number in range(2):
+        system = Fake()
+        run(corpus, tmp_path / str(number), system, limit=3, seed=5, group_by=())
+        asked.append(sorted(system.asked))
+    assert asked[0] == asked[1] and len(asked[0]) == 3
+
+
+def test_tasks_can_be_chosen(corpus, tmp_path):
+    assert set(run(corpus, tmp_path / "out", tasks=("asr",), group_by=())["figures"]) == {"asr", "evidence"}
+
+
+def test_the_majority_answers_without_listening(corpus):
+    system = load_system("majority", corpus)
+    audio = np.zeros(160, np.float32)
+    questions = ["What about a", "What about e", "What about f", "What about g", "Which sentiment?", "Which mood?"]
+    assert system.answer_batch([audio] * 6, questions) == [
+        "The speaker sounds angry.",
+        "The speaker sounds negative.",
+        "",
+        "ten",
+        "The speaker sounds negative.",
+        "The speaker sounds angry.",
+    ]
+
+
+def test_the_majority_does_not_depend_on_the_order_of_rows(corpus):
+    rows = read_rows(corpus, "train")
+    assert Majority(rows).fingerprint == Majority(rows[::-1]).fingerprint
+
+
+def test_an_unknown_system_and_a_majority_without_training_rows_are_refused(tmp_path, corpus):
+    with pytest.raises(EvalError, match="no system 'nothing'"):
+        load_system("nothing")
+    with pytest.raises(EvalError, match="train.jsonl"):
+        load_system("majority", tmp_path)
+    with pytest.raises(EvalError, match="config.json"):
+        load_system(str(corpus))
+
+
+def test_the_command_evaluates_prints_tables_and_can_be_repeated(corpus, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--system", "majority", "--data", str(corpus), "--out", str(out), "--group-by", "carrier"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "**Overall**" in printed and "majority by carrier" in printed and str(out) in printed
+    results = json.loads((out / "results.json").read_text())
+    assert results["command"].startswith("python -m audiollm.eval --system majority --data")
+    assert results["system"]["answers"]["er"] == "The speaker sounds angry."
+    assert results["figures"]["er"]["weighted_average"] == 50.0 and results["figures"]["asr"]["wer"] == 100.0
+
+
+def test_the_command_names_what_is_wrong(tmp_path, capsys):
+    assert main(["--system", "majority", "--data", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "o")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_tables_set_systems_side_by_side_and_leave_missing_figures_empty(corpus, tmp_path):
+    whole = run(corpus, tmp_path / "whole")
+    only_asr = run(corpus, tmp_path / "asr", tasks=("asr",), group_by=())
+    only_asr["system"]["name"] = "pipe|name"
+    lines = overall_table([whole, only_asr]).markdown().splitlines()
+    assert lines[0] == "**Overall**" and len({len(line) for line in lines[2:6]}) == 1
+    cells = [cell.strip() for cell in lines[5].replace("\\|", "/").strip("|").split("|")]
+    assert cells[0] == "pipe/name" and cells[1] == "" and cells[4:] and "33.3" in cells
+    assert "ER classes: neutral" in lines[-1] and "whisper_english" in lines[-1]
+    by_class = class_table([whole, only_asr], "er")
+    assert len(by_class.rows) == 1 and dict(zip(by_class.columns, by_class.rows[0]))["surprised"] is None
+    assert [row[0] for row in group_table(whole, "carrier").rows] == ["voice", "words"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny-model"
+    for part in tiny:
+        part.save_pretrained(folder)
+    return folder
+
+
+def test_a_checkpoint_is_evaluated_end_to_end(corpus, tmp_path, checkpoint):
+    settings = Settings(system=str(checkpoint), data=str(corpus), batch_size=3, max_new_tokens=6)
+    results = evaluate_system(settings, tmp_path / "out", progress=False)
+    assert results["counts"]["answered"] == len(ROWS) and results["system"]["name"] == "tiny-model"
+    assert results["system"]["parameters"] > 0 and results["system"]["max_new_tokens"] == 6
+    assert results["system"]["answers_given"] == len(ROWS) >= results["system"]["answers_cut"]
+
+
+def test_a_checkpoint_answers_in_batches_as_it_does_alone(checkpoint, tone):
+    system = load_system(str(checkpoint), max_new_tokens=6)
+    audios = [tone(0.3), tone(1.7, seed=1), tone(0.9, seed=2)]
+    questions = ["What emotion does the speaker show?", "What?", "Write down what is said, please."]
+    alone = [system.answer(audio, question) for audio, question in zip(audios, questions)]
+    assert system.answer_batch(audios, questions) == alone
+
+
+def test_a_retrained_checkpoint_in_the_same_folder_is_another_system(checkpoint):
+    before = load_system(str(checkpoint))
+    assert load_system(str(checkpoint)).fingerprint == before.fingerprint
+    assert load_system(str(checkpoint), max_new_tokens=9).fingerprint != before.fingerprint
+    weights = checkpoint / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    assert load_system(str(checkpoint)).fingerprint != before.fingerprint

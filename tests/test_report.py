@@ -1,0 +1,151 @@
+"""The report shows what the results say, and nothing from data can act in it."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiollm.eval.plots import class_plot, confusion_plot, loss_plot
+from audiollm.eval.report import choose_clips, highlight_quotes, write_report
+from audiollm.eval.run import Settings, evaluate_system
+from audiollm.eval.systems import System
+
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&$x_1$|</style>"
+
+
+class Fake(System):
+    name, fingerprint = f"fake {ATTACK}", "fake-1"
+
+    def answer_batch(self, audios, questions):
+        answers = {
+            "right": 'The speaker sounds sad: "I lost it".',
+            "wrong": f'The speaker sounds happy: "never said" {ATTACK}',
+            "open": "The speaker sounds sad or angry.",
+        }
+        return [answers[question.split()[0]] for question in questions]
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    rows = []
+    for kind in ("right", "wrong", "open"):
+        soundfile.write(folder / f"{kind}.wav", np.zeros(800, np.float32), 16_000)
+        row = {"id": f"{kind} {ATTACK}", "corpus": "toy", "split": "test", "task": "er", "audio": f"{kind}.wav"}
+        row |= {"transcript": f"I lost it {ATTACK}", "label": "sad", "question": f"{kind} {ATTACK}", "answer": "x"}
+        rows.append(row | {"target": "evidence", "speaker": ATTACK, "carrier": ATTACK})
+    rows.append(rows[0] | {"id": f"broken {ATTACK}", "audio": "missing.wav"})
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = Settings(system="fake", data=str(folder), group_by=("carrier",))
+    evaluate_system(settings, folder / "run", system=Fake(), progress=False, command=ATTACK)
+    log = {"log_history": [{"step": s, "loss": 3 / s, "round": ATTACK, "train": [ATTACK]} for s in range(1, 9)]}
+    (folder / "trainer_state.json").write_text(json.dumps(log))
+    write_report(folder / "run", train_log=folder / "trainer_state.json", compare=[folder / "run"])
+    return folder / "run"
+
+
+def test_nothing_from_data_becomes_markup(run_folder):
+    page = (run_folder / "report.html").read_text()
+    parsed = Tags(page)
+    assert "<script>alert" not in page and "<img src=x" not in page
+    assert [tag for tag, _ in parsed.tags].count("script") == 1 and [t for t, _ in parsed.tags].count("style") == 1
+    assert all(not name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    assert parsed.text.count("<script>alert(1)</script>") > 10
+
+
+def test_plots_hold_no_markup_from_data_either(run_folder):
+    page = (run_folder / "report.html").read_text()
+    plots = [base64.b64decode(data).decode() for data in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)]
+    assert len(plots) == 3 and all(
+        "<script" not in plot and "onerror=" not in re.sub("<!--.*?-->", "", plot) for plot in plots
+    )
+
+
+def test_the_page_needs_no_other_file_and_allows_no_other_script(run_folder):
+    parsed = Tags((run_folder / "report.html").read_text())
+    policy = next(a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "unsafe-eval" not in policy
+    sources = [a[name] for _, a in parsed.tags for name in ("src", "href") if name in a]
+    assert sources and all(source.startswith("data:") for source in sources)
+
+
+def test_the_scripts_hash_is_that_of_the_policy(run_folder):
+
+    page = (run_folder / "report.html").read_text()
+    script = re.search(r"<script>(.*?)</script></body>", page, re.S).group(1)
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in page
+
+
+def test_recordings_can_be_heard_and_filtered_by_outcome(run_folder):
+    parsed = Tags((run_folder / "report.html").read_text())
+    outcomes = [attributes["data-outcome"] for tag, attributes in parsed.tags if tag == "article"]
+    assert sorted(outcomes) == ["right", "unscored", "wrong"]
+    sounds = [attributes["src"] for tag, attributes in parsed.tags if tag == "audio"]
+    assert len(sounds) == 3 and base64.b64decode(sounds[0].split(",")[1])[:4] == b"fLaC"
+
+
+def test_the_page_counts_unscored_and_failed_rows(run_folder):
+    text = Tags((run_folder / "report.html").read_text()).text
+    assert "of 2 scored answers; 1 unscored, 33.3% if those are wrong" in text
+    assert "Rows without an answer: 1" in text and "missing.wav" in text
+
+
+def test_quotes_are_marked_as_said_or_not():
+    html = highlight_quotes('Sad: "I lost it" and "<b>never</b>".', "i lost it")
+    assert '<mark class="said" title="said (normalised)">I lost it</mark>' in html
+    assert '<mark class="unsaid" title="not in the transcript">&lt;b&gt;never&lt;/b&gt;</mark>' in html
+
+
+def test_without_a_transcript_quotes_are_not_marked():
+    assert highlight_quotes('Sad: "I <lost> it"', None) == "Sad: &quot;I &lt;lost&gt; it&quot;"
+
+
+def test_clips_are_drawn_from_every_outcome_and_label_and_the_same_each_time():
+    rows, verdicts = [], {}
+    for number in range(60):
+        rows.append(
+            {
+                "id": str(number),
+                "task": "er",
+                "label": "sad" if number % 2 else "happy",
+                "audio": {"path": str(number)},
+            }
+        )
+        verdicts[str(number)] = {"score": 0 if number < 2 else None if number < 4 else 1}
+    clips = choose_clips(rows, verdicts, 8)
+    seen = {(verdicts[clip[0]["id"]]["score"], clip[0]["label"]) for clip in clips}
+    assert len(clips) == 8 and len(seen) == 6 and clips == choose_clips(rows, verdicts, 8)
+
+
+def test_rows_of_one_recording_share_a_card():
+    rows = [{"id": str(n), "task": t, "label": "sad", "audio": {"path": "a"}} for n, t in enumerate(("er", "asr"))]
+    assert [len(clip) for clip in choose_clips(rows, {}, 5)] == [2]
+
+
+def test_a_log_without_losses_gives_no_plot():
+    assert loss_plot([]) is None and loss_plot([{"step": 1, "eval_loss": 2}]) is None
+    assert loss_plot([{"step": 1, "loss": 2.0}]).lstrip().startswith("<?xml")
+
+
+def test_plots_are_drawn_for_classes_without_scored_answers():
+    assert "<svg" in class_plot([("a", {"sad": {"accuracy": None, "n_scored": 0}}), ("b", {})])
+    assert "<svg" in confusion_plot({"rows": ["sad"], "columns": ["sad", "unscored"], "counts": [[0, 0]]})
