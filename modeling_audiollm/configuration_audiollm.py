@@ -20,23 +20,33 @@ def encoder_width(config: PreTrainedConfig) -> int:
     return config.d_model if config.model_type == "whisper" else config.hidden_size
 
 
+def encoder_layers(config: PreTrainedConfig) -> int:
+    """Hidden states that an encoder of `config` gives: one before its first layer and one after each."""
+    return 1 + (config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers)
+
+
 def _conv_frames(length: int, kernels: list[int], strides: list[int], padding: int = 0) -> int:
     for kernel, stride in zip(kernels, strides):
         length = (length + 2 * padding - kernel) // stride + 1
     return length
 
 
-def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
-    """Frames that an encoder of `config` gives for `seconds` of 16 kHz audio.
+def feature_length(config: PreTrainedConfig, seconds: float) -> int:
+    """Time steps of the features that an encoder of `config` takes for `seconds` of audio: samples, or mel frames."""
+    samples = round(seconds * SAMPLING_RATE)
+    if config.model_type in ("whisper", "parakeet_encoder"):
+        return samples // 160
+    if config.model_type == "wav2vec2-bert":
+        return math.ceil(_conv_frames(samples, [400], [160]) / 2)
+    return samples
 
-    Args:
-        config: of a Whisper, Parakeet, wav2vec2-BERT or convolutional (wav2vec2, HuBERT, WavLM, ...) encoder.
-        seconds: length of the audio.
+
+def output_frames(config: PreTrainedConfig, length: int) -> int:
+    """Frames that an encoder of `config` gives for features of `length` time steps.
 
     Raises:
         ValueError: for an encoder whose frame rate is not known.
     """
-    samples = round(seconds * SAMPLING_RATE)
     kind = config.model_type
     if kind == "whisper":
         return config.max_source_positions
@@ -44,23 +54,23 @@ def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
         halvings = int(math.log2(config.subsampling_factor))
         kernel = config.subsampling_conv_kernel_size
         return _conv_frames(
-            samples // 160, [kernel] * halvings, [config.subsampling_conv_stride] * halvings, (kernel - 1) // 2
+            length, [kernel] * halvings, [config.subsampling_conv_stride] * halvings, (kernel - 1) // 2
         )
     if kind == "wav2vec2-bert":
-        frames = math.ceil(_conv_frames(samples, [400], [160]) / 2)
-        if config.add_adapter:
-            padding = config.adapter_stride // 2
-            layers = config.num_adapter_layers
-            frames = _conv_frames(
-                frames, [config.adapter_kernel_size] * layers, [config.adapter_stride] * layers, padding
-            )
-        return frames
+        layers = config.num_adapter_layers if config.add_adapter else 0
+        kernel, stride = config.adapter_kernel_size, config.adapter_stride
+        return _conv_frames(length, [kernel] * layers, [stride] * layers, stride // 2)
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
-        return _conv_frames(samples, config.conv_kernel, config.conv_stride)
+        return _conv_frames(length, config.conv_kernel, config.conv_stride)
     raise ValueError(
         f"No frame count is known for an encoder of type {kind!r}; use Whisper, Parakeet, wav2vec2-BERT, wav2vec2, "
-        "HuBERT, WavLM or another encoder with `conv_kernel` and `conv_stride` in its config."
+        "HuBERT, WavLM, Emotion2Vec or another encoder with `conv_kernel` and `conv_stride` in its config."
     )
+
+
+def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
+    """Frames that an encoder of `config` gives for `seconds` of 16 kHz audio; raises as [`output_frames`]."""
+    return output_frames(config, feature_length(config, seconds))
 
 
 @strict
@@ -79,6 +89,11 @@ class AudioLLMConfig(PreTrainedConfig):
         emotion_tokens (`int`, *optional*, defaults to 10): tokens of the emotion branch for one window.
         window_seconds (`float`, *optional*, defaults to 30.0): audio is cut into windows of this length, the last one
             padded; each window has its own tokens.
+        emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
+            emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
+        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only, not
+            the padding of its window, which saves most of its time on short clips. The frames of padding are then zero,
+            and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
@@ -106,6 +121,8 @@ class AudioLLMConfig(PreTrainedConfig):
     speech_tokens: int = 100
     emotion_tokens: int = 10
     window_seconds: float | int = 30.0
+    emotion_layer_mix: bool = False
+    emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
@@ -128,6 +145,8 @@ class AudioLLMConfig(PreTrainedConfig):
                 f"{'a missing' if self.emotion_config is None else 'the given'} emotion_config: "
                 "a single-encoder model has fusion 'none' and no emotion_config."
             )
+        if self.emotion_length_aware and getattr(self.emotion_config, "model_type", None) in (None, "whisper"):
+            raise ValueError("emotion_length_aware needs an emotion encoder that hears any length; Whisper does not.")
         scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
         if scaled:
             raise ValueError(

@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, WhisperModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_width
+from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
 
 
 WHISPER_FRAMES_PER_SECOND = 50
@@ -32,6 +33,44 @@ class AudioLLMCausalLMOutputWithPast(CausalLMOutputWithPast):
     audio_hidden_states: torch.FloatTensor | None = None
 
 
+@dataclass(frozen=True)
+class EncodedWindows:
+    """What an encoder heard.
+
+    Args:
+        states: frames `[layers, windows, frames, width]`; one layer, the last, unless layers are to be mixed.
+        counts: frames of real audio of each window, `[windows]`, or none if the padding was heard too.
+    """
+
+    states: torch.Tensor
+    counts: torch.Tensor | None = None
+
+
+class AudioLLMLayerMix(nn.Module):
+    """Weighted sum over layers, with learnt weights that are equal at first.
+
+    Args:
+        layers: how many.
+    """
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Sum `[layers, windows, frames, width]` over the layers."""
+        return torch.einsum("l,lwtc->wtc", self.logits.softmax(0).to(states.dtype), states)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Frames per window and width of an encoder that an adapter takes, and how many layers it mixes (1: none)."""
+
+    frames: int
+    width: int
+    layers: int = 1
+
+
 class AudioLLMAdapter(nn.Module):
     """Stack consecutive frames of one or more encoders and map them to the language model's embedding space.
 
@@ -39,33 +78,41 @@ class AudioLLMAdapter(nn.Module):
     Frames that do not fill the last stack are completed with zeros: 1499 frames of HuBERT are treated as 1500.
 
     Args:
-        streams: for each encoder, its frames per window and its width. Several streams are concatenated channel-wise.
+        streams: one for each encoder. Several are concatenated channel-wise.
         tokens: tokens per window to give.
         hidden_sizes: widths of the two hidden layers.
         output_size: width of the language model.
     """
 
-    def __init__(self, streams: Sequence[tuple[int, int]], tokens: int, hidden_sizes: Sequence[int], output_size: int):
+    def __init__(self, streams: Sequence[Stream], tokens: int, hidden_sizes: Sequence[int], output_size: int):
         super().__init__()
         self.tokens = tokens
-        self.stacks = [math.ceil(frames / tokens) for frames, _ in streams]
-        self.norms = nn.ModuleList([nn.LayerNorm(width) for _, width in streams])
+        self.stacks = [math.ceil(stream.frames / tokens) for stream in streams]
+        self.mixes = nn.ModuleList(
+            [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
+        )
+        self.norms = nn.ModuleList([nn.LayerNorm(stream.width) for stream in streams])
         first, second = hidden_sizes
-        self.linear_1 = nn.Linear(sum(stack * width for stack, (_, width) in zip(self.stacks, streams)), first)
+        self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
         self.linear_2 = nn.Linear(first, second)
         self.linear_3 = nn.Linear(second, output_size)
         self.act = nn.SiLU()
 
-    def _stack(self, frames: torch.Tensor, stack: int) -> torch.Tensor:
-        missing = self.tokens * stack - frames.shape[1]
+    def _stack(self, index: int, encoded: EncodedWindows) -> torch.Tensor:
+        states = encoded.states
+        frames = self.norms[index](self.mixes[index](states) if len(states) > 1 else states[0])
+        if encoded.counts is not None:
+            real = torch.arange(frames.shape[1], device=frames.device) < encoded.counts[:, None]
+            frames = frames * real.unsqueeze(-1)
+        missing = self.tokens * self.stacks[index] - frames.shape[1]
         if missing < 0:
-            raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {stack} frames each.")
+            raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
         frames = nn.functional.pad(frames, (0, 0, 0, missing))
-        return frames.reshape(frames.shape[0], self.tokens, stack * frames.shape[-1])
+        return frames.reshape(frames.shape[0], self.tokens, -1)
 
-    def forward(self, *frames: torch.Tensor) -> torch.Tensor:
-        """Map frames `[windows, frames, width]`, one tensor per stream, to tokens `[windows, tokens, output_size]`."""
-        stacked = [self._stack(norm(x), stack) for x, norm, stack in zip(frames, self.norms, self.stacks)]
+    def forward(self, *streams: EncodedWindows) -> torch.Tensor:
+        """Map what the encoders heard to tokens `[windows, tokens, output_size]`."""
+        stacked = [self._stack(index, encoded) for index, encoded in enumerate(streams)]
         hidden = self.act(self.linear_1(torch.cat(stacked, dim=-1)))
         return self.linear_3(self.act(self.linear_2(hidden)))
 
@@ -98,16 +145,40 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
     return encoder
 
 
-def encode(encoder: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:
-    """Frames `[windows, frames, width]` of an encoder for windows of its features.
+def encode(
+    encoder: PreTrainedModel, features: torch.Tensor, mask: torch.Tensor | None = None, all_layers: bool = False
+) -> EncodedWindows:
+    """What an encoder makes of windows of its features.
 
-    `features` is `[windows, samples]` for encoders of raw audio, `[windows, mel bins, time]` for Whisper, and
-    `[windows, time, mel bins]` for the others; mel features of Whisper's extractor are transposed for the latter.
+    Args:
+        encoder: any speech or emotion encoder.
+        features: `[windows, samples]` for encoders of raw audio, `[windows, mel bins, time]` for Whisper, and
+            `[windows, time, mel bins]` for the others; mel features of Whisper's extractor are transposed for the latter.
+        mask: 1 on real audio, `[windows, time]`: then the encoder hears nothing else.
+        all_layers: whether to give the states of all layers.
     """
     mel_bins = getattr(encoder.config, "num_mel_bins", None)
     if mel_bins is not None and encoder.config.model_type != "whisper" and features.shape[-1] != mel_bins:
         features = features.transpose(-1, -2)
-    return encoder(features.to(encoder.dtype)).last_hidden_state
+    counts, inputs = None, {}
+    if mask is not None:
+        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config))
+        longest = int(lengths.max())
+        features = features[:, :longest]
+        mask = torch.arange(longest, device=features.device) < lengths[:, None]
+        inputs = {"attention_mask": mask.long()}
+        counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
+    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
+    states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+    return EncodedWindows(states, counts)
+
+
+def _least_length(config) -> int:
+    """The shortest features that give an encoder a frame."""
+    length = 1
+    while output_frames(config, length) < 1:
+        length += 1
+    return length
 
 
 def _real_windows(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -127,6 +198,12 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, AudioLLMLayerMix):
+            init.zeros_(module.logits)
 
 
 class AudioLLMModel(AudioLLMPreTrainedModel):
@@ -149,12 +226,14 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         config = self.config
         width = config.get_text_config().hidden_size
         speech, emotion = (
-            (encoder_frames(part, config.window_seconds), encoder_width(part)) if part is not None else None
+            Stream(encoder_frames(part, config.window_seconds), encoder_width(part)) if part is not None else None
             for part in (config.speech_config, config.emotion_config)
         )
+        if config.emotion_layer_mix and emotion is not None:
+            emotion = replace(emotion, layers=encoder_layers(config.emotion_config))
 
-        def adapter(streams: list[tuple[int, int]], tokens: int) -> AudioLLMAdapter:
-            hidden = config.adapter_hidden_sizes or [streams[0][1], 4 * streams[0][1]]
+        def adapter(streams: list[Stream], tokens: int) -> AudioLLMAdapter:
+            hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
             return AudioLLMAdapter(streams, tokens, hidden, width)
 
         if config.fusion == "feature":
@@ -202,20 +281,28 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
             `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
         """
-        speech = _real_windows(input_features, input_features_mask)
-        speech_frames = encode(self.speech_encoder, speech)
+        features = _real_windows(input_features, input_features_mask)
+        speech = encode(self.speech_encoder, features)
         if self.config.fusion == "none":
-            embeddings = self.speech_adapter(speech_frames)
+            embeddings = self.speech_adapter(speech)
         else:
-            emotion = speech if input_values is None else _real_windows(input_values, input_values_mask)
-            emotion_frames = encode(self.emotion_encoder, emotion)
+            mask = input_features_mask
+            if input_values is not None:
+                features, mask = _real_windows(input_values, input_values_mask), input_values_mask
+            emotion = self._encode_emotion(features, mask)
             if self.config.fusion == "feature":
-                embeddings = self.adapter(speech_frames, emotion_frames)
+                embeddings = self.adapter(speech, emotion)
             else:
-                embeddings = torch.cat(
-                    [self.speech_adapter(speech_frames), self.emotion_adapter(emotion_frames)], dim=1
-                )
+                embeddings = torch.cat([self.speech_adapter(speech), self.emotion_adapter(emotion)], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
+
+    def _encode_emotion(self, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+        heard = None
+        if self.config.emotion_length_aware:
+            if mask is None:
+                raise ValueError("emotion_length_aware needs the mask that the processor gives with the features.")
+            heard = _real_windows(mask, mask)
+        return encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
 
     def get_placeholder_mask(
         self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, audio_embeds: torch.Tensor

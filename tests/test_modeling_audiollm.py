@@ -7,7 +7,14 @@ from trl.trainer.utils import add_fused_lm_head
 
 from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames
-from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAdapter, build_encoder, load_encoder
+from audiollm.modeling_audiollm.modeling_audiollm import (
+    AudioLLMAdapter,
+    EncodedWindows,
+    Stream,
+    build_encoder,
+    encode,
+    load_encoder,
+)
 from audiollm.processing import AudioLLMProcessor
 
 
@@ -64,10 +71,10 @@ def test_the_papers_token_counts():
     hubert = AutoConfig.for_model("hubert")
     assert encoder_frames(whisper, 30) == 1500
     assert encoder_frames(hubert, 30) == 1499
-    speech = AudioLLMAdapter([(1500, 8)], 100, [8, 32], 16)
-    emotion = AudioLLMAdapter([(1499, 8)], 10, [8, 32], 16)
-    assert speech.stacks == [15] and speech(torch.randn(2, 1500, 8)).shape == (2, 100, 16)
-    assert emotion.stacks == [150] and emotion(torch.randn(2, 1499, 8)).shape == (2, 10, 16)
+    speech = AudioLLMAdapter([Stream(1500, 8)], 100, [8, 32], 16)
+    emotion = AudioLLMAdapter([Stream(1499, 8)], 10, [8, 32], 16)
+    assert speech.stacks == [15] and speech(EncodedWindows(torch.randn(1, 2, 1500, 8))).shape == (2, 100, 16)
+    assert emotion.stacks == [150] and emotion(EncodedWindows(torch.randn(1, 2, 1499, 8))).shape == (2, 10, 16)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -242,3 +249,67 @@ def test_adding_an_emotion_encoder_keeps_what_was_learnt(parts, tone):
     assert model.config.fusion == "sequence" and model.config.tokens_per_window == 12
     with pytest.raises(ValueError, match="already has an emotion encoder"):
         model.add_emotion_encoder(parts["whisper"])
+
+
+def test_layer_mix_starts_as_the_mean_of_all_layers_and_learns(tone):
+    model, processor = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
+    model.eval()
+    inputs = inputs_for(processor, tone(1.0))
+    features = inputs["input_values"].flatten(0, 1)
+    states = encode(model.model.emotion_encoder, features, all_layers=True).states
+    assert len(states) == 2
+    adapter = model.model.emotion_adapter
+    mixed = adapter(EncodedWindows(states))
+    adapter.mixes[0] = torch.nn.Identity()
+    torch.testing.assert_close(mixed, adapter(EncodedWindows(states.mean(0, keepdim=True))))
+    model, _ = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert model.model.emotion_adapter.mixes[0].logits.grad.abs().sum() > 0
+
+
+def test_layer_mix_survives_saving(tmp_path, tone):
+    model, processor = tiny_model_and_processor(emotion="wavlm", emotion_layer_mix=True)
+    torch.nn.init.normal_(model.model.emotion_adapter.mixes[0].logits)
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
+    inputs = inputs_for(processor, tone(1.0))
+    torch.testing.assert_close(loaded(**inputs).logits, model.eval()(**inputs).logits)
+
+
+@pytest.mark.parametrize("emotion", ["parakeet_encoder", "wav2vec2-bert", "wav2vec2", "wavlm"])
+def test_length_aware_encoder_does_not_hear_the_padding(emotion, tone):
+    model, processor = tiny_model_and_processor(emotion=emotion, emotion_length_aware=True)
+    model.eval()
+    heard = []
+    model.model.emotion_encoder.register_forward_pre_hook(
+        lambda module, args: heard.append(args[0].shape[-1 if args[0].ndim == 2 else -2])
+    )
+    inputs = inputs_for(processor, tone(0.25))
+    expected = model.get_audio_features(**_audio(inputs)).pooler_output
+    name = "input_values" if "input_values" in inputs else "input_features"
+    whole = inputs[name].shape[-1] if inputs[name].ndim == 3 else max(inputs[name].shape[-2:])
+    assert heard[0] <= 0.3 * whole
+    noise = inputs[name].clone()
+    mask = inputs[f"{name}_mask"]
+    mask = mask if noise.ndim == 3 else mask.unsqueeze(2 if noise.shape[-1] == mask.shape[-1] else 3)
+    inputs["input_values"] = torch.where(mask, noise, torch.randn_like(noise))
+    inputs["input_values_mask"] = inputs[f"{name}_mask"]
+    torch.testing.assert_close(model.get_audio_features(**_audio(inputs)).pooler_output, expected)
+
+
+def _audio(inputs):
+    return {name: inputs[name] for name in inputs if name.startswith("input_") and name != "input_ids"}
+
+
+def test_length_aware_tokens_do_not_depend_on_the_batch(tone):
+    model, processor = tiny_model_and_processor(emotion="parakeet_encoder", emotion_length_aware=True)
+    model.eval()
+    short, long = tone(0.3), tone(0.9, seed=1)
+    alone = model.get_audio_features(**_audio(inputs_for(processor, short))).pooler_output
+    together = model.get_audio_features(**_audio(inputs_for(processor, long, short))).pooler_output
+    torch.testing.assert_close(together[12:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_whisper_cannot_be_length_aware():
+    with pytest.raises(StrictDataclassClassValidationError, match="hears any length; Whisper does not"):
+        AudioLLMConfig(emotion_config={"model_type": "whisper"}, emotion_length_aware=True)

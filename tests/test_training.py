@@ -92,13 +92,15 @@ def test_every_parameter_belongs_to_one_part(fusion):
     assert {part for part, named in parts.items() if any(p.requires_grad for _, p in named)} == {"speech_encoder"}
 
 
-def test_ctc_of_several_windows_is_ctc_of_their_frames_in_a_row():
+def test_ctc_joins_the_windows_of_a_clip_and_leaves_padding_out():
     head = CTCHead(4)
     frames = torch.randn(3, 10, 4)
     labels = torch.tensor([[1, 2, 3, -100], [4, -100, -100, -100]])
-    together = head(frames, torch.tensor([2, 1]), labels)
-    first = head(frames[:2].reshape(1, 20, 4), torch.tensor([1]), labels[:1, :3])
-    second = head(frames[2:], torch.tensor([1]), labels[1:, :1])
+    mask = torch.zeros(2, 2, 40, dtype=torch.bool)
+    mask[0, 0], mask[0, 1, :20], mask[1, 0, :32] = True, True, True
+    together = head(frames, mask, labels)
+    first = head(frames[:2].reshape(1, 20, 4)[:, :15], torch.ones(1, 1, 60, dtype=torch.bool), labels[:1, :3])
+    second = head(frames[2:, :8], torch.ones(1, 1, 32, dtype=torch.bool), labels[1:, :1])
     torch.testing.assert_close(together, (first + second) / 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -46,18 +47,20 @@ class CTCHead(nn.Module):
         super().__init__()
         self.projection = nn.Linear(width, len(CTC_CHARACTERS) + 1)
 
-    def forward(self, frames: torch.Tensor, windows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean CTC loss per character.
 
         Args:
             frames: `[windows, time, width]`, clip after clip.
-            windows: how many windows each clip has, `[clips]`.
+            mask: which features are real audio, `[clips, windows, feature time]`. Frames of padding are left out: with
+                them, the loss stays where all is blank.
             labels: character ids `[clips, longest]`, padded with -100.
         """
+        windows = mask.any(-1).sum(-1)
+        share = mask.sum((1, 2)) / (windows * mask.shape[-1])
         clips = [clip.flatten(0, 1) for clip in frames.split(windows.tolist())]
-        lengths = torch.tensor([len(clip) for clip in clips], device=frames.device)
-        padded = nn.utils.rnn.pad_sequence(clips)
-        log_probs = self.projection(padded).float().log_softmax(-1)
+        lengths = torch.tensor([math.ceil(len(clip) * part) for clip, part in zip(clips, share.tolist())])
+        log_probs = self.projection(nn.utils.rnn.pad_sequence(clips)).float().log_softmax(-1)
         real = labels != IGNORED
         return nn.functional.ctc_loss(log_probs, labels.clamp(min=0), lengths, real.sum(-1), zero_infinity=True)
 
@@ -147,9 +150,9 @@ class AudioLLMTrainer(SFTTrainer):
         if labels is None or round_.ctc == 0:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         encoder = self._base_model().model.speech_encoder
-        real = inputs["input_features_mask"].any(-1)
+        mask = inputs["input_features_mask"]
         if round_.lm == 0:
-            ctc = self.ctc_head(encode(encoder, inputs["input_features"][real]), real.sum(-1), labels)
+            ctc = self.ctc_head(encode(encoder, inputs["input_features"][mask.any(-1)]).states[-1], mask, labels)
             self._metrics["train"]["ctc_loss"].append(ctc.item())
             return round_.ctc * ctc / self.current_gradient_accumulation_steps
         frames = []
@@ -158,7 +161,7 @@ class AudioLLMTrainer(SFTTrainer):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             hook.remove()
-        ctc = self.ctc_head(frames[0], real.sum(-1), labels)
+        ctc = self.ctc_head(frames[0], mask, labels)
         self._metrics["train"]["ctc_loss"].append(ctc.item())
         return round_.lm * loss + round_.ctc * ctc / self.current_gradient_accumulation_steps
 
