@@ -7,6 +7,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .configuration_emotion2vec import Emotion2VecConfig
+
+
+# So that `emotion_config` of that type is understood where only this folder's code is loaded, from the Hub.
+AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=True)
 
 FUSIONS = ("none", "feature", "sequence")
 SAMPLING_RATE = 16_000
@@ -76,35 +81,35 @@ def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
 @strict
 class AudioLLMConfig(PreTrainedConfig):
     r"""
-    Configuration of [`AudioLLMModel`] and [`AudioLLMForConditionalGeneration`]: a speech encoder, optionally an emotion
-    encoder, and a decoder-only language model, each with the configuration class of its own architecture.
+    Configuration of [`AudioLLMModel`] and [`AudioLLMForConditionalGeneration`]: a speech encoder, optionally an
+    emotion encoder, and a decoder-only language model, each with the configuration class of its own architecture.
 
     Args:
         speech_config (`dict` or `PreTrainedConfig`): the speech encoder (Whisper, Parakeet, wav2vec2-BERT, ...).
         emotion_config (`dict` or `PreTrainedConfig`, *optional*): the emotion encoder; none in a single-encoder model.
         text_config (`dict` or `PreTrainedConfig`): any decoder-only language model.
         fusion (`str`, *optional*): `"sequence"` (speech tokens, then emotion tokens; the default with two encoders),
-            `"feature"` (one adapter over both, concatenated channel-wise) or `"none"` (single encoder). Paper, section 3.
+            `"feature"` (one adapter over both, concatenated channel-wise) or `"none"` (single encoder).
         speech_tokens (`int`, *optional*, defaults to 100): tokens of the speech branch for one window.
         emotion_tokens (`int`, *optional*, defaults to 10): tokens of the emotion branch for one window.
         window_seconds (`float`, *optional*, defaults to 30.0): audio is cut into windows of this length, the last one
             padded; each window has its own tokens.
         emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
             emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
-        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only, not
-            the padding of its window, which saves most of its time on short clips. The frames of padding are then zero,
-            and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
+        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only,
+            not the padding of its window, which saves most of its time on short clips. The frames of padding are then
+            zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
-        emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the pipeline
-            scores them unless it is given others.
-        tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the language model's head is its embedding.
+        emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
+            pipeline scores them unless it is given others.
+        tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the model's head is its embedding.
         initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.
 
     Raises:
-        StrictDataclassClassValidationError: if `fusion` and `emotion_config` contradict each other, or the language model
-            scales its logits.
+        StrictDataclassClassValidationError: if `fusion` and `emotion_config` contradict each other, or the language
+            model scales its logits.
     """
 
     model_type = "audiollm"

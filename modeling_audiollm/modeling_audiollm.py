@@ -14,9 +14,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
+from .modeling_emotion2vec import Emotion2VecModel
 
 
 WHISPER_FRAMES_PER_SECOND = 50
+# Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
+# from another copy of the same remote code than AutoModel knows.
+OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Stream:
 class AudioLLMAdapter(nn.Module):
     """Stack consecutive frames of one or more encoders and map them to the language model's embedding space.
 
-    LayerNorm on the frames, stacking, then two hidden layers with SiLU (MERaLiON-AudioLLM's adapter; paper, section 3).
+    LayerNorm on the frames, stacking, two hidden layers with SiLU: MERaLiON-AudioLLM's adapter (paper, section 3).
     Frames that do not fill the last stack are completed with zeros: 1499 frames of HuBERT are treated as 1500.
 
     Args:
@@ -119,7 +123,11 @@ class AudioLLMAdapter(nn.Module):
 
 def build_encoder(config) -> PreTrainedModel:
     """An audio encoder of random weights; of Whisper, an encoder-decoder, only the encoder."""
-    return WhisperEncoder._from_config(config) if config.model_type == "whisper" else AutoModel.from_config(config)
+    return (
+        OWN_ENCODERS[config.model_type]._from_config(config)
+        if config.model_type in OWN_ENCODERS
+        else AutoModel.from_config(config)
+    )
 
 
 def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> PreTrainedModel:
@@ -129,8 +137,10 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
     """
     if not isinstance(source, str):
         encoder = source.encoder if isinstance(source, WhisperModel) else source
-    elif AutoConfig.from_pretrained(source).model_type == "whisper":
+    elif (kind := AutoConfig.from_pretrained(source).model_type) == "whisper":
         encoder = WhisperModel.from_pretrained(source, **kwargs).encoder
+    elif kind == "emotion2vec":
+        encoder = Emotion2VecModel.from_pretrained(source, **kwargs)
     else:
         encoder = AutoModel.from_pretrained(source, **kwargs)
     if encoder.config.model_type == "whisper":
@@ -153,7 +163,7 @@ def encode(
     Args:
         encoder: any speech or emotion encoder.
         features: `[windows, samples]` for encoders of raw audio, `[windows, mel bins, time]` for Whisper, and
-            `[windows, time, mel bins]` for the others; mel features of Whisper's extractor are transposed for the latter.
+            `[windows, time, mel bins]` for the others; mel features of Whisper's extractor are transposed.
         mask: 1 on real audio, `[windows, time]`: then the encoder hears nothing else.
         all_layers: whether to give the states of all layers.
     """
@@ -182,7 +192,7 @@ def _least_length(config) -> int:
 
 
 def _real_windows(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in prompt order."""
+    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order."""
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
 
 
@@ -244,7 +254,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
 
     def train(self, mode: bool = True):
-        """Set training mode, but leave a frozen encoder in eval mode: no dropout, no layer drop (transformers#24479)."""
+        """Set training mode, but leave a frozen encoder in eval mode, without dropout (transformers#24479)."""
         super().train(mode)
         for name in ("speech_encoder", "emotion_encoder"):
             encoder = getattr(self, name, None)
@@ -321,9 +331,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         if found != wanted:
             per_window = self.config.tokens_per_window
             raise ValueError(
-                f"Audio and prompt do not match: the audio gives {wanted} embeddings ({wanted // per_window} windows of "
-                f"{per_window}), the prompt holds {found} placeholders. Let the processor build both, and do not cut "
-                "the prompt (`max_length`, `truncation`)."
+                f"Audio and prompt do not match: the audio gives {wanted} embeddings ({wanted // per_window} "
+                f"windows of {per_window}), the prompt holds {found} placeholders. Let the processor "
+                "build both, and do not cut the prompt (`max_length`, `truncation`)."
             )
         return placeholders.unsqueeze(-1).expand_as(inputs_embeds)
 
@@ -437,7 +447,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def save_pretrained(self, save_directory: str, **kwargs: Any):
         """Save weights, configuration and code, so that the folder alone serves all Auto classes and the pipeline.
 
-        A class has one auto class of its own (`AutoModelForMultimodalLM`); `AutoModel` gives the same, generating, one.
+        A class has one auto class of its own, `AutoModelForMultimodalLM`; `AutoModel` gives the same, generating one.
         """
         # Importing here makes the loader of remote code, which follows relative imports, take the pipeline along.
         from .pipeline_audiollm import AudioEmotionReasoningPipeline as Pipeline

@@ -116,13 +116,15 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def _score(self, clips: list, opening: str, labels: Sequence[str]) -> list[dict[str, float]]:
-        """Probabilities of the labels, each scored with the full stop that ends it, so that no label begins another."""
+        """Probabilities of the labels, each scored with a full stop, so that none is the beginning of another."""
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
         whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in labels]
         if any(ids[: len(alone)] != alone for ids in whole):
             raise ValueError("The tokenizer merges a label with the words before it; labels can't be scored.")
-        likelihoods = self.model.score_continuations([ids[len(alone) :] for ids in whole], **self._inputs(clips, opening))
+        likelihoods = self.model.score_continuations(
+            [ids[len(alone) :] for ids in whole], **self._inputs(clips, opening)
+        )
         return [dict(zip(labels, row)) for row in likelihoods.softmax(-1).tolist()]
 
     def postprocess(self, model_outputs: dict[str, list[dict]]) -> dict[str, Any]:

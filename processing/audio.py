@@ -42,9 +42,9 @@ def load_audio(audio: Any, sampling_rate: int = 16_000, array_rate: int | None =
     """Load audio as mono float32 samples in [-1, 1] at `sampling_rate`.
 
     Args:
-        audio: a path, an http(s) URL, encoded bytes, a file object, an array or tensor of samples (mono, or stereo with
-            channels first or last; integers are scaled to [-1, 1]), a pair `(array, rate)`, or a mapping with `array`
-            and `sampling_rate`, or `bytes` and/or `path`, as `datasets` gives them.
+        audio: a path, an http(s) URL, encoded bytes, a file object, an array or tensor of samples (mono, or stereo
+            with channels first or last; integers are scaled to [-1, 1]), a pair `(array, rate)`, or a mapping with
+            `array` and `sampling_rate`, or `bytes` and/or `path`, as `datasets` gives them.
         sampling_rate: rate to give, in Hz.
         array_rate: rate of a bare array, in Hz; `sampling_rate` when left out.
 

@@ -44,9 +44,7 @@ class AudioLLMCollator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         clips = [self._clip(row) for row in rows]
         turns = [self._turns(row) for row in rows]
-        batch = self.processor(
-            text=[prompt for prompt, _ in turns], audio=clips, padding=False, return_tensors=None
-        )
+        batch = self.processor(text=[prompt for prompt, _ in turns], audio=clips, padding=False, return_tensors=None)
         tokenizer = self.processor.tokenizer
         answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
         prompts = batch["input_ids"]

@@ -49,8 +49,8 @@ class AudioLLMProcessor(ProcessorMixin):
 
     Args:
         feature_extractor: of the speech encoder.
-        emotion_feature_extractor: of the emotion encoder; equal to `feature_extractor` when both encoders take the same
-            features (or there is only one encoder), which are then computed once.
+        emotion_feature_extractor: of the emotion encoder; equal to `feature_extractor` when both encoders take the
+            same features (or there is only one encoder), which are then computed once.
         tokenizer: of the language model; it must know the three audio tokens.
         chat_template (`str`, *optional*): a template that takes audio; by default made of the tokenizer's own.
         tokens_per_window (`int`): placeholders for one window of audio, as `AudioLLMConfig.tokens_per_window`.
@@ -169,7 +169,7 @@ class AudioLLMProcessor(ProcessorMixin):
         return self.num_windows(samples) * self.tokens_per_window
 
     def load_audio(self, audio: Any) -> np.ndarray:
-        """One clip as mono float32 samples at the extractor's rate; see [`load_audio`] for what it takes and raises."""
+        """One clip as mono float32 samples at the extractor's rate; takes and raises what [`load_audio`] does."""
         return load_audio(audio, self.feature_extractor.sampling_rate)
 
     def prompt(self, question: str) -> str:
@@ -213,7 +213,7 @@ class AudioLLMProcessor(ProcessorMixin):
         return features, replacements
 
     def _extract(self, extractor, windows: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[clips, windows, ...]` padded to whole windows and to the most windows, and the mask of real time."""
+        """Features `[clips, windows, ...]` padded to whole and equally many windows, and the mask of real time."""
         flat = [window for clip in windows for window in clip]
         rate, size = extractor.sampling_rate, self.window_samples
         raw = extractor.model_input_names[0] == "input_values"

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from tests.tiny import CONV, ENCODERS, TEXT_MODELS, tiny_model_and_processor, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from trl.trainer.utils import add_fused_lm_head
 
@@ -16,6 +15,7 @@ from audiollm.modeling_audiollm.modeling_audiollm import (
     load_encoder,
 )
 from audiollm.processing import AudioLLMProcessor
+from tests.tiny import CONV, ENCODERS, TEXT_MODELS, tiny_model_and_processor, tiny_tokenizer
 
 
 def inputs_for(processor, *clips):
@@ -49,7 +49,7 @@ def test_a_padded_batch_generates_what_each_clip_does_alone(text, tone):
 
 
 @pytest.mark.parametrize("fusion", ["feature", "sequence"])
-@pytest.mark.parametrize("emotion", ["whisper", "hubert", "wav2vec2", "wavlm"])
+@pytest.mark.parametrize("emotion", ["whisper", "hubert", "wav2vec2", "wavlm", "emotion2vec"])
 @pytest.mark.parametrize("speech", ["whisper", "parakeet_encoder", "wav2vec2-bert"])
 def test_every_pair_of_encoders_fills_its_placeholders(speech, emotion, fusion, tone):
     model, processor = tiny_model_and_processor(speech=speech, emotion=emotion, fusion=fusion)
@@ -276,7 +276,7 @@ def test_layer_mix_survives_saving(tmp_path, tone):
     torch.testing.assert_close(loaded(**inputs).logits, model.eval()(**inputs).logits)
 
 
-@pytest.mark.parametrize("emotion", ["parakeet_encoder", "wav2vec2-bert", "wav2vec2", "wavlm"])
+@pytest.mark.parametrize("emotion", ["parakeet_encoder", "wav2vec2-bert", "wav2vec2", "wavlm", "emotion2vec"])
 def test_length_aware_encoder_does_not_hear_the_padding(emotion, tone):
     model, processor = tiny_model_and_processor(emotion=emotion, emotion_length_aware=True)
     model.eval()
@@ -301,8 +301,9 @@ def _audio(inputs):
     return {name: inputs[name] for name in inputs if name.startswith("input_") and name != "input_ids"}
 
 
-def test_length_aware_tokens_do_not_depend_on_the_batch(tone):
-    model, processor = tiny_model_and_processor(emotion="parakeet_encoder", emotion_length_aware=True)
+@pytest.mark.parametrize("emotion", ["parakeet_encoder", "emotion2vec"])
+def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
+    model, processor = tiny_model_and_processor(emotion=emotion, emotion_length_aware=True)
     model.eval()
     short, long = tone(0.3), tone(0.9, seed=1)
     alone = model.get_audio_features(**_audio(inputs_for(processor, short))).pooler_output

@@ -7,16 +7,17 @@ import textwrap
 import numpy as np
 import pytest
 import soundfile
-from tests.tiny import tiny_model_and_processor
 from transformers import pipeline
 
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.audio import AudioError
+from tests.tiny import tiny_model_and_processor
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    model, processor = tiny_model_and_processor()
+    """A model with the encoder whose code is ours, so that this code too must travel."""
+    model, processor = tiny_model_and_processor(emotion="emotion2vec")
     path = tmp_path_factory.mktemp("saved")
     model.save_pretrained(path)
     processor.save_pretrained(path)
@@ -108,7 +109,9 @@ def test_reasoning_is_what_follows_the_label_and_quotes_point_into_it(pipe):
     assert answer["reasoning"] == 'They say "I lost my dog" and the voice is low.'
     assert answer["quotes"] == [{"text": "I lost my dog", "start": 10, "end": 23}]
     assert answer["reasoning"][10:23] == "I lost my dog"
-    bare = pipe.postprocess({"answers": [{"text": "The speaker sounds sad.", "scores": None, "opening": "The speaker sounds"}]})
+    bare = pipe.postprocess(
+        {"answers": [{"text": "The speaker sounds sad.", "scores": None, "opening": "The speaker sounds"}]}
+    )
     assert bare["reasoning"] == "The speaker sounds sad."
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.tiny import tiny_model_and_processor, tiny_tokenizer
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
 from audiollm.processing import AudioLLMProcessor
 from audiollm.processing.audio import AudioError, load_audio
 from audiollm.processing.collator import AudioLLMCollator, ctc_labels
+from tests.tiny import tiny_model_and_processor, tiny_tokenizer
 
 
 LENGTHS = [400, 401, 15_999, 16_000, 16_001, 31_999, 32_000, 47_777, 480_000, 480_001, 95 * 16_000]
@@ -58,7 +58,8 @@ def test_prompt_frames_the_audio_before_the_instruction(tiny):
     "template, rendered",
     [
         (
-            "{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}",
+            "{% for m in messages %}<start_of_turn>{{ m['role'] }}\n"
+            "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}",
             "<start_of_turn>user\n<|audio_start|><|audio|><|audio_end|>Why?<end_of_turn>\n",
         ),
         (

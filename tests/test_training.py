@@ -6,7 +6,6 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tests.tiny import tiny_model_and_processor
 from transformers import AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
@@ -15,6 +14,7 @@ from audiollm.processing.augmentation import Augmentation
 from audiollm.training.alternation import AlternationSampler, set_learning
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from audiollm.training.trainer import CTCHead
+from tests.tiny import tiny_model_and_processor
 
 
 DUAL = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "lora", "language_model")

@@ -59,6 +59,19 @@ ENCODERS = {
     "hubert": CONV,
     "wav2vec2": CONV,
     "wavlm": CONV,
+    "emotion2vec": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": (8, 8, 8),
+        "conv_kernel": (10, 8, 8),
+        "conv_stride": (5, 8, 8),
+        "position_kernel": 5,
+        "position_groups": 2,
+        "num_position_layers": 2,
+        "num_extra_tokens": 2,
+    },
 }
 TEXT_SIZES = {
     "hidden_size": 32,

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 class AlternationSampler(Sampler[int]):
     """Row indices of a whole run, `plan.window` of one task for every optimizer step.
 
-    A callback never sees the batch, so the task of a step must come from here (anchors, section 4). In each pass, every
-    task's rows are shuffled and cut into windows, the last one filled up from the beginning of the pass, and the windows
-    of the round's tasks are shuffled together. The order depends on the seed only, so a resumed run goes on with it.
+    A callback never sees the batch, so the task of a step must come from here. In each pass, every task's rows are
+    shuffled and cut into windows, the last one filled up from the beginning of the pass, and the windows of the
+    round's tasks are shuffled together. The order depends on the seed only, so a resumed run goes on with it.
 
     Args:
         plan: the laid-out schedule.
@@ -81,8 +81,8 @@ class AlternationCallback(TrainerCallback):
             lost = [name for name, parameter in named if id(parameter) not in optimized]
             if part in self.plan.parts and lost:
                 raise RuntimeError(
-                    f"{len(lost)} parameters of {part} are not in the optimizer (first: {lost[0]}); make every part that "
-                    "ever learns trainable before the optimizer is built."
+                    f"{len(lost)} parameters of {part} are not in the optimizer (first: {lost[0]}); make every part "
+                    "that ever learns trainable before the optimizer is built."
                 )
         self._applied = None
 

@@ -24,7 +24,7 @@ def assemble(
 
     Args:
         section: exactly one of `checkpoint` (a trained AudioLLM), `parts` (pretrained encoders and language model) or
-            `scratch` (random weights); and, optionally, `add_emotion` (a new emotion encoder for a single-encoder one).
+            `scratch` (random weights); and, optionally, `add_emotion` (an emotion encoder for a single-encoder model).
         texts: what a tokenizer from scratch is trained on.
 
     Raises:

@@ -13,7 +13,8 @@ def load_system(spec: str, data: str | Path | None = None, max_new_tokens: int =
     """Build a system from its name.
 
     Args:
-        spec: `majority` (the floor: most frequent answers of the training rows), or an AudioLLM checkpoint folder.
+        spec: `majority` (the floor: most frequent answers of the training rows), `emotion2vec:FOLDER` (a converted
+            classifier), or an AudioLLM checkpoint folder.
         data: corpus folder, whose `train.jsonl` the majority needs.
         max_new_tokens: longest answer of a generating system, in tokens.
 
@@ -22,11 +23,16 @@ def load_system(spec: str, data: str | Path | None = None, max_new_tokens: int =
     """
     if spec == "majority":
         return _majority(data)
+    kind, _, folder = spec.partition(":")
+    if kind == "emotion2vec" and folder:
+        from audiollm.eval.systems.emotion2vec import Emotion2VecClassifier
+
+        return Emotion2VecClassifier(folder)
     if Path(spec).is_dir():
         from audiollm.eval.systems.audiollm import AudioLLM  # loads torch, which other systems do without
 
         return AudioLLM(spec, max_new_tokens=max_new_tokens)
-    raise EvalError(f"no system {spec!r}: give a checkpoint folder, or majority.")
+    raise EvalError(f"no system {spec!r}: give a checkpoint folder, emotion2vec:FOLDER, or majority.")
 
 
 def _majority(data: str | Path | None) -> System:
