@@ -1,0 +1,168 @@
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
+from __future__ import annotations
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_emotion2vec import Emotion2VecConfig
+
+
+# So that `emotion_config` of that type is understood where only this folder's code is loaded, from the Hub.
+AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=True)
+
+FUSIONS = ("none", "feature", "sequence")
+SAMPLING_RATE = 16_000
+EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+SENTIMENT_LABELS = ("positive", "negative", "neutral")
+LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+
+
+def encoder_width(config: PreTrainedConfig) -> int:
+    """Channels of the frames that an encoder of `config` gives."""
+    return config.d_model if config.model_type == "whisper" else config.hidden_size
+
+
+def encoder_layers(config: PreTrainedConfig) -> int:
+    """Hidden states that an encoder of `config` gives: one before its first layer and one after each."""
+    return 1 + (config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers)
+
+
+def _conv_frames(length: int, kernels: list[int], strides: list[int], padding: int = 0) -> int:
+    for kernel, stride in zip(kernels, strides):
+        length = (length + 2 * padding - kernel) // stride + 1
+    return length
+
+
+def feature_length(config: PreTrainedConfig, seconds: float) -> int:
+    """Time steps of the features that an encoder of `config` takes for `seconds` of audio: samples, or mel frames."""
+    samples = round(seconds * SAMPLING_RATE)
+    if config.model_type in ("whisper", "parakeet_encoder"):
+        return samples // 160
+    if config.model_type == "wav2vec2-bert":
+        return math.ceil(_conv_frames(samples, [400], [160]) / 2)
+    return samples
+
+
+def output_frames(config: PreTrainedConfig, length: int) -> int:
+    """Frames that an encoder of `config` gives for features of `length` time steps.
+
+    Raises:
+        ValueError: for an encoder whose frame rate is not known.
+    """
+    kind = config.model_type
+    if kind == "whisper":
+        return config.max_source_positions
+    if kind == "parakeet_encoder":
+        halvings = int(math.log2(config.subsampling_factor))
+        kernel = config.subsampling_conv_kernel_size
+        return _conv_frames(
+            length, [kernel] * halvings, [config.subsampling_conv_stride] * halvings, (kernel - 1) // 2
+        )
+    if kind == "wav2vec2-bert":
+        layers = config.num_adapter_layers if config.add_adapter else 0
+        kernel, stride = config.adapter_kernel_size, config.adapter_stride
+        return _conv_frames(length, [kernel] * layers, [stride] * layers, stride // 2)
+    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
+        return _conv_frames(length, config.conv_kernel, config.conv_stride)
+    raise ValueError(
+        f"No frame count is known for an encoder of type {kind!r}; use Whisper, Parakeet, wav2vec2-BERT, wav2vec2, "
+        "HuBERT, WavLM, Emotion2Vec or another encoder with `conv_kernel` and `conv_stride` in its config."
+    )
+
+
+def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
+    """Frames that an encoder of `config` gives for `seconds` of 16 kHz audio; raises as [`output_frames`]."""
+    return output_frames(config, feature_length(config, seconds))
+
+
+@strict
+class AudioLLMConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`AudioLLMModel`] and [`AudioLLMForConditionalGeneration`]: a speech encoder, optionally an
+    emotion encoder, and a decoder-only language model, each with the configuration class of its own architecture.
+
+    Args:
+        speech_config (`dict` or `PreTrainedConfig`): the speech encoder (Whisper, Parakeet, wav2vec2-BERT, ...).
+        emotion_config (`dict` or `PreTrainedConfig`, *optional*): the emotion encoder; none in a single-encoder model.
+        text_config (`dict` or `PreTrainedConfig`): any decoder-only language model.
+        fusion (`str`, *optional*): `"sequence"` (speech tokens, then emotion tokens; the default with two encoders),
+            `"feature"` (one adapter over both, concatenated channel-wise) or `"none"` (single encoder).
+        speech_tokens (`int`, *optional*, defaults to 100): tokens of the speech branch for one window.
+        emotion_tokens (`int`, *optional*, defaults to 10): tokens of the emotion branch for one window.
+        window_seconds (`float`, *optional*, defaults to 30.0): audio is cut into windows of this length, the last one
+            padded; each window has its own tokens.
+        emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
+            emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
+        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only,
+            not the padding of its window, which saves most of its time on short clips. The frames of padding are then
+            zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
+        adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
+            times the encoder's width, as in MERaLiON-AudioLLM.
+        audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
+        emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
+            pipeline scores them unless it is given others.
+        tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the model's head is its embedding.
+        initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.
+
+    Raises:
+        StrictDataclassClassValidationError: if `fusion` and `emotion_config` contradict each other, or the language
+            model scales its logits.
+    """
+
+    model_type = "audiollm"
+    sub_configs_defaults = {
+        "speech_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper"),
+        "emotion_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper", optional=True),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="gemma2"),
+    }
+
+    speech_config: dict | PreTrainedConfig | None = None
+    emotion_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    fusion: str | None = None
+    speech_tokens: int = 100
+    emotion_tokens: int = 10
+    window_seconds: float | int = 30.0
+    emotion_layer_mix: bool = False
+    emotion_length_aware: bool = False
+    adapter_hidden_sizes: list[int] | None = None
+    audio_token_id: int = 0
+    emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
+    sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
+    tie_word_embeddings: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if self.fusion is None:
+            self.fusion = "none" if self.emotion_config is None else "sequence"
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Called by `@strict` once all fields are set."""
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
+        if (self.fusion == "none") != (self.emotion_config is None):
+            raise ValueError(
+                f"fusion {self.fusion!r} contradicts "
+                f"{'a missing' if self.emotion_config is None else 'the given'} emotion_config: "
+                "a single-encoder model has fusion 'none' and no emotion_config."
+            )
+        if self.emotion_length_aware and getattr(self.emotion_config, "model_type", None) in (None, "whisper"):
+            raise ValueError("emotion_length_aware needs an emotion encoder that hears any length; Whisper does not.")
+        scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
+        if scaled:
+            raise ValueError(
+                f"The language model {self.get_text_config().model_type!r} scales its logits ({', '.join(scaled)}), "
+                "which AudioLLM's head does not; choose another one."
+            )
+
+    @property
+    def tokens_per_window(self) -> int:
+        """Placeholders that one window of audio takes in the prompt."""
+        return self.speech_tokens + (self.emotion_tokens if self.fusion == "sequence" else 0)
+
+
+__all__ = ["AudioLLMConfig"]

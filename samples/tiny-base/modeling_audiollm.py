@@ -1,0 +1,605 @@
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, WhisperModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
+from .modeling_emotion2vec import Emotion2VecModel
+
+
+WHISPER_FRAMES_PER_SECOND = 50
+# Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
+# from another copy of the same remote code than AutoModel knows.
+OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
+
+
+@dataclass
+class AudioLLMModelOutputWithPast(BaseModelOutputWithPast):
+    """Base model outputs, with `audio_hidden_states`: the audio embeddings put into the prompt, `[tokens, hidden]`."""
+
+    audio_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class AudioLLMCausalLMOutputWithPast(CausalLMOutputWithPast):
+    """Language model outputs, with `audio_hidden_states`: the audio embeddings put into the prompt."""
+
+    audio_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass(frozen=True)
+class EncodedWindows:
+    """What an encoder heard.
+
+    Args:
+        states: frames `[layers, windows, frames, width]`; one layer, the last, unless layers are to be mixed.
+        counts: frames of real audio of each window, `[windows]`, or none if the padding was heard too.
+    """
+
+    states: torch.Tensor
+    counts: torch.Tensor | None = None
+
+
+class AudioLLMLayerMix(nn.Module):
+    """Weighted sum over layers, with learnt weights that are equal at first.
+
+    Args:
+        layers: how many.
+    """
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Sum `[layers, windows, frames, width]` over the layers."""
+        return torch.einsum("l,lwtc->wtc", self.logits.softmax(0).to(states.dtype), states)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Frames per window and width of an encoder that an adapter takes, and how many layers it mixes (1: none)."""
+
+    frames: int
+    width: int
+    layers: int = 1
+
+
+class AudioLLMAdapter(nn.Module):
+    """Stack consecutive frames of one or more encoders and map them to the language model's embedding space.
+
+    LayerNorm on the frames, stacking, two hidden layers with SiLU: MERaLiON-AudioLLM's adapter (paper, section 3).
+    Frames that do not fill the last stack are completed with zeros: 1499 frames of HuBERT are treated as 1500.
+
+    Args:
+        streams: one for each encoder. Several are concatenated channel-wise.
+        tokens: tokens per window to give.
+        hidden_sizes: widths of the two hidden layers.
+        output_size: width of the language model.
+    """
+
+    def __init__(self, streams: Sequence[Stream], tokens: int, hidden_sizes: Sequence[int], output_size: int):
+        super().__init__()
+        self.tokens = tokens
+        self.stacks = [math.ceil(stream.frames / tokens) for stream in streams]
+        self.mixes = nn.ModuleList(
+            [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
+        )
+        self.norms = nn.ModuleList([nn.LayerNorm(stream.width) for stream in streams])
+        first, second = hidden_sizes
+        self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
+        self.linear_2 = nn.Linear(first, second)
+        self.linear_3 = nn.Linear(second, output_size)
+        self.act = nn.SiLU()
+
+    def _stack(self, index: int, encoded: EncodedWindows) -> torch.Tensor:
+        states = encoded.states
+        frames = self.norms[index](self.mixes[index](states) if len(states) > 1 else states[0])
+        if encoded.counts is not None:
+            real = torch.arange(frames.shape[1], device=frames.device) < encoded.counts[:, None]
+            frames = frames * real.unsqueeze(-1)
+        missing = self.tokens * self.stacks[index] - frames.shape[1]
+        if missing < 0:
+            raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
+        frames = nn.functional.pad(frames, (0, 0, 0, missing))
+        return frames.reshape(frames.shape[0], self.tokens, -1)
+
+    def forward(self, *streams: EncodedWindows) -> torch.Tensor:
+        """Map what the encoders heard to tokens `[windows, tokens, output_size]`."""
+        stacked = [self._stack(index, encoded) for index, encoded in enumerate(streams)]
+        hidden = self.act(self.linear_1(torch.cat(stacked, dim=-1)))
+        return self.linear_3(self.act(self.linear_2(hidden)))
+
+
+def build_encoder(config) -> PreTrainedModel:
+    """An audio encoder of random weights; of Whisper, an encoder-decoder, only the encoder."""
+    return (
+        OWN_ENCODERS[config.model_type]._from_config(config)
+        if config.model_type in OWN_ENCODERS
+        else AutoModel.from_config(config)
+    )
+
+
+def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> PreTrainedModel:
+    """A pretrained audio encoder from a checkpoint (or a model at hand), ready for windows of `window_seconds`.
+
+    A Whisper encoder's positions are cut to the window, so that shorter windows cost less; they can't be longer.
+    """
+    if not isinstance(source, str):
+        encoder = source.encoder if isinstance(source, WhisperModel) else source
+    elif (kind := AutoConfig.from_pretrained(source).model_type) == "whisper":
+        encoder = WhisperModel.from_pretrained(source, **kwargs).encoder
+    elif kind == "emotion2vec":
+        encoder = Emotion2VecModel.from_pretrained(source, **kwargs)
+    else:
+        encoder = AutoModel.from_pretrained(source, **kwargs)
+    if encoder.config.model_type == "whisper":
+        positions = round(window_seconds * WHISPER_FRAMES_PER_SECOND)
+        if positions > encoder.config.max_source_positions:
+            raise ValueError(
+                f"window_seconds={window_seconds} needs {positions} positions; the Whisper encoder has "
+                f"{encoder.config.max_source_positions}."
+            )
+        encoder.config.max_source_positions = encoder.max_source_positions = positions
+        encoder.embed_positions = nn.Embedding.from_pretrained(encoder.embed_positions.weight[:positions].clone())
+    return encoder
+
+
+def encode(
+    encoder: PreTrainedModel, features: torch.Tensor, mask: torch.Tensor | None = None, all_layers: bool = False
+) -> EncodedWindows:
+    """What an encoder makes of windows of its features.
+
+    Args:
+        encoder: any speech or emotion encoder.
+        features: `[windows, samples]` for encoders of raw audio, `[windows, mel bins, time]` for Whisper, and
+            `[windows, time, mel bins]` for the others; mel features of Whisper's extractor are transposed.
+        mask: 1 on real audio, `[windows, time]`: then the encoder hears nothing else.
+        all_layers: whether to give the states of all layers.
+    """
+    mel_bins = getattr(encoder.config, "num_mel_bins", None)
+    if mel_bins is not None and encoder.config.model_type != "whisper" and features.shape[-1] != mel_bins:
+        features = features.transpose(-1, -2)
+    counts, inputs = None, {}
+    if mask is not None:
+        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config))
+        longest = int(lengths.max())
+        features = features[:, :longest]
+        mask = torch.arange(longest, device=features.device) < lengths[:, None]
+        inputs = {"attention_mask": mask.long()}
+        counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
+    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
+    states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+    return EncodedWindows(states, counts)
+
+
+def _least_length(config) -> int:
+    """The shortest features that give an encoder a frame."""
+    length = 1
+    while output_frames(config, length) < 1:
+        length += 1
+    return length
+
+
+def _real_windows(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order."""
+    return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
+
+
+class AudioLLMPreTrainedModel(PreTrainedModel):
+    config_class = AudioLLMConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("audio", "text")
+    output_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, AudioLLMLayerMix):
+            init.zeros_(module.logits)
+
+
+class AudioLLMModel(AudioLLMPreTrainedModel):
+    """Speech encoder, emotion encoder, their adapters and a headless language model.
+
+    Args:
+        config ([`AudioLLMConfig`]): the composite configuration.
+    """
+
+    def __init__(self, config: AudioLLMConfig):
+        super().__init__(config)
+        self.speech_encoder = build_encoder(config.speech_config)
+        if config.emotion_config is not None:
+            self.emotion_encoder = build_encoder(config.emotion_config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self._build_adapters()
+        self.post_init()
+
+    def _build_adapters(self):
+        config = self.config
+        width = config.get_text_config().hidden_size
+        speech, emotion = (
+            Stream(encoder_frames(part, config.window_seconds), encoder_width(part)) if part is not None else None
+            for part in (config.speech_config, config.emotion_config)
+        )
+        if config.emotion_layer_mix and emotion is not None:
+            emotion = replace(emotion, layers=encoder_layers(config.emotion_config))
+
+        def adapter(streams: list[Stream], tokens: int) -> AudioLLMAdapter:
+            hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
+            return AudioLLMAdapter(streams, tokens, hidden, width)
+
+        if config.fusion == "feature":
+            self.adapter = adapter([speech, emotion], config.speech_tokens)
+            return
+        self.speech_adapter = adapter([speech], config.speech_tokens)
+        if config.fusion == "sequence":
+            self.emotion_adapter = adapter([emotion], config.emotion_tokens)
+
+    def train(self, mode: bool = True):
+        """Set training mode, but leave a frozen encoder in eval mode, without dropout (transformers#24479)."""
+        super().train(mode)
+        for name in ("speech_encoder", "emotion_encoder"):
+            encoder = getattr(self, name, None)
+            if encoder is not None and not any(p.requires_grad for p in encoder.parameters()):
+                encoder.eval()
+        return self
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        self.language_model.set_input_embeddings(value)
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.language_model
+
+    def get_audio_features(
+        self,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        input_values_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Embed audio clips.
+
+        Args:
+            input_features: the speech encoder's features, `[clips, windows, ...]`.
+            input_features_mask: 1 on real audio, `[clips, windows, time]`; a window of zeros only is not encoded.
+            input_values: the emotion encoder's features; left out when both encoders share `input_features`.
+            input_values_mask: as `input_features_mask`.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
+            `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
+        """
+        features = _real_windows(input_features, input_features_mask)
+        speech = encode(self.speech_encoder, features)
+        if self.config.fusion == "none":
+            embeddings = self.speech_adapter(speech)
+        else:
+            mask = input_features_mask
+            if input_values is not None:
+                features, mask = _real_windows(input_values, input_values_mask), input_values_mask
+            emotion = self._encode_emotion(features, mask)
+            if self.config.fusion == "feature":
+                embeddings = self.adapter(speech, emotion)
+            else:
+                embeddings = torch.cat([self.speech_adapter(speech), self.emotion_adapter(emotion)], dim=1)
+        return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
+
+    def _encode_emotion(self, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+        heard = None
+        if self.config.emotion_length_aware:
+            if mask is None:
+                raise ValueError("emotion_length_aware needs the mask that the processor gives with the features.")
+            heard = _real_windows(mask, mask)
+        return encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
+
+    def get_placeholder_mask(
+        self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, audio_embeds: torch.Tensor
+    ) -> torch.BoolTensor:
+        """Where audio embeddings go, `[batch, length, hidden]`.
+
+        Raises:
+            ValueError: if the prompt does not hold one placeholder for each audio embedding.
+        """
+        if input_ids is None:
+            token = torch.tensor(self.config.audio_token_id, device=inputs_embeds.device)
+            placeholders = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        else:
+            placeholders = input_ids == self.config.audio_token_id
+        found, wanted = int(placeholders.sum()), audio_embeds.shape[0]
+        if found != wanted:
+            per_window = self.config.tokens_per_window
+            raise ValueError(
+                f"Audio and prompt do not match: the audio gives {wanted} embeddings ({wanted // per_window} "
+                f"windows of {per_window}), the prompt holds {found} placeholders. Let the processor "
+                "build both, and do not cut the prompt (`max_length`, `truncation`)."
+            )
+        return placeholders.unsqueeze(-1).expand_as(inputs_embeds)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        input_values_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Any | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> AudioLLMModelOutputWithPast:
+        """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any decoder-only model."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        audio_embeds = None
+        if input_features is not None:
+            audio_embeds = self.get_audio_features(
+                input_features, input_features_mask, input_values, input_values_mask
+            ).pooler_output
+            mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
+            inputs_embeds = inputs_embeds.masked_scatter(
+                mask, audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
+            )
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **{**kwargs, "return_dict": True},
+        )
+        return AudioLLMModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            audio_hidden_states=audio_embeds,
+        )
+
+
+class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin):
+    """[`AudioLLMModel`] with a language-model head: answers questions about audio.
+
+    Args:
+        config ([`AudioLLMConfig`]): the composite configuration.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: AudioLLMConfig):
+        super().__init__(config)
+        self.model = AudioLLMModel(config)
+        text = config.get_text_config()
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def from_parts(
+        cls,
+        speech: str | PreTrainedModel,
+        text: str | PreTrainedModel,
+        emotion: str | PreTrainedModel | None = None,
+        vocab_size: int | None = None,
+        **config_kwargs: Any,
+    ) -> AudioLLMForConditionalGeneration:
+        """Assemble a model from pretrained parts; only the adapters are new.
+
+        Args:
+            speech: checkpoint (folder or Hub id) of the speech encoder, or the model itself.
+            text: checkpoint of the causal language model, or the model itself.
+            emotion: checkpoint of the emotion encoder, or the model itself; none for a single-encoder model.
+            vocab_size: size of the tokenizer, if it was given more tokens than the language model knows.
+            config_kwargs: fields of [`AudioLLMConfig`], at least `audio_token_id`.
+
+        Returns:
+            A model in fp32 on the CPU.
+        """
+        window = config_kwargs.get("window_seconds", AudioLLMConfig.window_seconds)
+        language = text if isinstance(text, PreTrainedModel) else AutoModelForCausalLM.from_pretrained(text)
+        language = language.float()
+        if vocab_size is not None and vocab_size > language.get_input_embeddings().num_embeddings:
+            language.resize_token_embeddings(vocab_size)
+        speech_encoder = load_encoder(speech, window).float()
+        emotion_encoder = None if emotion is None else load_encoder(emotion, window).float()
+        tied = language.get_output_embeddings().weight is language.get_input_embeddings().weight
+        config = AudioLLMConfig(
+            speech_config=speech_encoder.config,
+            emotion_config=None if emotion_encoder is None else emotion_encoder.config,
+            text_config=language.config,
+            tie_word_embeddings=tied,
+            **config_kwargs,
+        )
+        model = cls(config)
+        model.model.speech_encoder.load_state_dict(speech_encoder.state_dict())
+        model.model.language_model.load_state_dict(language.base_model.state_dict())
+        if emotion_encoder is not None:
+            model.model.emotion_encoder.load_state_dict(emotion_encoder.state_dict())
+        model.lm_head.load_state_dict(language.get_output_embeddings().state_dict())
+        model.tie_weights()
+        model.generation_config = language.generation_config
+        return model
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any):
+        """Save weights, configuration and code, so that the folder alone serves all Auto classes and the pipeline.
+
+        A class has one auto class of its own, `AutoModelForMultimodalLM`; `AutoModel` gives the same, generating one.
+        """
+        # Importing here makes the loader of remote code, which follows relative imports, take the pipeline along.
+        from .pipeline_audiollm import AudioEmotionReasoningPipeline as Pipeline
+
+        code = {cls: f"{cls.__module__.rpartition('.')[-1]}.{cls.__name__}" for cls in (type(self), Pipeline)}
+        self.config.auto_map = {"AutoModel": code[type(self)]}
+        self.config.custom_pipelines = {
+            "audio-emotion-reasoning": {
+                "impl": code[Pipeline],
+                "pt": ["AutoModelForMultimodalLM"],
+                "type": "multimodal",
+            }
+        }
+        super().save_pretrained(save_directory, **kwargs)
+
+    def add_emotion_encoder(
+        self, emotion: str | PreTrainedModel, fusion: str = "sequence", emotion_tokens: int | None = None
+    ) -> AudioLLMForConditionalGeneration:
+        """Turn a trained single-encoder model into a dual one, in place (paper, section 6).
+
+        Args:
+            emotion: checkpoint of the emotion encoder, or the model itself.
+            fusion: `"sequence"` keeps the speech adapter; `"feature"` replaces it by a new one over both encoders.
+            emotion_tokens: tokens of the emotion branch for one window.
+
+        Raises:
+            ValueError: if the model already has an emotion encoder.
+        """
+        if self.config.emotion_config is not None:
+            raise ValueError("This model already has an emotion encoder.")
+        old = self.model
+        encoder = load_encoder(emotion, self.config.window_seconds).to(self.device, self.dtype)
+        if emotion_tokens is not None:
+            self.config.emotion_tokens = emotion_tokens
+        self.config.emotion_config, self.config.fusion = encoder.config, fusion
+        self.config.validate_architecture()
+        kept = old.speech_adapter.state_dict()
+        old.emotion_encoder = encoder
+        del old.speech_adapter
+        old._build_adapters()
+        for name in ("speech_adapter", "emotion_adapter", "adapter"):
+            if hasattr(old, name):
+                getattr(old, name).apply(old._init_weights).to(self.device, self.dtype)
+        if fusion == "sequence":
+            old.speech_adapter.load_state_dict(kept)
+        return self
+
+    def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """As [`AudioLLMModel.get_audio_features`]."""
+        return self.model.get_audio_features(*args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module):
+        self.lm_head = value
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.model.get_decoder()
+
+    def _logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        logits = self.lm_head(hidden_states)
+        cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        input_values_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Any | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> AudioLLMCausalLMOutputWithPast:
+        """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any causal language model."""
+        outputs = self.model(
+            input_ids=input_ids,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            input_values=input_values,
+            input_values_mask=input_values_mask,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self._logits(outputs.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.get_text_config().vocab_size, **kwargs
+            )
+        return AudioLLMCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            audio_hidden_states=outputs.audio_hidden_states,
+        )
+
+    @torch.no_grad()
+    def score_continuations(self, continuations: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:
+        """Log-likelihood of each continuation of each prompt; the prompt is read once.
+
+        Args:
+            continuations: token ids that could follow every prompt, for instance the words of each label.
+            inputs: what the processor gives for a left-padded batch of prompts.
+
+        Returns:
+            Tensor `[prompts, continuations]` of summed natural-log probabilities.
+        """
+        mask = inputs.pop("attention_mask", None)
+        mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        prompt = self(**inputs, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+        size, many = prompt.logits.shape[0], len(continuations)
+        lengths = torch.tensor([len(ids) for ids in continuations], device=self.device)
+        ids = torch.zeros(many, int(lengths.max()), dtype=torch.long, device=self.device)
+        for row, continuation in zip(ids, continuations):
+            row[: len(continuation)] = torch.tensor(continuation)
+        first = prompt.logits[:, -1:].expand(-1, many, -1).flatten(0, 1).unsqueeze(1)
+        logits = first
+        if ids.shape[1] > 1:
+            cache = prompt.past_key_values
+            cache.batch_repeat_interleave(many)
+            fed = ids[:, :-1].repeat(size, 1)
+            seen = torch.cat([mask.repeat_interleave(many, 0), torch.ones_like(fed)], dim=1)
+            positions = (seen.cumsum(-1) - 1)[:, -fed.shape[1] :]
+            later = self(
+                input_ids=fed, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True
+            ).logits
+            logits = torch.cat([first, later], dim=1)
+        scores = logits.float().log_softmax(-1).gather(-1, ids.repeat(size, 1).unsqueeze(-1)).squeeze(-1)
+        real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        return (scores * real.repeat(size, 1)).sum(-1).view(size, many)
+
+
+__all__ = ["AudioLLMForConditionalGeneration", "AudioLLMModel", "AudioLLMPreTrainedModel"]

@@ -1,0 +1,456 @@
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
+"""emotion2vec (Ma et al., 2024, arXiv:2312.15185) for transformers, equal to FunASR's frame by frame, and in batches.
+
+A batch is computed without its padding. Upstream lets padded frames leak into real ones through the position
+convolutions; here they are zeroed before each of them, the waveform is encoded where it is real, and the blocks run
+over the real frames of all clips put end to end. A clip gives the same alone and in any batch, and padding is cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_emotion2vec import Emotion2VecConfig
+
+
+# The waveform is encoded 64 frames (1.28 s) at a time: 8 MB of activations stay in a CPU's cache, 200 MB don't.
+PIECE_FRAMES = 64
+# For the same reason a CPU takes clips together only up to this many frames, which is enough for efficient products.
+CPU_FRAMES = 512
+
+
+class Emotion2VecConvLayer(GradientCheckpointingLayer):
+    """A strided convolution over time, as a matrix product on channels-last frames, with LayerNorm and GELU.
+
+    Channels-last spares the layer norm its transposes, and a window of `stride` frames is a view, no copy.
+    """
+
+    def __init__(self, config: Emotion2VecConfig, layer: int):
+        super().__init__()
+        self.kernel, self.stride = config.conv_kernel[layer], config.conv_stride[layer]
+        width = config.conv_dim[layer - 1] if layer else 1
+        self.projection = nn.Linear(self.kernel * width, config.conv_dim[layer], bias=False)
+        self.layer_norm = nn.LayerNorm(config.conv_dim[layer], eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        batch, length, width = hidden_states.shape
+        frames = (length - self.kernel) // self.stride + 1
+        windows = hidden_states[:, : frames * self.stride].reshape(batch, frames, self.stride * width)
+        overlap = self.kernel - self.stride
+        if overlap:
+            ahead = hidden_states[:, self.stride :].unfold(1, overlap, self.stride)
+            ahead = ahead.transpose(2, 3).reshape(batch, frames, overlap * width)
+            windows = torch.cat([windows, ahead], dim=-1)
+        return nn.functional.gelu(self.layer_norm(self.projection(windows)))
+
+
+class Emotion2VecFeatureEncoder(nn.Module):
+    """From the waveform to one vector each 20 ms."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        self.config = config
+        self.conv_layers = nn.ModuleList([Emotion2VecConvLayer(config, i) for i in range(len(config.conv_dim))])
+
+    def _pieces(self, frames: list[int], one_by_one: bool) -> Iterator[tuple[list[int], int, int]]:
+        """Rows of the batch with the first and last frame (excluded) to compute for them next."""
+        for start in range(0, max(frames), PIECE_FRAMES):
+            rows = [row for row, count in enumerate(frames) if count > start]
+            for group in [[row] for row in rows] if one_by_one else [rows]:
+                yield group, start, min(start + PIECE_FRAMES, max(frames[row] for row in group))
+
+    def forward(self, input_values: torch.Tensor, frames: list[int]) -> torch.Tensor:
+        """Encode `[batch, samples]` to `[batch, max(frames), channels]`; nothing is meant after a clip's."""
+        hop = self.config.inputs_to_logits_ratio
+        encoded = input_values.new_zeros(len(frames), max(frames), self.config.conv_dim[-1])
+        learns = torch.is_grad_enabled() and self.conv_layers[0].projection.weight.requires_grad
+        # One by one a CPU's cache holds what it works on; other devices want large products.
+        for rows, start, stop in self._pieces(frames, one_by_one=input_values.device.type == "cpu"):
+            samples = start * hop + self.config.num_samples(stop - start)
+            piece = input_values[rows, start * hop : samples].unsqueeze(-1)
+            if learns and self.training:
+                piece.requires_grad_()  # else reentrant checkpointing gives these layers no gradient
+            for layer in self.conv_layers:
+                piece = layer(piece)
+            encoded[rows, start:stop] = piece.to(encoded.dtype)
+        return encoded
+
+
+class Emotion2VecPositionEncoder(nn.Module):
+    """Grouped convolutions over the frames, each with an unlearned LayerNorm and GELU."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        width, kernel = config.hidden_size, config.position_kernel
+        self.convs = nn.ModuleList(
+            nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.position_groups)
+            for _ in range(config.num_position_layers)
+        )
+        self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps, elementwise_affine=False)
+
+    def forward(self, hidden_states: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+        """Encode `[batch, frames, width]`; `padding` `[batch, frames, 1]` is True where a frame is none."""
+        for conv in self.convs:
+            # Before each of them, or a clip hears its padding: 45 frames deep by the last.
+            if padding is not None:
+                hidden_states = hidden_states.masked_fill(padding, 0.0)
+            hidden_states = conv(hidden_states.transpose(1, 2)).transpose(1, 2)
+            hidden_states = nn.functional.gelu(self.layer_norm(hidden_states))
+        return hidden_states
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float,
+    dropout: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention in plain products, `[batch, heads, frames, head width]` to `[batch, frames, heads, head width]`."""
+    scores = (query * scaling) @ key.transpose(2, 3) + attention_mask
+    probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    probabilities = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    return (probabilities @ value).transpose(1, 2), probabilities
+
+
+class Emotion2VecAttention(nn.Module):
+    """Multi-head attention with a bias on its scores, over clips put end to end."""
+
+    is_causal = False
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def _attend(self, qkv: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        length = query.shape[2]
+        output, _ = attention(
+            self,
+            query,
+            key,
+            value,
+            attention_mask=bias[..., :length, :length].to(query.dtype),
+            scaling=self.head_dim**-0.5,
+            dropout=self.config.attention_dropout if self.training else 0.0,
+        )
+        return output.flatten(2)
+
+    def forward(self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        if min(lengths) == max(lengths):
+            attended = self._attend(qkv.view(len(lengths), lengths[0], *qkv.shape[2:]), bias).view_as(hidden_states)
+        else:
+            attended = torch.cat([self._attend(clip, bias) for clip in qkv.split(lengths, dim=1)], dim=1)
+        return self.out_proj(attended)
+
+
+class Emotion2VecFeedForward(nn.Module):
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.dropout = nn.Dropout(config.activation_dropout)
+        self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.output_dense(self.dropout(self.activation(self.intermediate_dense(hidden_states))))
+
+
+class Emotion2VecLayer(GradientCheckpointingLayer):
+    """A transformer block with its norms after the residual sums (upstream's `AltBlock`)."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        self.attention = Emotion2VecAttention(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = Emotion2VecFeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        hidden_states = hidden_states + self.dropout(self.attention(hidden_states, bias, lengths))
+        hidden_states = self.layer_norm(hidden_states)
+        hidden_states = hidden_states + self.dropout(self.feed_forward(hidden_states))
+        return self.final_layer_norm(hidden_states)
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """How fast attention falls with distance, per head (ALiBi, Press et al., 2022, arXiv:2108.12409).
+
+    A geometric row that ends at 2^-8; for heads that are no power of two, the row of the power below, completed with
+    every other slope of the power above.
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    return slopes if power == num_heads else slopes + alibi_slopes(2 * power)[::2][: num_heads - power]
+
+
+class Emotion2VecEncoder(nn.Module):
+    """Extra tokens, a norm, then the blocks, with one attention bias for all of them."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__()
+        self.config = config
+        self.extra_tokens = nn.Parameter(torch.zeros(1, config.num_extra_tokens, config.hidden_size))
+        self.alibi_scale = nn.Parameter(torch.ones(config.num_attention_heads))
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList([Emotion2VecLayer(config) for _ in range(config.num_hidden_layers)])
+
+    def _attention_bias(self, frames: int) -> torch.Tensor:
+        """Learned scale x slope x minus distance, `[1, heads, tokens, tokens]`, 0 from and to the extra tokens."""
+        position = torch.arange(frames, device=self.alibi_scale.device, dtype=torch.float32)
+        distance = (position[:, None] - position).abs()
+        slopes = torch.tensor(alibi_slopes(self.config.num_attention_heads), device=self.alibi_scale.device)
+        steepness = slopes * self.alibi_scale.float().clamp(min=0)
+        extra = self.config.num_extra_tokens
+        distance = nn.functional.pad(distance, (extra, 0, extra, 0))
+        return (distance * -steepness[:, None, None]).unsqueeze(0)
+
+    def _unpack(self, packed: torch.Tensor, frames: list[int]) -> torch.Tensor:
+        """Frames without the extra tokens, `[batch, max(frames), width]`; zero where there is none."""
+        extra = self.config.num_extra_tokens
+        clips = packed.squeeze(0).split([extra + count for count in frames])
+        return nn.utils.rnn.pad_sequence([clip[extra:] for clip in clips], batch_first=True)
+
+    def forward(
+        self, hidden_states: torch.Tensor, frames: list[int], output_hidden_states: bool = False
+    ) -> list[torch.Tensor]:
+        """Run `[batch, max(frames), width]` through the blocks.
+
+        Returns:
+            states of the same shape, zero where there is no frame: the last, or those before the first block and after
+            each one.
+        """
+        extra = self.extra_tokens[0].to(hidden_states.dtype)
+        packed = torch.cat([part for clip, count in zip(hidden_states, frames) for part in (extra, clip[:count])])
+        packed = self.dropout(self.layer_norm(packed.unsqueeze(0)))
+        lengths = [extra.shape[0] + count for count in frames]
+        bias = self._attention_bias(max(frames))
+        states = [packed]
+        for layer in self.layers:
+            if not (self.training and torch.rand(()) < self.config.layerdrop):
+                packed = layer(packed, bias, lengths)
+            states = [*states, packed] if output_hidden_states else [packed]
+        return [self._unpack(state, frames) for state in states]
+
+
+class Emotion2VecPreTrainedModel(PreTrainedModel):
+    config_class = Emotion2VecConfig
+    base_model_prefix = "emotion2vec"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, Emotion2VecConvLayer):
+            init.kaiming_normal_(module.projection.weight)
+        elif isinstance(module, Emotion2VecEncoder):
+            init.normal_(module.extra_tokens)
+            init.ones_(module.alibi_scale)
+
+    def _get_feat_extract_output_lengths(self, input_lengths: torch.LongTensor | int) -> torch.LongTensor | int:
+        """Frames for clips of `input_lengths` samples; `config.num_frames` is the same without a model."""
+        return self.config.num_frames(input_lengths)
+
+    def _get_feature_vector_attention_mask(self, frames: int, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Which of `frames` frames are real, `[batch, frames]` bool, for a mask of samples."""
+        counts = self.config.num_frames(attention_mask.long().sum(-1))
+        return torch.arange(frames, device=attention_mask.device) < counts[:, None]
+
+
+def _group_rows(frames: list[int], budget: int) -> Iterator[slice]:
+    """Neighbouring rows of a batch with at most `budget` frames together, or a row that has more alone."""
+    start = taken = 0
+    for row, count in enumerate(frames):
+        if taken and taken + count > budget:
+            yield slice(start, row)
+            start, taken = row, 0
+        taken += count
+    yield slice(start, len(frames))
+
+
+class Emotion2VecModel(Emotion2VecPreTrainedModel):
+    """emotion2vec without a head: frame features each 20 ms, and their mean for the utterance."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__(config)
+        self.feature_extractor = Emotion2VecFeatureEncoder(config)
+        self.feature_layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
+        self.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+        self.position_encoder = Emotion2VecPositionEncoder(config)
+        self.encoder = Emotion2VecEncoder(config)
+        self.post_init()
+
+    def freeze_feature_encoder(self):
+        """Stop training of the convolutions over the waveform."""
+        self.feature_extractor.requires_grad_(False)
+
+    def _clip_lengths(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> list[int]:
+        """Samples of each clip.
+
+        Raises:
+            ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
+        """
+        if input_values.ndim != 2:
+            raise ValueError(f"input_values must be [batch, samples], not {list(input_values.shape)}.")
+        lengths = [input_values.shape[1]] * input_values.shape[0]
+        if attention_mask is not None:
+            if attention_mask.shape != input_values.shape:
+                raise ValueError(
+                    f"attention_mask is {list(attention_mask.shape)} and input_values {list(input_values.shape)}; "
+                    "they must be alike, one mask value per sample."
+                )
+            mask = attention_mask.bool()
+            lengths = mask.sum(-1).tolist()
+            if (mask[:, 1:] & ~mask[:, :-1]).any():
+                raise ValueError("attention_mask must be 1 for a clip's samples, then 0: pad on the right.")
+        least = self.config.num_samples(1)
+        for row, length in enumerate(lengths):
+            if length < least:
+                raise ValueError(f"Clip {row} has {length} samples; emotion2vec needs at least {least} (16 kHz).")
+        return lengths
+
+    def _normalize(self, input_values: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        """Each clip to zero mean and unit variance over its own samples; zeros after it."""
+        normalized = torch.zeros_like(input_values)
+        for row, (clip, length) in enumerate(zip(input_values, lengths)):
+            clip = clip[:length].float()
+            if self.config.normalize_input:
+                clip = nn.functional.layer_norm(clip, (length,), eps=self.config.layer_norm_eps)
+            normalized[row, :length] = clip.to(input_values.dtype)
+        return normalized
+
+    def _encode(self, input_values: torch.Tensor, frames: list[int], output_hidden_states: bool) -> list[torch.Tensor]:
+        """States `[batch, max(frames), width]` for clips of so many frames: see `Emotion2VecEncoder.forward`."""
+        features = self.feature_extractor(input_values, frames)
+        hidden_states = self.feature_projection(self.feature_layer_norm(features))
+        padding = None
+        if min(frames) < max(frames):
+            counts = torch.tensor(frames, device=features.device)
+            padding = (torch.arange(max(frames), device=features.device) >= counts[:, None]).unsqueeze(-1)
+        hidden_states = hidden_states + self.position_encoder(hidden_states, padding)
+        return self.encoder(hidden_states, frames, output_hidden_states)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode clips of 16 kHz audio.
+
+        Args:
+            input_values: samples `[batch, samples]`, as recorded: see `config.normalize_input`.
+            attention_mask: `[batch, samples]`, 1 for samples of a clip, then 0 for padding. Without it all are real.
+            output_hidden_states: whether to give the states before the first block and after each one.
+                They are the blocks' outputs; upstream's `layer_results`, the feed-forward layers' outputs before
+                residual and norm, come from a forward hook on `encoder.layers[i].feed_forward`.
+
+        Returns:
+            `last_hidden_state` `[batch, frames, hidden_size]`, zero for frames of padding, `pooler_output`
+            `[batch, hidden_size]`, the mean over a clip's frames, and `hidden_states`, like the first, if asked for.
+            `frames` is `config.num_frames(samples)`.
+
+        Raises:
+            ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        lengths = self._clip_lengths(input_values, attention_mask)
+        frames = [self.config.num_frames(length) for length in lengths]
+        input_values = self._normalize(input_values, lengths)
+        on_cpu = input_values.device.type == "cpu"
+        groups = [
+            self._encode(input_values[rows], frames[rows], output_hidden_states)
+            for rows in _group_rows(frames, CPU_FRAMES if on_cpu else sum(frames))
+        ]
+        total = self.config.num_frames(input_values.shape[1])
+        states = [
+            torch.cat([nn.functional.pad(part, (0, 0, 0, total - part.shape[1])) for part in parts])
+            for parts in zip(*groups)
+        ]
+        counts = torch.tensor(frames, device=input_values.device)
+        pooled = (states[-1].sum(dim=1, dtype=torch.float32) / counts[:, None]).to(states[-1].dtype)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=states[-1],
+            pooler_output=pooled,
+            hidden_states=tuple(states) if output_hidden_states else None,
+        )
+
+
+class Emotion2VecForAudioClassification(Emotion2VecPreTrainedModel):
+    """emotion2vec with a linear layer on the mean of its frames, as in the emotion2vec+ models."""
+
+    def __init__(self, config: Emotion2VecConfig):
+        super().__init__(config)
+        self.emotion2vec = Emotion2VecModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def freeze_feature_encoder(self):
+        """Stop training of the convolutions over the waveform."""
+        self.emotion2vec.freeze_feature_encoder()
+
+    def freeze_base_model(self):
+        """Stop training of all but the classifier."""
+        self.emotion2vec.requires_grad_(False)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> SequenceClassifierOutput:
+        """Classify clips of 16 kHz audio.
+
+        Args:
+            input_values: samples `[batch, samples]`, as recorded.
+            attention_mask: `[batch, samples]`, 1 for samples of a clip and 0 for padding after it.
+            labels: class of each clip `[batch]`, for the cross-entropy loss.
+            output_hidden_states: whether to give the states before the first block and after each one.
+
+        Returns:
+            `logits` `[batch, labels]`, minus infinity for labels that start with "unuse" (upstream's rule for classes
+            a checkpoint does not know), `loss` if labels are given, `hidden_states` if asked for.
+
+        Raises:
+            ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
+        """
+        outputs = self.emotion2vec(input_values, attention_mask, output_hidden_states=output_hidden_states)
+        logits = self.classifier(outputs.pooler_output)
+        unused = [index for index, label in self.config.id2label.items() if label.startswith("unuse")]
+        if unused:
+            logits = logits.index_fill(1, torch.tensor(unused, device=logits.device), -torch.inf)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+__all__ = ["Emotion2VecForAudioClassification", "Emotion2VecModel", "Emotion2VecPreTrainedModel"]

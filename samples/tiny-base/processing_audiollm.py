@@ -1,0 +1,269 @@
+# This file travels to the Hub with the processor: imports of its own folder only, relative and one level deep.
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
+
+from .audio import load_audio
+
+
+AUDIO_TOKENS = ("<|audio_start|>", "<|audio|>", "<|audio_end|>")
+# Gemma's vocabulary has unused slots; taking three of them leaves the embedding matrix as it is.
+UNUSED_SLOTS = ("<unused0>", "<unused1>", "<unused2>")
+
+CONTENT_TO_TEXT = """\
+{%%- set flat = namespace(messages=[]) -%%}
+{%%- for message in messages -%%}
+  {%%- if message['content'] is string -%%}
+    {%%- set flat.messages = flat.messages + [message] -%%}
+  {%%- else -%%}
+    {%%- set part = namespace(text='') -%%}
+    {%%- for content in message['content'] -%%}
+      {%%- if content['type'] == 'audio' -%%}
+        {%%- set part.text = part.text + '%s' -%%}
+      {%%- elif content['type'] == 'text' -%%}
+        {%%- set part.text = part.text + content['text'] -%%}
+      {%%- endif -%%}
+    {%%- endfor -%%}
+    {%%- set flat.messages = flat.messages + [{'role': message['role'], 'content': part.text}] -%%}
+  {%%- endif -%%}
+{%%- endfor -%%}
+{%%- set messages = flat.messages -%%}
+"""
+
+
+def audio_chat_template(template: str, audio_start: str, audio: str, audio_end: str) -> str:
+    """A language model's chat template, taught to take audio.
+
+    Message contents that are lists become text, with `<audio_start>{audio}<audio_end>` for each audio, before the
+    model's own template sees them; so every template whose contents are strings works.
+    """
+    return CONTENT_TO_TEXT % f"{audio_start}{audio}{audio_end}" + template
+
+
+class AudioLLMProcessor(ProcessorMixin):
+    """Audio and text to model inputs, and token ids to text.
+
+    Args:
+        feature_extractor: of the speech encoder.
+        emotion_feature_extractor: of the emotion encoder; equal to `feature_extractor` when both encoders take the
+            same features (or there is only one encoder), which are then computed once.
+        tokenizer: of the language model; it must know the three audio tokens.
+        chat_template (`str`, *optional*): a template that takes audio; by default made of the tokenizer's own.
+        tokens_per_window (`int`): placeholders for one window of audio, as `AudioLLMConfig.tokens_per_window`.
+        window_seconds (`float`): length of a window, as in `AudioLLMConfig`.
+        audio_token, audio_start_token, audio_end_token (`str`): the placeholder and its frame.
+
+    Raises:
+        ValueError: if the tokenizer does not know an audio token, or has no chat template.
+    """
+
+    audio_kwargs = {"sampling_rate": 16_000}
+    # The chat template writes all special tokens, so the tokenizer must not add a second BOS; generation pads left.
+    text_kwargs = {"padding": True, "padding_side": "left", "add_special_tokens": False, "return_tensors": "pt"}
+
+    def __init__(
+        self,
+        feature_extractor,
+        emotion_feature_extractor,
+        tokenizer,
+        chat_template: str | None = None,
+        tokens_per_window: int = 110,
+        window_seconds: float = 30.0,
+        audio_token: str = "<|audio|>",
+        audio_start_token: str = "<|audio_start|>",
+        audio_end_token: str = "<|audio_end|>",
+    ):
+        self.tokens_per_window = tokens_per_window
+        self.window_seconds = window_seconds
+        self.audio_token, self.audio_start_token, self.audio_end_token = (
+            audio_token,
+            audio_start_token,
+            audio_end_token,
+        )
+        ids = tokenizer.convert_tokens_to_ids([audio_token, audio_start_token, audio_end_token])
+        if None in ids or tokenizer.unk_token_id in ids or len(set(ids)) < 3:
+            raise ValueError(
+                f"The tokenizer does not know {audio_token}, {audio_start_token} and {audio_end_token}; add them with "
+                "`tokenizer.add_special_tokens`, or use AudioLLMProcessor.from_parts."
+            )
+        self.audio_token_id = ids[0]
+        if chat_template is None:
+            if tokenizer.chat_template is None:
+                raise ValueError("The tokenizer has no chat template; give one as `tokenizer.chat_template`.")
+            chat_template = audio_chat_template(
+                tokenizer.chat_template, audio_start_token, audio_token, audio_end_token
+            )
+        super().__init__(feature_extractor, emotion_feature_extractor, tokenizer, chat_template=chat_template)
+
+    @classmethod
+    def from_parts(
+        cls,
+        speech: str,
+        text: str,
+        emotion: str | None = None,
+        fusion: str | None = None,
+        speech_tokens: int = 100,
+        emotion_tokens: int = 10,
+        window_seconds: float = 30.0,
+    ) -> AudioLLMProcessor:
+        """Assemble the processor that goes with `AudioLLMForConditionalGeneration.from_parts`.
+
+        Audio tokens are three unused slots of the vocabulary if it has them (Gemma), else three new tokens.
+
+        Args:
+            speech, text, emotion: checkpoints (folders or Hub ids) of the parts.
+            fusion, speech_tokens, emotion_tokens, window_seconds: as in `AudioLLMConfig`.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(text)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        vocabulary = tokenizer.get_vocab()
+        tokens = UNUSED_SLOTS if all(slot in vocabulary for slot in UNUSED_SLOTS) else AUDIO_TOKENS
+        tokenizer.add_special_tokens({"additional_special_tokens": list(tokens)})
+        start, audio, end = tokens
+        two_branches = emotion is not None and fusion in (None, "sequence")
+        extractor = cls._load_extractor(speech, window_seconds)
+        return cls(
+            extractor,
+            extractor if emotion is None else cls._load_extractor(emotion, window_seconds),
+            tokenizer,
+            tokens_per_window=speech_tokens + (emotion_tokens if two_branches else 0),
+            window_seconds=window_seconds,
+            audio_token=audio,
+            audio_start_token=start,
+            audio_end_token=end,
+        )
+
+    @staticmethod
+    def _load_extractor(source: str, window_seconds: float):
+        extractor = AutoFeatureExtractor.from_pretrained(source)
+        if AutoConfig.from_pretrained(source).model_type == "whisper" and extractor.chunk_length != window_seconds:
+            seconds = int(window_seconds) if window_seconds == int(window_seconds) else window_seconds
+            extractor = type(extractor)(**(extractor.to_dict() | {"chunk_length": seconds}))
+        return extractor
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = ["input_ids", "attention_mask", "input_features", "input_features_mask"]
+        return names if self.shares_features else [*names, "input_values", "input_values_mask"]
+
+    @property
+    def shares_features(self) -> bool:
+        """Whether both encoders take the same features, which then come once, as `input_features`."""
+        return self.feature_extractor.to_dict() == self.emotion_feature_extractor.to_dict()
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window_seconds * self.feature_extractor.sampling_rate)
+
+    def num_windows(self, samples: int) -> int:
+        """Windows that a clip of `samples` samples is cut into: nothing is left out, the last window is padded."""
+        return max(1, math.ceil(samples / self.window_samples))
+
+    def num_audio_tokens(self, samples: int) -> int:
+        """Placeholders of a clip of `samples` samples."""
+        return self.num_windows(samples) * self.tokens_per_window
+
+    def load_audio(self, audio: Any) -> np.ndarray:
+        """One clip as mono float32 samples at the extractor's rate; takes and raises what [`load_audio`] does."""
+        return load_audio(audio, self.feature_extractor.sampling_rate)
+
+    def prompt(self, question: str) -> str:
+        """The prompt for one question about one clip: the same in training, evaluation and pipeline."""
+        content = [{"type": "audio"}, {"type": "text", "text": question}]
+        return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+    def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
+        """Load audio with our own reader, which needs neither torchcodec nor librosa and says what is wrong."""
+        if text is not None:
+            text = [text] if isinstance(text, str) else list(text)
+        if audio is not None:
+            rate = kwargs.get("sampling_rate") or kwargs.get("audio_kwargs", {}).get("sampling_rate")
+            clips = list(audio) if _is_list_of_clips(audio) else [audio]
+            audio = [load_audio(clip, self.feature_extractor.sampling_rate, array_rate=rate) for clip in clips]
+        return images, text, videos, audio
+
+    def _multimodal_inputs_from_conversations(self, conversations, audio_loading_params, load_audio_from_video=False):
+        clips = [
+            _source_of(content)
+            for conversation in conversations
+            for message in conversation
+            if not isinstance(message.get("content") or "", str)
+            for content in message["content"]
+            if content["type"] == "audio"
+        ]
+        rate = self.feature_extractor.sampling_rate
+        clips = [load_audio(clip, rate, array_rate=audio_loading_params["sampling_rate"]) for clip in clips]
+        # Everything is at the extractor's rate from here on, whatever rate the caller named for bare arrays.
+        audio_loading_params["sampling_rate"] = rate
+        return [], [], clips, {}
+
+    def _process_audio(self, audio: list[np.ndarray], **kwargs) -> tuple[dict[str, Any], list[str]]:
+        size = self.window_samples
+        windows = [[clip[i * size : (i + 1) * size] for i in range(self.num_windows(len(clip)))] for clip in audio]
+        features = dict(zip(("input_features", "input_features_mask"), self._extract(self.feature_extractor, windows)))
+        if not self.shares_features:
+            names = ("input_values", "input_values_mask")
+            features |= dict(zip(names, self._extract(self.emotion_feature_extractor, windows)))
+        replacements = [self.audio_token * (len(clip) * self.tokens_per_window) for clip in windows]
+        return features, replacements
+
+    def _extract(self, extractor, windows: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """Features `[clips, windows, ...]` padded to whole and equally many windows, and the mask of real time."""
+        flat = [window for clip in windows for window in clip]
+        rate, size = extractor.sampling_rate, self.window_samples
+        raw = extractor.model_input_names[0] == "input_values"
+        if raw or hasattr(extractor, "n_fft"):
+            # Extractors of raw audio and Whisper's pad samples; a wav2vec2-type one normalises before it pads.
+            values = extractor(
+                flat, sampling_rate=rate, padding="max_length", max_length=size, truncation=True, return_tensors="np"
+            )[extractor.model_input_names[0]]
+            axis = -1
+        else:
+            frames = extractor(np.zeros(size, np.float32), sampling_rate=rate, return_tensors="np")["input_features"]
+            values = extractor(flat, sampling_rate=rate, return_tensors="np")["input_features"]
+            missing = frames.shape[1] - values.shape[1]
+            values = np.pad(values, ((0, 0), (0, max(missing, 0)), (0, 0)))[:, : frames.shape[1]]
+            axis = 1
+        time = values.shape[axis]
+        lengths = np.array([max(1, math.ceil(len(window) * time / size)) for window in flat])
+        mask = np.arange(time) < lengths[:, None]
+        return _by_clip(values.astype(np.float32), windows), _by_clip(mask, windows)
+
+    def batch_decode(self, *args, **kwargs) -> list[str]:
+        return self.tokenizer.batch_decode(*args, **kwargs)
+
+    def decode(self, *args, **kwargs) -> str:
+        return self.tokenizer.decode(*args, **kwargs)
+
+
+def _is_list_of_clips(audio: Any) -> bool:
+    """Whether `audio` is a list (or tuple) of clips, and not one clip of numbers or an (array, rate) pair."""
+    if isinstance(audio, tuple):
+        return not (len(audio) == 2 and isinstance(audio[1], (int, float, np.integer)))
+    return isinstance(audio, list) and not (audio and isinstance(audio[0], (int, float, np.number)))
+
+
+def _source_of(content: dict) -> Any:
+    """The audio of one `{"type": "audio", ...}` content."""
+    for key in ("audio", "url", "path", "bytes"):
+        if content.get(key) is not None:
+            return content[key]
+    raise ValueError('Content of type "audio" needs one of `audio`, `url`, `path` or `bytes`.')
+
+
+def _by_clip(rows: np.ndarray, windows: list[list]) -> np.ndarray:
+    """Rows of windows regrouped as `[clips, most windows, ...]`, zeros where a clip has fewer windows."""
+    grouped = np.zeros((len(windows), max(map(len, windows)), *rows.shape[1:]), rows.dtype)
+    start = 0
+    for index, clip in enumerate(windows):
+        grouped[index, : len(clip)] = rows[start : start + len(clip)]
+        start += len(clip)
+    return grouped
+
+
+__all__ = ["AudioLLMProcessor"]
