@@ -208,7 +208,7 @@ def test_a_killed_run_goes_on_where_it_was(corpus, tmp_path):
     )
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, str(script), str(corpus), str(out)])
-    path, deadline = out / "predictions.jsonl", time.time() + 60
+    path, deadline = out / "predictions.jsonl", time.time() + 300
     while time.time() < deadline and not (path.exists() and path.read_text().count("\n") == 2):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
