@@ -86,8 +86,13 @@ def test_no_audio_file_without_a_row(every_row):
 
 
 def test_the_corpus_stays_below_six_megabytes():
-    files = [path for path in SAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    others = {"__pycache__", "tiny-base"}
+    files = [path for path in SAMPLES.rglob("*") if path.is_file() and not others & set(path.parts)]
     assert sum(path.stat().st_size for path in files) <= 6_000_000
+
+
+def test_the_tiny_base_stays_below_sixteen_mebibytes():
+    assert sum(path.stat().st_size for path in (SAMPLES / "tiny-base").rglob("*")) <= 16 << 20
 
 
 def test_no_sentence_is_in_two_splits(rows):

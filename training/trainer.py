@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -57,9 +56,10 @@ class CTCHead(nn.Module):
             labels: character ids `[clips, longest]`, padded with -100.
         """
         windows = mask.any(-1).sum(-1)
-        share = mask.sum((1, 2)) / (windows * mask.shape[-1])
+        heard = mask.sum((1, 2)).tolist()
         clips = [clip.flatten(0, 1) for clip in frames.split(windows.tolist())]
-        lengths = torch.tensor([math.ceil(len(clip) * part) for clip, part in zip(clips, share.tolist())])
+        steps = mask.shape[-1] // frames.shape[1]
+        lengths = torch.tensor([min(len(clip), -(-count // steps)) for clip, count in zip(clips, heard)])
         log_probs = self.projection(nn.utils.rnn.pad_sequence(clips)).float().log_softmax(-1)
         real = labels != IGNORED
         return nn.functional.ctc_loss(log_probs, labels.clamp(min=0), lengths, real.sum(-1), zero_infinity=True)
