@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm import tqdm
@@ -135,7 +135,7 @@ def evaluate_system(
         "groups": group_figures(answered, verdicts, label_sets, settings),
         "errors": [{"id": row["id"], "error": row["error"]} for row in failed],
         "time": {
-            "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
+            "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
             "answering_seconds": round(seconds, 2),
             "rows_answered_now": fresh,
             "rows_per_second": round(fresh / seconds, 3) if fresh and seconds > 0 else None,

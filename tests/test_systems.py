@@ -1,10 +1,10 @@
 import numpy as np
 import torch
-from tests.tiny import ENCODERS
 from transformers import Wav2Vec2FeatureExtractor
 
 from audiollm.eval.systems import load_system
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
+from tests.tiny import ENCODERS
 
 
 def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(tmp_path):
