@@ -14,6 +14,7 @@ from .configuration_emotion2vec import Emotion2VecConfig
 AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=True)
 
 FUSIONS = ("none", "feature", "sequence")
+ADAPTER_NORMS = ("layer", "batch")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
@@ -101,6 +102,9 @@ class AudioLLMConfig(PreTrainedConfig):
             zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
+        adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
+            channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
+            all frames share, which hides the rest from a language model that is trained from nothing.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -129,6 +133,7 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_layer_mix: bool = False
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
+    adapter_norm: str = "layer"
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
@@ -144,6 +149,8 @@ class AudioLLMConfig(PreTrainedConfig):
         """Called by `@strict` once all fields are set."""
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
+        if self.adapter_norm not in ADAPTER_NORMS:
+            raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
         if (self.fusion == "none") != (self.emotion_config is None):
             raise ValueError(
                 f"fusion {self.fusion!r} contradicts "

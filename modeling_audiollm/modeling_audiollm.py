@@ -66,6 +66,13 @@ class AudioLLMLayerMix(nn.Module):
         return torch.einsum("l,lwtc->wtc", self.logits.softmax(0).to(states.dtype), states)
 
 
+class AudioLLMBatchNorm(nn.BatchNorm1d):
+    """Normalises each channel of frames `[windows, frames, width]` over all frames."""
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return super().forward(frames.flatten(0, 1)).view_as(frames)
+
+
 @dataclass(frozen=True)
 class Stream:
     """Frames per window and width of an encoder that an adapter takes, and how many layers it mixes (1: none)."""
@@ -86,16 +93,25 @@ class AudioLLMAdapter(nn.Module):
         tokens: tokens per window to give.
         hidden_sizes: widths of the two hidden layers.
         output_size: width of the language model.
+        norm: `"layer"` or `"batch"`, see `AudioLLMConfig.adapter_norm`.
     """
 
-    def __init__(self, streams: Sequence[Stream], tokens: int, hidden_sizes: Sequence[int], output_size: int):
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        tokens: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        norm: str = "layer",
+    ):
         super().__init__()
         self.tokens = tokens
         self.stacks = [math.ceil(stream.frames / tokens) for stream in streams]
         self.mixes = nn.ModuleList(
             [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
         )
-        self.norms = nn.ModuleList([nn.LayerNorm(stream.width) for stream in streams])
+        norm_class = AudioLLMBatchNorm if norm == "batch" else nn.LayerNorm
+        self.norms = nn.ModuleList([norm_class(stream.width) for stream in streams])
         first, second = hidden_sizes
         self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
         self.linear_2 = nn.Linear(first, second)
@@ -244,7 +260,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         def adapter(streams: list[Stream], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
-            return AudioLLMAdapter(streams, tokens, hidden, width)
+            return AudioLLMAdapter(streams, tokens, hidden, width, config.adapter_norm)
 
         if config.fusion == "feature":
             self.adapter = adapter([speech, emotion], config.speech_tokens)
@@ -254,12 +270,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
 
     def train(self, mode: bool = True):
-        """Set training mode, but leave a frozen encoder in eval mode, without dropout (transformers#24479)."""
+        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479)."""
         super().train(mode)
-        for name in ("speech_encoder", "emotion_encoder"):
-            encoder = getattr(self, name, None)
-            if encoder is not None and not any(p.requires_grad for p in encoder.parameters()):
-                encoder.eval()
+        for name, part in self.named_children():
+            if name != "language_model" and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         return self
 
     def get_input_embeddings(self) -> nn.Module:

@@ -192,12 +192,23 @@ def test_scores_of_continuations_are_those_of_whole_sequences(tiny, tone):
             torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_frozen_encoders_stay_in_eval_mode(tiny):
-    model, _ = tiny_model_and_processor()
+def test_frozen_parts_stay_in_eval_mode(tone):
+    model, processor = tiny_model_and_processor(adapter_norm="batch")
     model.model.speech_encoder.requires_grad_(False)
+    model.model.speech_adapter.requires_grad_(False)
     model.train()
-    assert not model.model.speech_encoder.training
+    assert not model.model.speech_encoder.training and not model.model.speech_adapter.training
     assert model.model.emotion_encoder.training and model.model.language_model.training
+    model(**inputs_for(processor, tone(1.0)))
+    assert model.model.speech_adapter.norms[0].num_batches_tracked == 0
+    assert model.model.emotion_adapter.norms[0].num_batches_tracked == 1
+
+
+def test_batch_norm_takes_away_what_all_frames_share():
+    adapter = AudioLLMAdapter([Stream(20, 8)], 10, [8, 32], 16, norm="batch").train()
+    frames = torch.randn(1, 3, 20, 8)
+    shifted = adapter(EncodedWindows(frames + 50 * torch.randn(8)))
+    torch.testing.assert_close(shifted, adapter(EncodedWindows(frames)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture
