@@ -97,9 +97,10 @@ class AudioLLMConfig(PreTrainedConfig):
             padded; each window has its own tokens.
         emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
             emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
-        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only,
-            not the padding of its window, which saves most of its time on short clips. The frames of padding are then
-            zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
+        speech_length_aware, emotion_length_aware (`bool`, *optional*, defaults to `False`): let that encoder hear the
+            audio only, not the padding of its window, which saves most of its time on short clips. The frames of
+            padding are then zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a
+            whole window.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
         adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
@@ -131,6 +132,7 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_tokens: int = 10
     window_seconds: float | int = 30.0
     emotion_layer_mix: bool = False
+    speech_length_aware: bool = False
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = "layer"
@@ -157,8 +159,10 @@ class AudioLLMConfig(PreTrainedConfig):
                 f"{'a missing' if self.emotion_config is None else 'the given'} emotion_config: "
                 "a single-encoder model has fusion 'none' and no emotion_config."
             )
-        if self.emotion_length_aware and getattr(self.emotion_config, "model_type", None) in (None, "whisper"):
-            raise ValueError("emotion_length_aware needs an emotion encoder that hears any length; Whisper does not.")
+        for part in ("speech", "emotion"):
+            kind = getattr(getattr(self, f"{part}_config"), "model_type", None)
+            if getattr(self, f"{part}_length_aware") and kind in (None, "whisper"):
+                raise ValueError(f"{part}_length_aware needs a {part} encoder that hears any length; {kind} does not.")
         scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
         if scaled:
             raise ValueError(

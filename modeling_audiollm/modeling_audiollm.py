@@ -49,6 +49,13 @@ class EncodedWindows:
     states: torch.Tensor
     counts: torch.Tensor | None = None
 
+    def real_frames(self) -> torch.Tensor:
+        """Which frames were heard, `[windows, frames]`."""
+        _, windows, frames, _ = self.states.shape
+        if self.counts is None:
+            return torch.ones(windows, frames, dtype=torch.bool, device=self.states.device)
+        return torch.arange(frames, device=self.states.device) < self.counts[:, None]
+
 
 class AudioLLMLayerMix(nn.Module):
     """Weighted sum over layers, with learnt weights that are equal at first.
@@ -67,10 +74,7 @@ class AudioLLMLayerMix(nn.Module):
 
 
 class AudioLLMBatchNorm(nn.BatchNorm1d):
-    """Normalises each channel of frames `[windows, frames, width]` over all frames."""
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return super().forward(frames.flatten(0, 1)).view_as(frames)
+    """Normalises each channel over frames `[frames, width]`."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,9 @@ class AudioLLMAdapter(nn.Module):
 
     def _stack(self, index: int, encoded: EncodedWindows) -> torch.Tensor:
         states = encoded.states
-        frames = self.norms[index](self.mixes[index](states) if len(states) > 1 else states[0])
-        if encoded.counts is not None:
-            real = torch.arange(frames.shape[1], device=frames.device) < encoded.counts[:, None]
-            frames = frames * real.unsqueeze(-1)
+        frames = self.mixes[index](states) if len(states) > 1 else states[0]
+        real = encoded.real_frames()
+        frames = torch.zeros_like(frames).masked_scatter(real.unsqueeze(-1), self.norms[index](frames[real]))
         missing = self.tokens * self.stacks[index] - frames.shape[1]
         if missing < 0:
             raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
@@ -307,27 +310,28 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
         """
         features = _real_windows(input_features, input_features_mask)
-        speech = encode(self.speech_encoder, features)
+        speech = encode(self.speech_encoder, features, self._heard("speech", input_features_mask))
         if self.config.fusion == "none":
             embeddings = self.speech_adapter(speech)
         else:
             mask = input_features_mask
             if input_values is not None:
                 features, mask = _real_windows(input_values, input_values_mask), input_values_mask
-            emotion = self._encode_emotion(features, mask)
+            heard = self._heard("emotion", mask)
+            emotion = encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
             if self.config.fusion == "feature":
                 embeddings = self.adapter(speech, emotion)
             else:
                 embeddings = torch.cat([self.speech_adapter(speech), self.emotion_adapter(emotion)], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
 
-    def _encode_emotion(self, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
-        heard = None
-        if self.config.emotion_length_aware:
-            if mask is None:
-                raise ValueError("emotion_length_aware needs the mask that the processor gives with the features.")
-            heard = _real_windows(mask, mask)
-        return encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
+    def _heard(self, part: str, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """What the encoder of `part` is to hear of its windows, `[windows, time]`, or none for all."""
+        if not getattr(self.config, f"{part}_length_aware"):
+            return None
+        if mask is None:
+            raise ValueError(f"{part}_length_aware needs the mask that the processor gives with the features.")
+        return _real_windows(mask, mask)
 
     def get_placeholder_mask(
         self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, audio_embeds: torch.Tensor

@@ -312,6 +312,30 @@ def _audio(inputs):
     return {name: inputs[name] for name in inputs if name.startswith("input_") and name != "input_ids"}
 
 
+def test_length_aware_batch_norm_counts_real_frames_only():
+    adapter = AudioLLMAdapter([Stream(10, 4)], 5, [8, 8], 6, "batch")
+    frames = torch.randn(1, 2, 10, 4)
+    counts = torch.tensor([10, 3])
+    tokens = adapter(EncodedWindows(frames, counts))
+    noisy = frames.clone()
+    noisy[0, 1, 3:] = 1e3
+    torch.testing.assert_close(adapter(EncodedWindows(noisy, counts)), tokens)
+    real = torch.cat([frames[0, 0], frames[0, 1, :3]])
+    expected = 0.1 * real.mean(0)
+    torch.testing.assert_close(adapter.norms[0].running_mean, expected + 0.9 * expected)
+
+
+def test_speech_tokens_of_a_length_aware_model_do_not_depend_on_the_batch(tone):
+    model, processor = tiny_model_and_processor(
+        speech="parakeet_encoder", emotion="parakeet_encoder", speech_length_aware=True, adapter_norm="batch"
+    )
+    model.eval()
+    short, long = tone(0.3), tone(0.9, seed=1)
+    alone = model.get_audio_features(**_audio(inputs_for(processor, short))).pooler_output
+    together = model.get_audio_features(**_audio(inputs_for(processor, long, short))).pooler_output
+    torch.testing.assert_close(together[12:], alone, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("emotion", ["parakeet_encoder", "emotion2vec"])
 def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
     model, processor = tiny_model_and_processor(emotion=emotion, emotion_length_aware=True)
@@ -323,5 +347,7 @@ def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
 
 
 def test_whisper_cannot_be_length_aware():
-    with pytest.raises(StrictDataclassClassValidationError, match="hears any length; Whisper does not"):
+    with pytest.raises(StrictDataclassClassValidationError, match="hears any length; whisper does not"):
         AudioLLMConfig(emotion_config={"model_type": "whisper"}, emotion_length_aware=True)
+    with pytest.raises(StrictDataclassClassValidationError, match="speech encoder that hears any length"):
+        AudioLLMConfig(speech_config={"model_type": "whisper"}, speech_length_aware=True)

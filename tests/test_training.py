@@ -77,6 +77,16 @@ def test_order_depends_on_the_seed_alone():
     assert list(AlternationSampler(plan, TASKS, 1)) != list(AlternationSampler(plan, TASKS, 2))
 
 
+def test_windows_of_similar_lengths_hold_the_same_rows():
+    tasks = ["asr"] * 40
+    plan = Plan.of([Round(("asr",), ("speech_encoder",))], tasks, 4)
+    lengths = [float(number % 10) for number in range(40)]
+    order = np.array(list(AlternationSampler(plan, tasks, 1, lengths)))
+    assert sorted(order) == list(range(40))
+    windows = np.array(lengths)[order].reshape(-1, 4)
+    assert (np.ptp(windows, axis=1) == 0).all() and (np.diff(windows[:, 0]) < 0).any()
+
+
 @pytest.mark.parametrize("fusion", ["none", "feature", "sequence"])
 def test_every_parameter_belongs_to_one_part(fusion):
     model, _ = tiny_model_and_processor(emotion=None if fusion == "none" else "whisper", fusion=fusion)
@@ -93,7 +103,7 @@ def test_every_parameter_belongs_to_one_part(fusion):
 
 
 def test_ctc_joins_the_windows_of_a_clip_and_leaves_padding_out():
-    head = CTCHead(4)
+    head = CTCHead(4, steps=4)
     frames = torch.randn(3, 10, 4)
     labels = torch.tensor([[1, 2, 3, -100], [4, -100, -100, -100]])
     mask = torch.zeros(2, 2, 40, dtype=torch.bool)

@@ -14,6 +14,7 @@ from .schedule import Plan, part_parameters, steps_per_epoch
 
 
 logger = logging.getLogger(__name__)
+POOL = 50  # windows that are sorted by length together, as in transformers' LengthGroupedSampler
 
 
 class AlternationSampler(Sampler[int]):
@@ -27,10 +28,12 @@ class AlternationSampler(Sampler[int]):
         plan: the laid-out schedule.
         tasks: task of each row of the dataset.
         seed: of the order.
+        lengths: of each row's audio, to make windows of similar lengths, which saves padding; none for any lengths.
     """
 
-    def __init__(self, plan: Plan, tasks: Sequence[str], seed: int):
+    def __init__(self, plan: Plan, tasks: Sequence[str], seed: int, lengths: Sequence[float] | None = None):
         self.plan, self.seed = plan, seed
+        self.lengths = None if lengths is None else np.asarray(lengths, dtype=float)
         self.rows_of = {task: np.flatnonzero(np.asarray(tasks) == task) for task in set(tasks)}
 
     def __len__(self) -> int:
@@ -51,9 +54,16 @@ class AlternationSampler(Sampler[int]):
         windows = []
         for task in self.plan.rounds[number].tasks:
             order = random.permutation(self.rows_of[task])
-            count = -(-len(order) // self.plan.window)
-            windows.append(np.resize(order, (count, self.plan.window)))
+            order = np.resize(order, -(-len(order) // self.plan.window) * self.plan.window)
+            if self.lengths is not None:
+                order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in self._pools(order)])
+            windows.append(order.reshape(-1, self.plan.window))
         return random.permutation(np.concatenate(windows))
+
+    def _pools(self, order: np.ndarray) -> list[np.ndarray]:
+        """`order` in stretches of `POOL` windows."""
+        size = POOL * self.plan.window
+        return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def set_learning(model: nn.Module, parts: Sequence[str]):

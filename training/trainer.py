@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trl import SFTConfig, SFTTrainer
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.configuration_audiollm import encoder_width
+from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
 from audiollm.modeling_audiollm.modeling_audiollm import encode
 from audiollm.processing.collator import CTC_CHARACTERS, IGNORED, AudioLLMCollator
 
@@ -40,10 +40,12 @@ class CTCHead(nn.Module):
 
     Args:
         width: channels of the encoder's frames.
+        steps: time steps of its features for one frame.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, steps: int):
         super().__init__()
+        self.steps = steps
         self.projection = nn.Linear(width, len(CTC_CHARACTERS) + 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -55,14 +57,16 @@ class CTCHead(nn.Module):
                 them, the loss stays where all is blank.
             labels: character ids `[clips, longest]`, padded with -100.
         """
-        windows = mask.any(-1).sum(-1)
-        heard = mask.sum((1, 2)).tolist()
-        clips = [clip.flatten(0, 1) for clip in frames.split(windows.tolist())]
-        steps = mask.shape[-1] // frames.shape[1]
-        lengths = torch.tensor([min(len(clip), -(-count // steps)) for clip, count in zip(clips, heard)])
+        counts = -(-mask.sum(-1) // self.steps)
+        heard = [window[:count] for window, count in zip(frames, counts[counts > 0].tolist(), strict=True)]
+        clips, lengths = [], []
+        for windows in counts.gt(0).sum(-1).tolist():
+            clips.append(torch.cat(heard[:windows]))
+            lengths.append(len(clips[-1]))
+            heard = heard[windows:]
         log_probs = self.projection(nn.utils.rnn.pad_sequence(clips)).float().log_softmax(-1)
         real = labels != IGNORED
-        return nn.functional.ctc_loss(log_probs, labels.clamp(min=0), lengths, real.sum(-1), zero_infinity=True)
+        return nn.functional.ctc_loss(log_probs, labels.clamp(min=0), torch.tensor(lengths), real.sum(-1), zero_infinity=True)
 
 
 class AudioLLMTrainer(SFTTrainer):
@@ -115,13 +119,20 @@ class AudioLLMTrainer(SFTTrainer):
     def _build_ctc_head(self, model: AudioLLMForConditionalGeneration) -> CTCHead:
         if self.args.world_size > 1:
             raise ValueError("CTC training of a new encoder runs in one process; its head is not synchronised.")
-        return CTCHead(encoder_width(model.config.speech_config)).to(self.args.device)
+        encoder, seconds = model.config.speech_config, model.config.window_seconds
+        steps = round(feature_length(encoder, seconds) / encoder_frames(encoder, seconds))
+        return CTCHead(encoder_width(encoder), steps).to(self.args.device)
 
     def _base_model(self) -> AudioLLMForConditionalGeneration:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> AlternationSampler:
-        return AlternationSampler(self.plan, self.tasks, self.args.seed)
+        lengths = None
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = train_dataset[self.args.length_column_name]
+            if None in lengths:
+                raise ValueError(f"group_by_length needs {self.args.length_column_name!r} in every training row.")
+        return AlternationSampler(self.plan, self.tasks, self.args.seed, lengths)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -152,7 +163,8 @@ class AudioLLMTrainer(SFTTrainer):
         encoder = self._base_model().model.speech_encoder
         mask = inputs["input_features_mask"]
         if round_.lm == 0:
-            ctc = self.ctc_head(encode(encoder, inputs["input_features"][mask.any(-1)]).states[-1], mask, labels)
+            real = mask[mask.any(-1)] if self._base_model().config.speech_length_aware else None
+            ctc = self.ctc_head(encode(encoder, inputs["input_features"][mask.any(-1)], real).states[-1], mask, labels)
             self._metrics["train"]["ctc_loss"].append(ctc.item())
             return round_.ctc * ctc / self.current_gradient_accumulation_steps
         frames = []

@@ -24,6 +24,7 @@ COLUMNS = (
     "answer",
     "target",
     "speaker",
+    "seconds",
 )
 REQUIRED = ("id", "task", "audio", "question")
 
