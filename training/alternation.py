@@ -56,7 +56,9 @@ class AlternationSampler(Sampler[int]):
             order = random.permutation(self.rows_of[task])
             order = np.resize(order, -(-len(order) // self.plan.window) * self.plan.window)
             if self.lengths is not None:
-                order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in self._pools(order)])
+                order = np.concatenate(
+                    [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in self._pools(order)]
+                )
             windows.append(order.reshape(-1, self.plan.window))
         return random.permutation(np.concatenate(windows))
 

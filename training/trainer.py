@@ -66,7 +66,9 @@ class CTCHead(nn.Module):
             heard = heard[windows:]
         log_probs = self.projection(nn.utils.rnn.pad_sequence(clips)).float().log_softmax(-1)
         real = labels != IGNORED
-        return nn.functional.ctc_loss(log_probs, labels.clamp(min=0), torch.tensor(lengths), real.sum(-1), zero_infinity=True)
+        return nn.functional.ctc_loss(
+            log_probs, labels.clamp(min=0), torch.tensor(lengths), real.sum(-1), zero_infinity=True
+        )
 
 
 class AudioLLMTrainer(SFTTrainer):
