@@ -661,7 +661,7 @@ def test_timeline_refuses_windows_that_leave_gaps_or_hold_no_frame(window, hop):
 
 
 def load_benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "emotion2vec_vs_funasr.py"
+    path = Path(__file__).parents[1] / "benchmarks" / "emotion_encoders.py"
     specification = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)

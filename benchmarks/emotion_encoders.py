@@ -1,7 +1,8 @@
-"""Emotion2Vec against FunASR's own code with the same (random) weights: equality, time and peak memory.
+"""Emotion2Vec against FunASR's own code with the same (random) weights: equality, time and peak memory. And the
+emotion branch that hears a clip only against the paper's, which hears its window's padding too.
 
     pip install funasr
-    python benchmarks/emotion2vec_vs_funasr.py [exactness] [speed] [memory] --threads 2
+    python benchmarks/emotion_encoders.py [exactness] [speed] [memory] [length] --threads 2
 
 Both sides run in one process on the same number of threads, turn by turn, and ratios are medians of turns: a busy
 machine slows both alike. One thread is timed by its CPU time, several by the clock. FunASR is called as its
@@ -18,8 +19,11 @@ import sys
 import time
 
 import torch
+from transformers import AutoConfig
 
+from audiollm.modeling_audiollm.configuration_emotion2vec import EMOTION2VEC_SIZES
 from audiollm.modeling_audiollm.convert_emotion2vec import build_model, convert_state_dict, read_config
+from audiollm.modeling_audiollm.modeling_audiollm import build_encoder, encode
 
 
 RATE = 16_000
@@ -208,28 +212,80 @@ def speed(repeats: int) -> None:
             print(f"| {size} | {name} | {a:.2f} | {b:.2f} | {ratio:.2f} | {ceiling:.2f} |", flush=True)
 
 
+WINDOW_SECONDS, CLIP_SECONDS = 30.0, 4.0
+LENGTH_ENCODERS = {
+    "emotion2vec base": {"model_type": "emotion2vec", **EMOTION2VEC_SIZES["base"]},
+    "emotion2vec plus_large": {"model_type": "emotion2vec", **EMOTION2VEC_SIZES["plus_large"]},
+    "HuBERT base": {"model_type": "hubert"},
+    "WavLM base": {"model_type": "wavlm"},
+}
+
+
+def length_encoder(name: str) -> torch.nn.Module:
+    """An emotion encoder of random weights."""
+    torch.manual_seed(0)
+    settings = dict(LENGTH_ENCODERS[name])
+    return build_encoder(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
+
+
+def length_inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    """A clip of 4 s in a window of 30 s, and its mask, as the processor gives them."""
+    window = torch.zeros(1, round(WINDOW_SECONDS * RATE))
+    mask = torch.zeros_like(window)
+    samples = round(CLIP_SECONDS * RATE)
+    window[:, :samples], mask[:, :samples] = make_clips([CLIP_SECONDS])[0], 1
+    return window, mask
+
+
+@torch.inference_mode()
+def run_length(encoder: torch.nn.Module, aware: bool) -> None:
+    window, mask = length_inputs()
+    encode(encoder, window, mask if aware else None)
+
+
+def length(repeats: int, threads: int) -> None:
+    """Emotion branch on a clip of 4 s: the whole window of 30 s against the audio only."""
+    print("| encoder | padded, s | length-aware, s | ratio | padded, MB | length-aware, MB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in LENGTH_ENCODERS:
+        encoder = length_encoder(name)
+        run_length(encoder, True)
+        turns = [
+            (seconds_of(run_length, encoder, False), seconds_of(run_length, encoder, True)) for _ in range(repeats)
+        ]
+        padded_time, aware_time = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
+        ratio = statistics.median(turn[0] / turn[1] for turn in turns)
+        peaks = [measured_peak(side, "-", name, threads) for side in ("padded", "aware")]
+        print(f"| {name} | {padded_time:.2f} | {aware_time:.2f} | {ratio:.1f} | {peaks[0]} | {peaks[1]} |", flush=True)
+
+
+def measured_peak(side: str, size: str, clips: str, threads: int) -> str:
+    """What `peak` prints in a process of its own."""
+    command = [sys.executable, __file__, "peak", "--side", side, "--size", size, "--clips", clips]
+    run = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
+    return run.stdout.split()[-1]
+
+
 def memory(threads: int) -> None:
     """Peak of the resident set beyond that of the loaded model, each measured in a process of its own."""
     print("| size | clips | FunASR, MB | ours, MB |\n| --- | --- | --- | --- |")
     for size in SIZES:
         for name in ("1 clip of 3 s", "8 clips of 1-10 s", "1 clip of 30 s"):
-            peaks = []
-            for side in ("theirs", "ours"):
-                command = [sys.executable, __file__, "peak", "--side", side, "--size", size, "--clips", name]
-                run = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
-                peaks.append(run.stdout.split()[-1])
+            peaks = [measured_peak(side, size, name, threads) for side in ("theirs", "ours")]
             print(f"| {size} | {name} | {peaks[0]} | {peaks[1]} |", flush=True)
 
 
 def peak(side: str, size: str, name: str) -> None:
-    width, heads = SIZES[size]
-    theirs = funasr_model(width, heads)
-    model, run = (theirs, run_theirs) if side == "theirs" else (ours_like(theirs), run_ours)
-    del theirs
-    clips = make_clips(SETS.get(name, [30.0]))
+    if side in ("padded", "aware"):
+        run, arguments = run_length, (length_encoder(name), side == "aware")
+    else:
+        theirs = funasr_model(*SIZES[size])
+        model, run = (theirs, run_theirs) if side == "theirs" else (ours_like(theirs), run_ours)
+        del theirs
+        arguments = (model, make_clips(SETS.get(name, [30.0])))
     reset_peak()
     before = peak_megabytes()
-    run(model, clips)
+    run(*arguments)
     print(round(peak_megabytes() - before))
 
 
@@ -247,7 +303,7 @@ def peak_megabytes() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help="exactness, speed, memory; all when left out")
+    parser.add_argument("parts", nargs="*", default=[], help="exactness, speed, memory, length; all when left out")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -257,7 +313,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if "peak" in options.parts:
         return peak(options.side, options.size, options.clips)
-    parts = options.parts or ["exactness", "speed", "memory"]
+    parts = options.parts or ["exactness", "speed", "memory", "length"]
     print(f"torch {torch.__version__}, {options.threads} thread(s), CPU, float32\n")
     if "exactness" in parts:
         exactness()
@@ -265,6 +321,8 @@ def main() -> None:
         speed(options.repeats)
     if "memory" in parts:
         memory(options.threads)
+    if "length" in parts:
+        length(options.repeats, options.threads)
 
 
 if __name__ == "__main__":
