@@ -1,0 +1,209 @@
+"""Your own data: a table (CSV, TSV, JSON lines) with a mapping of columns, or a folder of audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from audiollm.processing.corpora.hub_tables import hub_rows
+from audiollm.processing.corpora.reader import (
+    AUDIO_KINDS,
+    Reader,
+    Request,
+    Utterance,
+    as_posix,
+    clean_text,
+    drawn_share,
+    visible,
+)
+from audiollm.processing.corpora.readers.audiobench import clip_of
+from audiollm.processing.corpora.rejects import BadRow, CorpusError, Reject
+from audiollm.processing.corpora.tables import read_table
+from audiollm.processing.labels import EMOTIONS, itself
+from audiollm.processing.questions import draw_number
+
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+FIELDS = ("id", "audio", "transcript", "emotion", "sentiment", "question", "answer", "speaker", "dialogue", "split")
+USUAL_COLUMNS = {
+    "audio": ("audio", "file_name", "file", "path", "wav"),
+    "transcript": ("transcript", "text", "sentence", "transcription"),
+    "emotion": ("emotion", "label"),
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "dialogue": ("dialogue", "dialogue_id"),
+}
+
+
+def _utterances(request: Request) -> Iterator[Utterance | Reject]:
+    found = _table_of(request)
+    if found:
+        table, split = found
+        items = read_table(table, encoding=request.option("encoding"))
+        yield from _rows(request, items, table.parent, split)
+    elif not request.root.exists() or _is_dataset(request.root):
+        rows = hub_rows(request.root, request.split, request.option("config"))
+        items = ((f"{request.root.name}, {request.split}, row {n}", row) for n, row in enumerate(rows))
+        yield from _rows(request, items, request.root, request.split)
+    else:
+        yield from _folder(request)
+
+
+def _is_dataset(root: Path) -> bool:
+    marks = ("dataset_dict.json", "state.json")
+    return any((root / mark).is_file() for mark in marks) or next(root.rglob("*.parquet"), None) is not None
+
+
+def _table_of(request: Request) -> tuple[Path, str | None] | None:
+    """The table that holds the split, and the split that it is wholly for."""
+    root = request.root
+    if root.is_file():
+        return root, None
+    whole = [(root / f"{request.split}{kind}", request.split) for kind in TABLES]
+    own = [(root / request.split / f"metadata{kind}", request.split) for kind in TABLES]
+    shared = [(root / f"{name}{kind}", None) for name in ("metadata", "data") for kind in TABLES]
+    return next((pair for pair in (*whole, *own, *shared) if pair[0].is_file()), None)
+
+
+def _rows(
+    request: Request, items: Iterator[tuple[str, dict[str, Any]] | Reject], base: Path, split: str | None
+) -> Iterator[Utterance | Reject]:
+    root = request.root if request.root.is_dir() else base
+    words = _words(request)
+    columns: dict[str, str] | None = None
+    for number, item in enumerate(items):
+        if isinstance(item, Reject):
+            yield item
+            continue
+        where, row = item
+        try:
+            if columns is None:
+                columns = _columns(request, row)
+            said = _said_split(row, columns, split)
+            if said is None and request.option("holdout"):
+                said = _drawn_split(request, row, columns, number)
+            if said in (None, request.split):
+                yield _row(row, columns, where, base, root, number, request, words)
+        except BadRow as error:
+            yield error.at(where)
+
+
+def _columns(request: Request, row: Mapping[str, Any]) -> dict[str, str]:
+    """Our field to the table's column."""
+    columns = {}
+    for field in FIELDS:
+        named = request.option(field)
+        if named is not None and named not in row:
+            raise CorpusError(f"no column {named!r} (for {field}); the table has {', '.join(map(str, row))[:300]}.")
+        found = named or next((name for name in USUAL_COLUMNS.get(field, (field,)) if name in row), None)
+        if found is not None:
+            columns[field] = found
+    if "audio" not in columns:
+        raise CorpusError(
+            f"no column with audio paths in {', '.join(map(str, row))[:300]}; name it: --option audio=COLUMN."
+        )
+    return columns
+
+
+def _said_split(row: Mapping[str, Any], columns: Mapping[str, str], split: str | None) -> str | None:
+    if split is not None or "split" not in columns:
+        return split
+    said = clean_text("split", row.get(columns["split"])) or None
+    return {"dev": "validation", "valid": "validation", "val": "validation"}.get(said, said)
+
+
+def _drawn_split(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> str:
+    """A seeded share of speakers (of rows without one) is test, decided row by row, for tables of any size."""
+    share = float(request.option("holdout"))
+    name = row.get(columns.get("speaker", "")) or f"row {number}"
+    return "test" if draw_number(f"split|{request.seed}|{name}") % 10**6 < share * 10**6 else "train"
+
+
+def _row(
+    row: Mapping[str, Any],
+    columns: Mapping[str, str],
+    where: str,
+    base: Path,
+    root: Path,
+    number: int,
+    request: Request,
+    words: Mapping[str, str],
+) -> Utterance:
+    values = {field: row.get(column) for field, column in columns.items()}
+    audio = values["audio"]
+    if isinstance(audio, str) and audio.strip():
+        audio = as_posix(base / audio.strip(), root)
+    elif isinstance(audio, dict):
+        audio = clip_of(audio, "audio")
+    emotion = clean_text("emotion", values.get("emotion")) or None
+    return Utterance(
+        where=where,
+        name=clean_text("id", values.get("id"))
+        or f"{Path(audio).stem if isinstance(audio, str) else 'row'}-{number:07d}",
+        audio=audio,
+        transcript=values.get("transcript") or None,
+        emotion=words.get(emotion, emotion),
+        sentiment=values.get("sentiment") or None,
+        question=values.get("question") or None,
+        answer=values.get("answer") or None,
+        task=request.option("task"),
+        speaker=values.get("speaker") or None,
+        dialogue=values.get("dialogue") or None,
+    )
+
+
+def _words(request: Request) -> dict[str, str]:
+    """`--option map=joy:happy,anger:angry` as a mapping."""
+    pairs = [pair.partition(":") for pair in (request.option("map") or "").split(",") if pair]
+    wrong = next((word for word, colon, label in pairs if not (colon and label)), None)
+    if wrong is not None:
+        raise CorpusError(f"map: {wrong!r} is not of the form word:label.")
+    return {word.strip(): label.strip() for word, _, label in pairs}
+
+
+def _folder(request: Request) -> Iterator[Utterance | Reject]:
+    """`[SPLIT/]LABEL/CLIP.wav`, with the words in `CLIP.txt` beside it if it is there."""
+    own = request.root / request.split
+    top = own if own.is_dir() else request.root
+    if top is request.root and any((request.root / split).is_dir() for split in ("train", "validation", "test")):
+        return
+    words = _words(request)
+    paths = [path for path in visible(top.rglob("*")) if path.suffix.lower() in AUDIO_KINDS]
+    share = float(request.option("holdout", "0")) if top is request.root else 0
+    test = drawn_share([as_posix(path, top) for path in paths], share, request.seed) if share else None
+    for path in paths:
+        where = as_posix(path, request.root)
+        if test is not None and (as_posix(path, top) in test) != (request.split == "test"):
+            continue
+        text = path.with_suffix(".txt")
+        label = path.parent.name if path.parent != top else None
+        yield Utterance(
+            where=where,
+            name=where.rsplit(".", 1)[0],
+            audio=where,
+            transcript=text.read_text(encoding="utf-8", errors="replace") if text.is_file() else None,
+            emotion=words.get(label, label),
+            task=request.option("task"),
+        )
+
+
+OWN = Reader(
+    name="own",
+    title="Your own data",
+    layout="a table (`.csv`, `.tsv`, `.jsonl`: the file, or `SPLIT.csv`, `metadata.csv`, ... in the folder) with a "
+    "column of audio paths, a `datasets` folder, Parquet files or a Hub name with an audio column, or a folder "
+    "`[SPLIT/]LABEL/CLIP.wav` with `CLIP.txt` for the words.",
+    utterances=_utterances,
+    tasks=("asr", "er", "sr", "sqa"),
+    emotions=itself(EMOTIONS),
+    licence="yours",
+    options={
+        **{field: f"column that holds the {field}" for field in FIELDS},
+        "task": "the one task that rows serve, where the columns do not tell",
+        "labels": "label set for emotions: a,b,c; `any` takes every label",
+        "map": "other words for labels: joy:happy,anger:angry",
+        "encoding": "of the table, if it is not UTF-8",
+        "holdout": "share of speakers (rows without one) that is test, where no split is given",
+        "config": "of a Hub dataset",
+    },
+)
