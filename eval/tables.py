@@ -1,15 +1,76 @@
-"""Tables of results, one system a row: `python -m audiollm.eval.tables A/results.json B/results.json`."""
+"""Tables of results, one system a row, as Markdown, LaTeX or CSV.
+
+    python -m audiollm.eval.tables RUN [RUN ...] [--format markdown|latex|csv]
+    python -m audiollm.eval.tables RUN [RUN ...] --intervals [--cluster speaker]
+    python -m audiollm.eval.tables --paper 2 --row "alt-4=RUN" [--row "alt-1=RUN"]
+
+docs/tables.md says how runs and the paper's rows and columns are matched.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import numpy as np
+
+from audiollm.eval import EvalError
+from audiollm.eval.sheets import write_rows
+from audiollm.eval.statistics import (
+    LEVEL,
+    Comparison,
+    Interval,
+    bootstrap,
+    class_averages,
+    compare_bootstrap,
+    compare_mcnemar,
+    compare_randomised,
+    holm,
+)
 
 
 TASK_NAMES = {"er": "emotion", "sr": "sentiment", "asr": "transcription", "sqa": "question answering"}
+FORMATS = ("markdown", "latex", "csv")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "\u2020": r"\textsuperscript{\dag}",
+    "\n": " ",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with what belongs to it.
+
+    Args:
+        value: the figure.
+        low, high: its interval, or None.
+        mark: a sign that a note explains.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    mark: str = ""
+
+    def __str__(self) -> str:
+        limits = "" if self.low is None else f" [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self.value:.1f}{self.mark}{limits}"
 
 
 @dataclass(frozen=True)
@@ -28,9 +89,13 @@ class Table:
     rows: tuple[tuple, ...]
     note: str = ""
 
+    def write(self, form: str) -> str:
+        """The table in one of [`FORMATS`]."""
+        return {"markdown": self.markdown, "latex": self.latex, "csv": self.csv}[form]()
+
     def markdown(self) -> str:
         cells = [self.columns, *(tuple(format_cell(cell) for cell in row) for row in self.rows)]
-        cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+        cells = [[_markdown_text(cell) for cell in row] for row in cells]
         widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(self.columns))]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         lines = [
@@ -39,7 +104,45 @@ class Table:
             + " |"
             for row in [cells[0], rule, *cells[1:]]
         ]
-        return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])])
+        title = f"**{self.title.replace('*', chr(92) + '*')}**"
+        return "\n".join([title, "", *lines, *(["", self.note] if self.note else [])])
+
+    def latex(self) -> str:
+        """A `table` with rules of the package booktabs; every text escaped."""
+        lines = [[latex_text(format_cell(cell)) for cell in row] for row in (self.columns, *self.rows)]
+        body = [" & ".join(line) + r" \\" for line in lines]
+        note = rf"\par\smallskip {{\footnotesize {latex_text(self.note)}}}"
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.title)}}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+                r"\toprule",
+                body[0],
+                r"\midrule",
+                *body[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                *([note] if self.note else []),
+                r"\end{table}",
+            ]
+        )
+
+    def csv(self) -> str:
+        """Headings and rows alone, numbers unrounded; an interval's limits get columns of their own."""
+        headings, places = [], []
+        for column, heading in enumerate(self.columns):
+            cells = [row[column] for row in self.rows if isinstance(row[column], Cell)]
+            headings.append(heading)
+            places.append((column, "value"))
+            if any(cell.low is not None for cell in cells):
+                headings += [f"{heading} low", f"{heading} high"]
+                places += [(column, "low"), (column, "high")]
+            if any(cell.mark for cell in cells):
+                headings.append(f"{heading} mark")
+                places.append((column, "mark"))
+        return write_rows([headings, *([_part(row[c], part) for c, part in places] for row in self.rows)])
 
 
 def format_cell(cell: object) -> str:
@@ -47,6 +150,23 @@ def format_cell(cell: object) -> str:
     if cell is None:
         return ""
     return f"{cell:.1f}" if isinstance(cell, float) else str(cell)
+
+
+def latex_text(text: str) -> str:
+    """A text that LaTeX shows as it is."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _part(cell: object, part: str) -> object:
+    if isinstance(cell, Cell):
+        return getattr(cell, part)
+    return cell if part == "value" else None
+
+
+def _markdown_text(text: str) -> str:
+    # Angle brackets and ampersands as entities: Markdown lets HTML through.
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("|", "\\|").replace("\r", " ").replace("\n", " ")
 
 
 def _pad(cell: str, width: int, column: int) -> str:
@@ -62,10 +182,13 @@ def overall_table(results: Sequence[dict]) -> Table:
         "SR": ("sr", "weighted_average"),
         "SR at worst": ("sr", "if_unscored_wrong", "weighted_average"),
         "WER": ("asr", "wer"),
+        "SQA judged": ("sqa", "judge_score"),
         "SQuAD EM": ("sqa", "squad_exact_match"),
         "SQuAD F1": ("sqa", "squad_f1"),
         "quotation": ("evidence", "evidence", "quotation"),
         "quotes grounded": ("evidence", "evidence", "quotes_grounded"),
+        "groundedness": ("evidence", "evidence", "groundedness"),
+        "relevance": ("evidence", "evidence", "relevance"),
     }
     shown = {name: path for name, path in columns.items() if any(_at(r["figures"], path) is not None for r in results)}
     rows = [
@@ -99,6 +222,106 @@ def class_table(results: Sequence[dict], task: str) -> Table:
     return Table(f"By class: {TASK_NAMES[task]}", columns, tuple(rows), "Percent right of the scored answers.")
 
 
+def class_intervals(run, task: str, cluster: str | None = None, seed: int = 0) -> dict[str, Interval]:
+    """Bootstrap intervals of a run's accuracy by class, and of `unweighted` and `weighted`.
+
+    Args:
+        run: a [`Run`](runs.py).
+        task: `er` or `sr`.
+        cluster: column whose values are drawn whole (`speaker`, `audio`); None draws answers.
+        seed: of the draws.
+    """
+    from audiollm.eval.runs import class_counts, cluster_names
+
+    rows = run.of_task(task)
+    counts = class_counts(run, rows)
+    scored = ~np.isnan(counts).any(1)
+    rows = [row for row, keep in zip(rows, scored) if keep]
+    found = bootstrap(counts[scored], class_averages, cluster_names(rows, cluster), seed=seed) if rows else []
+    names = [*run.labels(task), "unweighted", "weighted"]
+    return dict(zip(names, found or [Interval(None, None, None)] * len(names)))
+
+
+def interval_table(runs: Sequence, task: str, cluster: str | None = None, seed: int = 0) -> Table:
+    """Accuracy by class with 95% bootstrap intervals (the paper's tables 8 and 9 have the figures alone)."""
+    runs = [run for run in runs if run.of_task(task)]
+    intervals = [class_intervals(run, task, cluster, seed) for run in runs]
+    names = list(
+        dict.fromkeys(name for found in intervals for name in found if name not in ("unweighted", "weighted"))
+    )
+    names += ["unweighted", "weighted"]
+    rows = [(run.name, *(_cell(found.get(name)) for name in names)) for run, found in zip(runs, intervals)]
+    drawn = f"clusters of the same {cluster}" if cluster else "answers"
+    note = (
+        f"Percent right of the scored answers [{LEVEL:.0%} percentile bootstrap over {drawn}, 10,000 resamples, seed "
+        f"{seed}]."
+    )
+    return Table(f"By class: {TASK_NAMES[task]}", ("system", *names), tuple(rows), note)
+
+
+def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> list[tuple[str, Comparison]]:
+    """Paired tests of two runs' figures on the rows that both answered (and, for ER and SR, that both have scored).
+
+    Right and wrong answers get the exact McNemar test, unless rows are clustered; unweighted averages the paired
+    bootstrap; all other figures, such as WER, approximate randomisation.
+
+    Raises:
+        EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer.
+    """
+    from audiollm.eval.runs import MEASURES, cluster_names
+
+    pairs = _paired_rows(first, second)
+    comparisons = []
+    for measure in MEASURES:
+        some = [(a, b) for a, b in pairs if a["task"] in measure.tasks]
+        if not some:
+            continue
+        ours, theirs = [a for a, _ in some], [b for _, b in some]
+        one, other = measure.counts(first, ours), measure.counts(second, theirs)
+        both = ~(np.isnan(one).any(1) | np.isnan(other).any(1))
+        one, other = one[both], other[both]
+        clusters = cluster_names([row for row, keep in zip(ours, both) if keep], cluster)
+        if measure.binary and clusters is None:
+            half = one.shape[1] // 2
+            result = compare_mcnemar(one[:, :half].sum(1) > 0, other[:, :half].sum(1) > 0)
+        elif measure.name.endswith("unweighted"):
+            result = compare_bootstrap(one, other, measure.statistic, clusters, seed=seed)
+        else:
+            result = compare_randomised(one, other, measure.statistic, clusters, seed=seed)
+        if result.first is not None and result.second is not None:
+            comparisons.append((measure.name, result))
+    return comparisons
+
+
+def comparison_table(first, others: Sequence, cluster: str | None = None, seed: int = 0) -> Table:
+    """Paired tests of one run against others, with p-values adjusted for their number by Holm's method."""
+    rows = [
+        (other.name, name, result)
+        for other in others
+        for name, result in compare_runs(first, other, cluster=cluster, seed=seed)
+    ]
+    adjusted = holm([result.p_value for _, _, result in rows])
+    cells = [
+        (
+            f"{other}: {name}",
+            result.first,
+            result.second,
+            _cell(result.difference),
+            result.test,
+            result.n,
+            *((_p_value(result.p_value), _p_value(p_value))),
+        )
+        for (other, name, result), p_value in zip(rows, adjusted)
+    ]
+    columns = ("compared with", first.name, "other", "difference", "test", "rows", "p", "p (Holm)")
+    unit = f"clusters of the same {cluster}" if cluster else "rows"
+    note = (
+        "Percent, on rows that both systems answered and that are scored for both; difference: other minus "
+        f"{first.name}. Two-sided tests over {unit}, seed {seed}."
+    )
+    return Table("Paired tests", columns, tuple(cells), note)
+
+
 def group_table(result: dict, column: str) -> Table:
     """One system's main figures by the values of a grouping column (or pair of columns)."""
     figures = {
@@ -109,6 +332,7 @@ def group_table(result: dict, column: str) -> Table:
         "SR answers": ("sr", "n"),
         "WER": ("asr", "wer"),
         "words": ("asr", "reference_words"),
+        "SQA judged": ("sqa", "judge_score"),
         "SQuAD F1": ("sqa", "squad_f1"),
         "quotation": ("evidence", "evidence", "quotation"),
         "quotes grounded": ("evidence", "evidence", "quotes_grounded"),
@@ -126,15 +350,35 @@ def all_tables(results: Sequence[dict]) -> list[Table]:
     return tables + [group_table(result, column) for result in results for column in result["groups"]]
 
 
-def read_results(path: str | Path) -> dict:
-    """Results from a file or from the folder of a run.
+def interval_tables(runs: Sequence, cluster: str | None = None, seed: int = 0) -> list[Table]:
+    """Class-wise tables with intervals, and the paired tests of the first run against the others."""
+    tables = [interval_table(runs, task, cluster, seed) for task in ("er", "sr") if any(r.of_task(task) for r in runs)]
+    return tables + ([comparison_table(runs[0], runs[1:], cluster, seed)] if len(runs) > 1 else [])
 
-    Raises:
-        FileNotFoundError: if there are none.
-    """
-    path = Path(path)
-    path = path / "results.json" if path.is_dir() else path
-    return json.loads(path.read_text(encoding="utf-8"))
+
+def _paired_rows(first, second) -> list[tuple[dict, dict]]:
+    theirs = {row["id"]: row for row in second.rows}
+    pairs = [(row, theirs[row["id"]]) for row in first.rows if row["id"] in theirs]
+    if not pairs:
+        raise EvalError(f"{first.folder} and {second.folder} share no rows; evaluate both on the same data.")
+    for one, other in pairs:
+        for name in ("task", "question", "label", "transcript", "answer"):
+            if one.get(name) != other.get(name):
+                raise EvalError(
+                    f"row {one['id']}: {first.folder} and {second.folder} differ in {name!r}; evaluate both on the "
+                    "same data."
+                )
+    return pairs
+
+
+def _cell(interval: Interval | None) -> Cell | None:
+    if interval is None or interval.estimate is None:
+        return None
+    return Cell(interval.estimate, interval.low, interval.high)
+
+
+def _p_value(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 
 def _conditions(results: Sequence[dict]) -> str:
@@ -154,12 +398,45 @@ def _at(figures: dict, path: tuple[str, ...]):
     return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m audiollm.eval.tables", description="Print results as tables.")
-    parser.add_argument("results", nargs="+", help="results.json files, or folders of runs")
-    tables = all_tables([read_results(path) for path in parser.parse_args(arguments).results])
-    print("\n\n".join(table.markdown() for table in tables))
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, or their results.json")
+    parser.add_argument("--format", default="markdown", choices=FORMATS)
+    parser.add_argument("--intervals", action="store_true", help="by class with intervals, and paired tests")
+    parser.add_argument("--cluster", metavar="COLUMN", help="draw rows of the same COLUMN (speaker, audio) together")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    parser.add_argument("--paper", nargs="+", type=int, metavar="N", help="the paper's tables 1 to 9")
+    parser.add_argument(
+        "--row", action="append", default=[], metavar="NAME=RUN[@COLUMN]", help="whose figures stand in the row NAME"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from audiollm.eval.paper import paper_table
+    from audiollm.eval.runs import read_results, read_run
+
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not options.runs and not options.paper:
+        parser.error("give runs, or --paper with a table's number.")
+    if options.runs and options.paper:
+        parser.error("runs of the paper's tables are given by --row.")
+    if options.row and not options.paper:
+        parser.error("--row belongs to --paper.")
+    try:
+        if options.paper:
+            tables = [paper_table(number, options.row) for number in options.paper]
+        elif options.intervals:
+            tables = interval_tables([read_run(path) for path in options.runs], options.cluster, options.seed)
+        else:
+            tables = all_tables([read_results(path) for path in options.runs])
+    except (EvalError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n\n".join(table.write(options.format) for table in tables))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,379 @@
+"""Interchange with AudioBench: its prediction logs and score logs read, ours written for its scorer.
+
+    python -m audiollm.eval.audiobench write RUN --dataset meld_emotion_test --log log [--model NAME]
+    python -m audiollm.eval.audiobench read LOG.json --data CORPUS --split test --out RUN
+    python -m audiollm.eval.audiobench scores LOG_score.json [...]
+
+Formats as in the repository AudioLLMs/AudioBench (src/main_evaluate.py; src/dataset_src/iemocap_emotion_test.py,
+spoken_squad_test.py and librispeech_test_clean.py): `log/MODEL/DATASET.json` is a list of answers in the data set's
+order, `log/MODEL/DATASET_METRIC_score.json` what its scorer made of them. Its data sets themselves are read as any
+corpus (processing/corpora).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiollm.eval import EvalError
+from audiollm.eval.run import PREDICTIONS, RESULTS, Settings, evaluate_system
+from audiollm.eval.systems import System
+from audiollm.eval.tables import FORMATS, Table
+from audiollm.processing.corpora.schema import TASKS, read_rows
+from audiollm.processing.journal import Journal
+
+
+# Sentiment is a task of its own here and "ER" there: its data sets are told apart by name.
+_TASK_TYPES = {"asr": "ASR", "sqa": "SQA", "er": "ER", "sr": "ER"}
+# Part of a data set's name -> task here; the first that fits. Those of accents, gender, music, ... have no task here.
+_TASKS = (
+    ("sentiment", "sr"),
+    ("emotion", "er"),
+    ("sqa", "sqa"),
+    ("squad", "sqa"),
+    ("speech_qa", "sqa"),
+    ("dream_tts", "sqa"),
+    ("cn_college", "sqa"),
+    ("asr", "asr"),
+    ("librispeech", "asr"),
+    ("common_voice", "asr"),
+    ("peoples_speech", "asr"),
+    ("gigaspeech", "asr"),
+    ("earnings", "asr"),
+    ("tedlium", "asr"),
+)
+_METRIC = re.compile(
+    r"(?P<dataset>.+?)_(?P<metric>wer|(?:llama3_(?:70b|8b)|gpt4o?|prometheus2)_judge(?:_binary)?)_score"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of a prediction log.
+
+    Args:
+        question: as asked.
+        reference: the right answer, often a whole sentence ("The speaker's emotion seems joy.").
+        task_type: AudioBench's name of the task (ASR, SQA, ER, ...).
+        prediction: the model's answer.
+        id: of the row it came from; None in logs of AudioBench itself.
+    """
+
+    question: str
+    reference: str
+    task_type: str
+    prediction: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoreLog:
+    """What a score log says.
+
+    Args:
+        model: name of the folder it stands in.
+        dataset: the data set.
+        metric: `wer`, or a judge's name.
+        score: in percent, as AudioBench counts it: a judge's failures are zeros.
+        n: answers in the log; None if it keeps none.
+        n_failed: of them those whose judgement failed.
+        score_without_failures: percent of the judged answers, None where the log does not tell.
+    """
+
+    model: str
+    dataset: str
+    metric: str
+    score: float
+    n: int | None = None
+    n_failed: int | None = None
+    score_without_failures: float | None = None
+
+    @property
+    def task(self) -> str | None:
+        """Our name of the task, by the data set's name."""
+        return next((task for part, task in _TASKS if part in self.dataset), None)
+
+
+def read_answers(path: str | Path) -> list[Answer]:
+    """Read a prediction log, with either of AudioBench's pairs of names (`text`/`answer`, `instruction`/`reference`).
+
+    Raises:
+        EvalError: if it is none.
+    """
+    content = _read_json(path)
+    if not isinstance(content, list):
+        raise EvalError(f"{path}: a prediction log is a list; is this a score log?")
+    answers = []
+    for number, entry in enumerate(content, start=1):
+        where = f"{path}, entry {number}"
+        if not isinstance(entry, dict):
+            raise EvalError(f"{where}: is no object.")
+        question, reference = _first(entry, "instruction", "text"), _first(entry, "reference", "answer")
+        found = {"question": question, "reference": reference, "model_prediction": _first(entry, "model_prediction")}
+        for name, value in found.items():
+            if value is None:
+                raise EvalError(f"{where}: has no {name}; a prediction log holds question, reference and prediction.")
+        task_type = str(entry.get("task_type") or "")
+        answers.append(Answer(question, reference, task_type, found["model_prediction"], entry.get("id")))
+    return answers
+
+
+def write_answers(run, dataset: str, folder: str | Path, model: str | None = None) -> list[Path]:
+    """Write a run's answers as prediction logs, `FOLDER/MODEL/DATASET.json`, for AudioBench's scorer to find.
+
+    AudioBench's scorers look for the question and the right answer under one of two pairs of names, by data set and
+    version: every entry holds both. For a run of several tasks each task gets a log, `DATASET_TASK.json`.
+
+    Args:
+        run: a [`Run`](runs.py); a row's reference is its `answer`, or its transcript (ASR) or label where it has none.
+        dataset: AudioBench's name of the data set.
+        folder: AudioBench's `log` folder.
+        model: name of the model's folder; the run's name when left out.
+
+    Raises:
+        EvalError: if a row has no answer: AudioBench would take the next row's for it.
+    """
+    if run.results["counts"]["errors"]:
+        raise EvalError(
+            f"{run.folder}: {run.results['counts']['errors']} rows have no answer, and AudioBench knows rows by their "
+            "order alone; run the evaluation again to answer them."
+        )
+    tasks = [task for task in TASKS if run.of_task(task)]
+    out = Path(folder) / _file_name(model or run.name)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for task in tasks:
+        entries = [_entry(row, task) for row in _in_order(run, task)]
+        path = out / f"{_file_name(dataset)}{f'_{task}' if len(tasks) > 1 else ''}.json"
+        path.write_text(json.dumps(entries, indent=4, ensure_ascii=False), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def import_answers(log: str | Path, rows: Sequence[dict], out: str | Path) -> Path:
+    """Turn a prediction log into a run's predictions, so that our judges and figures can be had for it.
+
+    AudioBench keeps no ids: its answers are matched with the rows by id where the log has them (ours do), else by
+    order, and then every reference must be the row's.
+
+    Args:
+        log: prediction log.
+        rows: of the corpus, in its order.
+        out: folder of the run to make.
+
+    Returns:
+        The predictions file.
+
+    Raises:
+        EvalError: if numbers or references do not fit.
+    """
+    answers = read_answers(log)
+    if all(answer.id is not None for answer in answers):
+        by_id = {row["id"]: row for row in rows}
+        unknown = [answer.id for answer in answers if answer.id not in by_id]
+        if unknown:
+            raise EvalError(f"{log}: {len(unknown)} ids are not in the corpus (first: {unknown[0]}).")
+        rows = [by_id[answer.id] for answer in answers]
+    elif len(answers) != len(rows):
+        raise EvalError(
+            f"{log} holds {len(answers)} answers, the corpus {len(rows)} rows; without ids they are matched by order, "
+            "so give the whole data set (AudioBench shuffles samples of it)."
+        )
+    path = Path(out) / PREDICTIONS
+    with Journal(path) as journal:
+        for number, (row, answer) in enumerate(zip(rows, answers), start=1):
+            if not _fits(row, answer):
+                raise EvalError(
+                    f"{log}, entry {number}: its reference {answer.reference!r} is not that of row {row['id']} "
+                    f"({_reference(row)!r}); the log is of another data set, or in another order."
+                )
+            audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
+            # The row keeps its own question, by which the runner knows it; AudioBench drew another wording.
+            line = {**row, "audio": Path(audio or "").name, "asked": answer.question}
+            journal.append({**line, "prediction": answer.prediction, "error": None})
+    return path
+
+
+class LoggedAnswers(System):
+    """A system whose answers are in a prediction log already.
+
+    Args:
+        log: the log; its folder's name is the system's.
+    """
+
+    def __init__(self, log: str | Path):
+        self.log = Path(log)
+        self.name = self.log.resolve().parent.name
+        self.fingerprint = hashlib.sha256(self.log.read_bytes()).hexdigest()[:16]
+
+    def answer_batch(self, audios: Sequence, questions: Sequence[str]) -> list[str]:
+        raise EvalError(f"{self.log} has no answer to this row.")
+
+
+def evaluate_log(log: str | Path, data: str, split: str, out: str | Path, judge: str = "rule") -> dict:
+    """Judge the answers of a prediction log as those of any system.
+
+    Args:
+        log: prediction log of AudioBench.
+        data, split: the corpus that its answers are about.
+        out: folder of the run to make.
+        judge: who decides (see [`load_judge`]).
+
+    Returns:
+        The results, as written into the folder.
+
+    Raises:
+        EvalError: if log and corpus do not fit, or the folder holds another system's answers.
+    """
+    system = LoggedAnswers(log)
+    if not (Path(out) / PREDICTIONS).exists():
+        import_answers(log, read_rows(data, split), out)
+    return evaluate_system(Settings(str(log), data, split, judge), out, system=system, progress=False)
+
+
+def read_scores(path: str | Path) -> ScoreLog:
+    """Read a score log.
+
+    Raises:
+        EvalError: if it is none, or its name does not say data set and metric.
+    """
+    path, content = Path(path), _read_json(path)
+    named = _METRIC.fullmatch(path.stem)
+    if named is None:
+        raise EvalError(f"{path}: the name of a score log is DATASET_METRIC_score.json.")
+    model, dataset, metric = path.resolve().parent.name, named["dataset"], named["metric"]
+    if not isinstance(content, dict) or metric not in content:
+        raise EvalError(f"{path}: has no {metric!r}, which its name promises.")
+    if metric == "wer":
+        samples = content.get("sample_wer")
+        return ScoreLog(model, dataset, metric, 100 * float(content["wer"]), None if samples is None else len(samples))
+    judged, details = content[metric], content.get("details")
+    # Older logs hold the score alone.
+    score = judged.get("judge_score") if isinstance(judged, dict) else judged
+    if not isinstance(score, int | float):
+        raise EvalError(f"{path}: {metric} has no judge_score.")
+    if not details:
+        return ScoreLog(model, dataset, metric, float(score))
+    good = [entry["rate_score"] for entry in details if entry.get("success")]
+    # A judge's scale is not written down: the binary one rates 0 and 1, the other 0 to 5 (its score is 20 times that).
+    total = sum(entry["rate_score"] for entry in details)
+    scale = score * len(details) / total if total else 0.0
+    without = scale * sum(good) / len(good) if good else None
+    return ScoreLog(model, dataset, metric, float(score), len(details), len(details) - len(good), without)
+
+
+def score_table(logs: Sequence[ScoreLog]) -> Table:
+    """Score logs as a table."""
+    rows = [
+        (log.model, log.dataset, log.metric, log.score, log.n, log.n_failed, log.score_without_failures)
+        for log in logs
+    ]
+    columns = ("model", "data set", "metric", "score", "answers", "judge failed", "without failures")
+    note = "Percent. AudioBench counts answers whose judgement failed as zero; the last column leaves them out."
+    return Table("AudioBench scores", columns, tuple(rows), note)
+
+
+def _in_order(run, task: str) -> list[dict]:
+    """A task's rows in the data's order: predictions come by length."""
+    settings, rows = run.results["settings"], {row["id"]: row for row in run.of_task(task)}
+    try:
+        ids = [row["id"] for row in read_rows(settings["data"], settings["split"])]
+    except FileNotFoundError as error:
+        raise EvalError(f"{run.folder}: {settings['data']} is gone, and AudioBench needs the data's order.") from error
+    return [rows[id_] for id_ in ids if id_ in rows]
+
+
+def _entry(row: dict, task: str) -> dict:
+    question, reference = row["question"], _reference(row)
+    return {
+        "instruction": question,
+        "reference": reference,
+        "text": question,
+        "answer": reference,
+        "task_type": _TASK_TYPES[task],
+        "model_prediction": row["prediction"],
+        "id": row["id"],
+    }
+
+
+def _reference(row: dict) -> str:
+    if row["task"] == "asr":
+        return row.get("transcript") or row.get("answer") or ""
+    return row.get("answer") or row.get("label") or ""
+
+
+def _fits(row: dict, answer: Answer) -> bool:
+    texts = [row.get(name) for name in ("answer", "label", "transcript")]
+    reference = " ".join(answer.reference.lower().split())
+    if any(text is not None and " ".join(str(text).lower().split()) == reference for text in texts):
+        return True
+    # A corpus read from its own distribution has the label; AudioBench's reference is a sentence that names it.
+    label = row.get("label")
+    return bool(label) and re.search(rf"\b{re.escape(str(label).lower())}\b", reference) is not None
+
+
+def _first(entry: dict, *names: str) -> str | None:
+    """The first of the names that holds a text, or a text inside an object (`{"text": ...}`, the nested form)."""
+    for name in names:
+        value = entry.get(name)
+        value = value.get("text") if isinstance(value, dict) else value
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _file_name(name: str) -> str:
+    """A name as a file's or folder's: nothing in it leads elsewhere."""
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "unnamed"
+
+
+def _read_json(path: str | Path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise EvalError(f"{path}: not JSON ({error}).") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from audiollm.eval.runs import read_run
+
+    parser = argparse.ArgumentParser(prog="python -m audiollm.eval.audiobench", description="AudioBench interchange.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    write = commands.add_parser("write", help="write a run's answers as AudioBench's prediction log")
+    write.add_argument("run", help="folder of the run")
+    write.add_argument("--dataset", required=True, help="AudioBench's name of the data set, as meld_emotion_test")
+    write.add_argument("--log", default="log", help="AudioBench's log folder")
+    write.add_argument("--model", help="name of the model's folder there (default: the run's name)")
+    read = commands.add_parser("read", help="judge a prediction log's answers as those of any system")
+    read.add_argument("answers", help="log/MODEL/DATASET.json")
+    read.add_argument("--data", required=True, help="the corpus that the answers are about")
+    read.add_argument("--split", default="test")
+    read.add_argument("--out", required=True, help="folder of the run to make")
+    read.add_argument("--judge", default="rule", help="who decides, as for `python -m audiollm.eval`")
+    scores = commands.add_parser("scores", help="print score logs as a table")
+    scores.add_argument("logs", nargs="+", help="log/MODEL/DATASET_METRIC_score.json")
+    scores.add_argument("--format", default="markdown", choices=FORMATS)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "write":
+            run = read_run(options.run)
+            print("\n".join(map(str, write_answers(run, options.dataset, options.log, options.model))))
+        elif options.command == "read":
+            evaluate_log(options.answers, options.data, options.split, options.out, options.judge)
+            print(Path(options.out) / RESULTS)
+        else:
+            print(score_table([read_scores(path) for path in options.logs]).write(options.format))
+    except (EvalError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

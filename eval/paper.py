@@ -1,0 +1,208 @@
+"""The paper's tables with our figures beside its own. What the paper says is data: paper_tables.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from audiollm.eval import EvalError
+from audiollm.eval.tables import Cell, Table
+
+
+PAPER_FILE = Path(__file__).with_name("paper_tables.json")
+SECOND_HAND = "\u2020"
+# The figure of a set, by task. SQA is a language model's rating: without one there is none, and word overlap is no
+# substitute for it.
+_HEADLINE = {"er": "weighted_average", "sr": "weighted_average", "sqa": "judge_score", "asr": "wer"}
+# Wider tables have the paper's and our figures in lines of their own, not in columns side by side.
+_WIDEST = 5
+
+
+@dataclass(frozen=True)
+class SetFigure:
+    """A run's headline figure on one set.
+
+    Args:
+        corpora: names of the corpora in the set, joined.
+        task: its task.
+        value: the figure, None if it does not exist.
+        figures: all figures of the task.
+        evidence: figures of the explanations.
+        about: what a reader must know: classes, answers, judge.
+        column: the paper's column that the user gave the run for.
+    """
+
+    corpora: str
+    task: str
+    value: float | None
+    figures: dict
+    evidence: dict
+    about: str
+    column: str | None = None
+
+
+def paper_table(number: int, rows: Sequence[str] = ()) -> Table:
+    """One of the paper's tables 1 to 9.
+
+    Args:
+        number: of the table.
+        rows: `NAME=RUN` or `NAME=RUN@COLUMN`, where NAME is a row of the table, or a new one; RUN the folder of a run,
+            or a score log of AudioBench; COLUMN the set whose column it fills, told by the corpus's name when left
+            out. A name given again adds a run on another set.
+
+    Raises:
+        EvalError: for a table that the paper has not, or a row that can't be read as one.
+        FileNotFoundError: if a run is not there.
+    """
+    content = _read_paper()
+    tables = {table["number"]: table for table in content["tables"]}
+    if number not in tables:
+        raise EvalError(f"the paper's tables are {min(tables)} to {max(tables)}; there is no table {number}.")
+    table, sets = tables[number], content["sets"]
+    columns = [column if isinstance(column, dict) else {"name": column, "set": column} for column in table["columns"]]
+    ours: dict[str, list[SetFigure]] = {}
+    for row in rows:
+        name, figures = _read_row(row, {*sets, *(column["name"] for column in columns)})
+        ours.setdefault(name, []).extend(figures)
+    known = {row["name"]: row for row in table["rows"]}
+    names = [*known, *(name for name in ours if name not in known)]
+    cells = {name: [_our_cell(column, ours.get(name, []), sets, table) for column in columns] for name in names}
+    for name in names:
+        if "change" in known.get(name, {}) and name not in ours:
+            cells[name] = _change(*(cells[part] for part in known[name]["change"]))
+    theirs = {name: [_paper_cell(known.get(name, {}), column["name"]) for column in columns] for name in names}
+    headings = [column["name"] for column in columns]
+    if len(columns) > _WIDEST:
+        lines = [
+            (f"{name}, {who}", *line[name]) for name in names for who, line in (("paper", theirs), ("ours", cells))
+        ]
+        headings = ["row", *headings]
+    else:
+        lines = [(name, *(cell for pair in zip(theirs[name], cells[name]) for cell in pair)) for name in names]
+        headings = ["row", *(f"{name} {who}" for name in headings for who in ("paper", "ours"))]
+    return Table(
+        f"Table {number}. {table['title']}", tuple(headings), tuple(lines), _note(table, theirs, ours, columns)
+    )
+
+
+def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dict) -> float | None:
+    if "mean" in column:
+        found = [f.value for f in figures if f.task in column["mean"] and f.value is not None]
+        return sum(found) / len(found) if found else None
+    if "evidence" in column:
+        found = [f.evidence.get(column["evidence"]) for f in figures if f.evidence]
+        return found[0] if found and found[0] is not None else None
+    wanted = column.get("set") or table["set"]
+    figure = next((f for f in figures if _fills(f, wanted, sets[wanted])), None)
+    if figure is None or "set" in column:
+        return figure and figure.value
+    if "average" in column:
+        return figure.figures.get(column["average"])
+    per_class = figure.figures.get("per_class", {})
+    return next((per_class[label].get("accuracy") for label in column["class"] if label in per_class), None)
+
+
+def _fills(figure: SetFigure, name: str, wanted: dict) -> bool:
+    if figure.task != wanted["task"]:
+        return False
+    return figure.column == name if figure.column else figure.corpora.lower() in wanted["corpora"]
+
+
+def _change(before: list, after: list) -> list:
+    return [None if None in (one, other) else other - one for one, other in zip(before, after)]
+
+
+def _paper_cell(row: dict, column: str) -> Cell | None:
+    if column in row.get("figures", {}):
+        return Cell(float(row["figures"][column]))
+    if column in row.get("second_hand", {}):
+        return Cell(float(row["second_hand"][column]), mark=SECOND_HAND)
+    return None
+
+
+def _read_row(row: str, columns: set[str]) -> tuple[str, list[SetFigure]]:
+    name, equals, source = row.partition("=")
+    name = name.strip()
+    if not equals or not name or not source.strip():
+        raise EvalError(f'--row {row!r}: write NAME=RUN, as in --row "alt-4=build/eval".')
+    path, at, column = source.strip().rpartition("@")
+    # An @ may also be part of a path.
+    if not at or column not in columns:
+        path, column = source.strip(), None
+    return name, [figure for figure in _set_figures(Path(path), column) if figure.value is not None or figure.figures]
+
+
+def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
+    if path.suffix == ".json" and path.name != "results.json":
+        return [_audiobench_figure(path, column)]
+    from audiollm.eval.runs import read_run
+
+    run = read_run(path)
+    figures = run.results["figures"]
+    found = []
+    for task, headline in _HEADLINE.items():
+        if task in figures:
+            corpora = sorted({str(row.get("corpus") or "unnamed") for row in run.of_task(task)})
+            of_task = figures[task]
+            evidence = figures.get("evidence", {})
+            evidence = evidence.get("evidence") or evidence.get("all") or {}
+            found.append(
+                SetFigure(
+                    " + ".join(corpora),
+                    task,
+                    of_task.get(headline),
+                    of_task,
+                    evidence,
+                    _about(run, task, corpora, of_task),
+                    column,
+                )
+            )
+    return found
+
+
+def _about(run, task: str, corpora: Sequence[str], figures: dict) -> str:
+    settings = run.results["settings"]
+    judge = {"er": settings["judge"], "sr": settings["judge"], "sqa": settings["judge"]}.get(task)
+    answers = figures.get("n_scored", figures.get("n"))
+    details = [f"{answers} answers"]
+    if task in run.results["label_sets"]:
+        details.insert(0, f"{len(run.labels(task))} classes")
+        details[-1] = f"{answers} of {figures['n']} answers scored"
+    details.append(f"judge {judge}" if judge else f"normaliser {settings['normalizer']}")
+    return f"{task.upper()} on {' + '.join(corpora)} ({', '.join(details)})"
+
+
+def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
+    from audiollm.eval.audiobench import read_scores
+
+    log = read_scores(path)
+    if log.task is None:
+        raise EvalError(f"{path}: the data set {log.dataset} is of none of our tasks.")
+    failed = f", {log.n_failed} judgements failed and count as zero" if log.n_failed else ""
+    about = f"{log.task.upper()} on {log.dataset} (AudioBench's {log.metric}{failed})"
+    figures = {_HEADLINE[log.task]: log.score}
+    return SetFigure(log.dataset, log.task, log.score, figures, {}, about, column)
+
+
+def _note(table: dict, theirs: dict, ours: dict[str, list[SetFigure]], columns: Sequence[dict]) -> str:
+    notes = [table["note"]] if "note" in table else []
+    if any(cell is not None and cell.mark for line in theirs.values() for cell in line):
+        notes.append(f"{SECOND_HAND} from reading notes of the paper, not checked against it.")
+    if ours:
+        notes.append("Ours, " + "; ".join(f"{name}: {_sources(figures)}" for name, figures in ours.items()) + ".")
+        if any("mean" in column for column in columns):
+            notes.append("Our means are over these sets, whichever the paper's are over.")
+    notes.append("Empty: no figure, or none that a source gives.")
+    return " ".join(notes)
+
+
+def _sources(figures: Sequence[SetFigure]) -> str:
+    return ", ".join(dict.fromkeys(figure.about for figure in figures)) or "no figure of this table"
+
+
+@cache
+def _read_paper() -> dict:
+    return json.loads(PAPER_FILE.read_text(encoding="utf-8"))
