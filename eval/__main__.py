@@ -8,21 +8,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiollm.eval import EvalError
-from audiollm.eval.judges import JUDGES
+from audiollm.eval.judges import JUDGE_FORMS
+from audiollm.eval.judges.rubrics import PROMPTS
+from audiollm.eval.normalizers import NORMALIZERS
 from audiollm.eval.run import RESULTS, Settings, command_line, evaluate_system
+from audiollm.eval.systems import SYSTEM_FORMS
 from audiollm.eval.tables import all_tables
 from audiollm.processing.corpora.schema import TASKS, RowError
+from audiollm.processing.journal import JournalError
+
+
+FAILED = 3  # exit code of a run whose results are written, but fail a stated bound
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m audiollm.eval", description="Evaluate a system on a corpus.")
-    parser.add_argument("--system", required=True, help="AudioLLM checkpoint folder, or `majority`")
+    parser.add_argument("--system", required=True, help=SYSTEM_FORMS)
     parser.add_argument("--data", required=True, help="corpus folder with SPLIT.jsonl, or a JSON-lines file")
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", required=True, help="folder for predictions, verdicts and results")
-    parser.add_argument("--judge", default="rule", choices=sorted(JUDGES))
+    parser.add_argument("--judge", default="rule", help=JUDGE_FORMS)
+    parser.add_argument("--judge-prompts", default="audiollm", choices=sorted(PROMPTS), help="rubrics of an LLM judge")
     parser.add_argument(
-        "--normalizer", default="whisper_english", help="none, whisper_english, whisper_english:FOLDER"
+        "--max-unscored", type=float, default=0.05, help="fail above this share of an LLM judge's verdicts that fail"
+    )
+    parser.add_argument("--judge-concurrency", type=int, default=16, help="requests to a judge's server at once")
+    parser.add_argument("--judge-timeout", type=float, default=120, help="seconds for one request to it")
+    parser.add_argument(
+        "--normalizer", default="whisper_english", help=f"of WER: {', '.join(NORMALIZERS)}, or whisper_english:FOLDER"
     )
     parser.add_argument("--label-set", help="emotion classes: emotion7, ravdess8, iemocap10, or a list with commas")
     parser.add_argument("--tasks", nargs="+", default=[], choices=TASKS, help="default: all in the data")
@@ -31,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--question-format", default="{question}", help="how questions are put to other systems")
+    parser.add_argument("--system-prompt", help="said before to a chat model or endpoint")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run the code that a chat model brings")
     parser.add_argument("--limit", type=int, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample")
     parser.add_argument("--overwrite", action="store_true", help="forget the answers that the folder holds")
@@ -47,18 +63,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data=options.data,
         split=options.split,
         judge=options.judge,
+        prompts=options.judge_prompts,
+        max_unscored=options.max_unscored,
         normalizer=options.normalizer,
         label_set=options.label_set,
         tasks=tuple(options.tasks),
         group_by=tuple(options.group_by),
         batch_size=options.batch_size,
         max_new_tokens=options.max_new_tokens,
+        question_format=options.question_format,
+        system_prompt=options.system_prompt,
+        trust_remote_code=options.trust_remote_code,
         limit=options.limit,
         seed=options.seed,
     )
     try:
-        results = evaluate_system(settings, options.out, overwrite=options.overwrite, command=command_line(arguments))
-    except (EvalError, RowError, FileNotFoundError) as error:
+        results = evaluate_system(
+            settings,
+            options.out,
+            overwrite=options.overwrite,
+            command=command_line(arguments),
+            judge_options=_server_options(options),
+        )
+    except (EvalError, RowError, JournalError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n\n".join(table.markdown() for table in all_tables([results])))
@@ -67,7 +94,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from audiollm.eval.report import write_report  # draws with matplotlib, which the figures do without
 
         print(f"Report: {write_report(options.out, train_log=options.train_log)}")
-    return 0
+    return FAILED if _failed(results) else 0
+
+
+def _server_options(options: argparse.Namespace) -> dict:
+    if ":server:" not in options.judge:
+        return {}
+    return {"concurrency": options.judge_concurrency, "timeout": options.judge_timeout}
+
+
+def _failed(results: dict) -> bool:
+    """Whether the results are there, but can't be trusted; says why."""
+    counts, judging = results["counts"], results["judging"]
+    if not counts["answered"]:
+        print(f"error: the system answered none of {counts['rows']} rows; see `errors`.", file=sys.stderr)
+    if judging["failed"]:
+        print(
+            f"error: {judging['share_unscored']:.1%} of the judge's verdicts failed ({judging['failures']}), above "
+            f"--max-unscored {judging['max_unscored']:.1%}. The same command again asks for those without reply.",
+            file=sys.stderr,
+        )
+    return judging["failed"] or not counts["answered"]
 
 
 if __name__ == "__main__":

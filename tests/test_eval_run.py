@@ -19,6 +19,7 @@ from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
 from audiollm.eval.tables import class_table, group_table, overall_table
 from audiollm.processing.corpora.schema import read_rows
+from audiollm.processing.journal import JournalError
 
 
 ROWS = [
@@ -178,7 +179,7 @@ def test_a_broken_line_within_the_file_is_an_error_that_names_it(corpus, tmp_pat
     path = tmp_path / "out" / "predictions.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1][:-9], *lines[2:]]) + "\n")
-    with pytest.raises(EvalError, match="line 2"):
+    with pytest.raises(JournalError, match="line 2"):
         run(corpus, tmp_path / "out")
 
 

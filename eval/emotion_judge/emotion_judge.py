@@ -21,13 +21,18 @@ Args:
     references (list of str): labels.
     labels (str or list of str): the label set: "emotion7", "ravdess8", "iemocap10", "sentiment", or a list. Left out:
         the smallest named set that holds all references.
-    judge (str): "rule" (offline, deterministic).
+    judge (str): "rule" (offline, deterministic); "llm:MODEL" or "hybrid:MODEL" (a language model judges all answers,
+        or the rule's special cases only), where MODEL is a folder or "server:NAME@URL".
+    questions (list of str): what was asked; a language model is shown it.
+    prompts (str): the language model's rubric: "audiollm" or "audiobench".
+    journal (str): file that keeps its verdicts, so that none is asked for twice.
 Returns:
     weighted_average: right answers among the scored ones, in percent (accuracy; a class weighs as often as it occurs).
     unweighted_average: mean over classes of the share of right answers among the scored ones, in percent.
     if_unscored_wrong, if_unscored_right: the two averages over all answers, at worst and at best; at best an unscored
-        answer is right only if the judge saw the label among what it states or comes near.
-    n, n_scored, n_unscored, n_right; special: number of special cases by kind.
+        answer is right only if the judge saw the label among what it states or comes near, or failed.
+    n, n_scored, n_unscored, n_right; special: number of unscored answers by kind of special case, "judge_failed" for
+        plain failures of the judge.
     per_class: for each label n, n_scored, n_right, accuracy, if_unscored_wrong, if_unscored_right.
     confusion: `rows` (labels), `columns` (labels, "no class named", "unscored") and `counts`.
     labels, label_set, judge.
@@ -64,7 +69,16 @@ class EmotionJudge(evaluate.Metric):
             reference_urls=["https://aclanthology.org/2025.ijcnlp-long.62"],
         )
 
-    def _compute(self, predictions: list[str], references: list[str], labels=None, judge: str = "rule") -> dict:
+    def _compute(
+        self,
+        predictions: list[str],
+        references: list[str],
+        labels=None,
+        judge: str = "rule",
+        questions: list[str] | None = None,
+        prompts: str = "audiollm",
+        journal: str | None = None,
+    ) -> dict:
         if labels is None:
             name, labels = find_label_set(references)
         elif isinstance(labels, str):
@@ -73,8 +87,12 @@ class EmotionJudge(evaluate.Metric):
             name = "custom"
         labels = tuple(labels)
         references = [spell_label(reference, labels) for reference in references]
-        cases = [Case(prediction, reference, labels) for prediction, reference in zip(predictions, references)]
-        figures = emotion_figures(references, load_judge(judge).judge(cases), labels)
+        questions = questions or [""] * len(predictions)
+        cases = [
+            Case(prediction, reference, labels, question)
+            for prediction, reference, question in zip(predictions, references, questions)
+        ]
+        figures = emotion_figures(references, load_judge(judge, prompts, journal).judge(cases), labels)
         return {**figures, "label_set": name, "judge": judge}
 
 
@@ -90,11 +108,11 @@ def emotion_figures(references: list[str], verdicts: list[Verdict], labels: tupl
     for reference, verdict in zip(references, verdicts):
         of_class[reference].append(verdict)
     per_class = {label: _class_figures(label, of_class[label]) for label in labels}
-    special = [verdict.special for verdict in verdicts if verdict.score is None]
+    special = [verdict.special or "judge_failed" for verdict in verdicts if verdict.score is None]
     columns = [*labels, UNNAMED, UNSCORED]
     counts = {label: dict.fromkeys(columns, 0) for label in labels}
     for reference, verdict in zip(references, verdicts):
-        counts[reference][_column(verdict, labels)] += 1
+        counts[reference][_column(verdict, reference, labels)] += 1
     return {
         **_averages(per_class, "n_scored", "n_right"),
         "if_unscored_wrong": _averages(per_class, "n", "n_right"),
@@ -112,7 +130,8 @@ def emotion_figures(references: list[str], verdicts: list[Verdict], labels: tupl
 
 def _class_figures(label: str, verdicts: list[Verdict]) -> dict:
     scored = [verdict.score for verdict in verdicts if verdict.score is not None]
-    possible = sum(verdict.score is None and label in verdict.stated for verdict in verdicts)
+    unscored = [verdict for verdict in verdicts if verdict.score is None]
+    possible = sum(label in verdict.stated or verdict.failure is not None for verdict in unscored)
     right = scored.count(1)
     return {
         "n": len(verdicts),
@@ -134,9 +153,11 @@ def _averages(per_class: dict, total: str, right: str) -> dict:
     }
 
 
-def _column(verdict: Verdict, labels: tuple[str, ...]) -> str:
+def _column(verdict: Verdict, reference: str, labels: tuple[str, ...]) -> str:
     if verdict.score is None:
         return UNSCORED
+    if verdict.score == 1:  # a language model's verdict names no class
+        return reference
     return verdict.predicted if verdict.predicted in labels else UNNAMED
 
 

@@ -3,14 +3,16 @@
 import datasets
 import evaluate
 
+from audiollm.eval.judges import load_judge
+from audiollm.eval.judges.ratings import Rating, rating_figures
 from audiollm.modeling_audiollm.evidence import FUZZY_THRESHOLD, find_quotes, ground_quote
 
 
 _DESCRIPTION = """
 Evidence in explanations. Quotation: the share of explanations with at least one quote (the paper's Quotation).
 Groundedness by rule: the share of quotes that occur in the transcript, exactly, but for case and punctuation
-("normalised"), or with few wrong words ("fuzzy"). The paper's Groundedness is a language model's rating from 0 to 2:
-another figure, not given here.
+("normalised"), or with few wrong words ("fuzzy"). The paper's Groundedness and Relevance are a language model's
+ratings from 0 to 2: other figures, given beside these when a judge is named. Its rubric's levels are put in our words.
 """
 
 _INPUTS = """
@@ -19,12 +21,17 @@ Args:
     references (list of str): transcripts of the recordings; None or empty where there is none (quotes there are
         counted, and left out of groundedness).
     threshold (float): least share of right words of a fuzzy match.
+    judge (str): "rule" (no language model), or "llm:MODEL", where MODEL is a folder or "server:NAME@URL".
+    questions (list of str): what was asked; the judge of relevance is shown it.
+    journal (str): file that keeps the judge's verdicts, so that none is asked for twice.
 Returns:
     quotation: explanations with a quote, in percent.
     quotes_grounded: quotes that occur in the transcript, in percent of all quotes with a transcript.
     quotes_exact, quotes_normalised: the same with exact, and with exact or normalised matches only.
     answers_grounded: explanations whose quotes all occur, in percent of the explanations that quote.
     n, n_quoting, n_quotes, n_quotes_without_transcript; threshold.
+    groundedness, relevance (with a language model as judge): mean rating of all explanations that were scored, 0 to
+        100; groundedness_judge, relevance_judge: counts of ratings and failures behind them.
 Example:
     >>> evidence = evaluate.load("eval/evidence_score")
     >>> evidence.compute(predictions=['Sad: "I miss him".'], references=["I miss him."])["quotes_grounded"]
@@ -57,8 +64,38 @@ class EvidenceScore(evaluate.Metric):
             reference_urls=["https://aclanthology.org/2025.ijcnlp-long.62"],
         )
 
-    def _compute(self, predictions: list[str], references: list[str], threshold: float = FUZZY_THRESHOLD) -> dict:
-        return evidence_figures(predictions, references, threshold)
+    def _compute(
+        self,
+        predictions: list[str],
+        references: list[str],
+        threshold: float = FUZZY_THRESHOLD,
+        judge: str = "rule",
+        questions: list[str] | None = None,
+        journal: str | None = None,
+    ) -> dict:
+        figures = evidence_figures(predictions, references, threshold)
+        if judge == "rule":
+            return figures
+        from audiollm.eval.judges.llm import Item, find_rater  # loads torch, which the rules do without
+
+        texts = zip(predictions, references, questions or [""] * len(predictions))
+        items = [
+            Item("", {"answer": prediction, "transcript": transcript or "", "question": question})
+            for prediction, transcript, question in texts
+        ]
+        rater = find_rater(load_judge(judge, journal=journal))
+        return figures | judged_evidence({what: rater.rate_answers(what, items) for what in JUDGED})
+
+
+JUDGED = ("groundedness", "relevance")
+HIGHEST_RATING = 2
+
+
+def judged_evidence(ratings: dict[str, list[Rating]]) -> dict:
+    """Figures of a language model's ratings of groundedness and relevance, as described for the module."""
+    details = {what: rating_figures(given, HIGHEST_RATING) for what, given in ratings.items()}
+    scores = {what: figures["score"] for what, figures in details.items()}
+    return scores | {f"{what}_judge": figures for what, figures in details.items()}
 
 
 def evidence_figures(

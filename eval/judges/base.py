@@ -17,6 +17,7 @@ class Case:
         labels: the label set, in its own spelling.
         question: what was asked.
         transcript: what was said in the recording.
+        id: of the row, by which a stored verdict is found again.
     """
 
     prediction: str
@@ -24,6 +25,7 @@ class Case:
     labels: tuple[str, ...]
     question: str = ""
     transcript: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,18 @@ class Verdict:
         reason: why, in a sentence.
         stated: labels of the label set that the prediction states or comes near, in order of mention.
         special: the kind of special case, or None for a plain one.
+        judge: who decided.
+        failure: why a language model's verdict could not be had or read (see judges/ratings.py).
+        raw: what that model replied.
     """
 
     score: int | None
     reason: str
     stated: tuple[str, ...] = ()
     special: str | None = None
+    judge: str = "rule"
+    failure: str | None = None
+    raw: str | None = None
 
     @property
     def predicted(self) -> str | None:

@@ -11,7 +11,7 @@ from audiollm.eval.normalizers import normalize_squad
 _DESCRIPTION = """
 Exact match and token F1 of answers, as SQuAD defines them: after lower-casing and removing punctuation, articles and
 extra spaces. A right answer in a long sentence has a low F1: this is word overlap, no judgement of meaning. The
-paper's SQA figure is a language model's rating from 0 to 5: another figure, not given here.
+paper's SQA figure is a language model's rating from 0 to 5: another figure, which `sqa_judge` gives.
 """
 
 _INPUTS = """

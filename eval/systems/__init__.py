@@ -2,37 +2,87 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from audiollm.eval import EvalError
 from audiollm.eval.systems.base import SAMPLING_RATE, System
 from audiollm.processing.corpora.schema import read_rows
 
 
-def load_system(spec: str, data: str | Path | None = None, max_new_tokens: int = 128) -> System:
+# The paper's baselines, and cascades as AudioBench pairs them.
+PRESETS = {
+    "whisper+llama3": "cascade:openai/whisper-large-v3+meta-llama/Meta-Llama-3-8B-Instruct",
+    "whisper+sea-lion": "cascade:openai/whisper-large-v2+aisingapore/gemma2-9b-cpt-sea-lionv3-instruct",
+    "qwen2-audio": "chat:Qwen/Qwen2-Audio-7B-Instruct",
+    "audio-reasoner": "chat:zhifeixie/Audio-Reasoner",
+    "r1-aqa": "chat:mispeech/r1-aqa",
+    "phi-4-multimodal": "chat:microsoft/Phi-4-multimodal-instruct@refs/pr/70",  # its revision for transformers' class
+    "meralion": "chat:MERaLiON/MERaLiON-2-10B",
+}
+SYSTEM_FORMS = (
+    "AudioLLM folder; cascade:ASR+LLM (LLM a folder or server:NAME@URL); chat:MODEL; endpoint:NAME@URL; "
+    f"emotion2vec:FOLDER; majority; or a preset: {', '.join(PRESETS)}"
+)
+
+
+def load_system(
+    spec: str,
+    data: str | Path | None = None,
+    max_new_tokens: int = 128,
+    question_format: str = "{question}",
+    system_prompt: str | None = None,
+    trust_remote_code: bool = False,
+) -> System:
     """Build a system from its name.
 
     Args:
-        spec: `majority` (the floor: most frequent answers of the training rows), `emotion2vec:FOLDER` (a converted
-            classifier), or an AudioLLM checkpoint folder.
+        spec: one of
+
+            - an AudioLLM checkpoint folder
+            - `cascade:ASR+LLM`: a recogniser and a language model, each a folder or Hub id; the language model may be
+              `server:NAME@URL`
+            - `chat:MODEL`: an audio model that transformers has, folder or Hub id, perhaps with `@REVISION`; a folder
+              of such a model can be given as it is
+            - `endpoint:NAME@URL`: a model behind an OpenAI-compatible server that takes audio
+            - `emotion2vec:FOLDER`: a converted classifier
+            - `majority`: the floor, the most frequent answers of the training rows
+            - a name of [`PRESETS`]
         data: corpus folder, whose `train.jsonl` the majority needs.
         max_new_tokens: longest answer of a generating system, in tokens.
+        question_format: how a question is put to a cascade, a chat model or an endpoint.
+        system_prompt: said before to a chat model or an endpoint.
+        trust_remote_code: run the code that a chat model brings.
 
     Raises:
         EvalError: if there is no such system, or it lacks what it needs.
     """
+    if "{question}" not in question_format:
+        raise EvalError(f"a question format needs {{question}} where the question goes; got {question_format!r}.")
+    kind, _, rest = PRESETS.get(spec, spec).partition(":")
+    asked = {"max_new_tokens": max_new_tokens, "question_format": question_format}
     if spec == "majority":
         return _majority(data)
-    kind, _, folder = spec.partition(":")
-    if kind == "emotion2vec" and folder:
+    if kind == "emotion2vec" and rest:
         from audiollm.eval.systems.emotion2vec import Emotion2VecClassifier
 
-        return Emotion2VecClassifier(folder)
+        return Emotion2VecClassifier(rest)
+    if kind == "cascade" and rest:
+        return _cascade(rest, asked)
+    if kind == "endpoint" and rest:
+        return _endpoint(rest, asked | {"system_prompt": system_prompt})
+    if kind == "chat" and rest:
+        from audiollm.eval.systems.chat import ChatModel
+
+        return ChatModel(rest, **asked, system_prompt=system_prompt, trust_remote_code=trust_remote_code)
     if Path(spec).is_dir():
+        if _model_type(spec) not in (None, "audiollm"):
+            return load_system(f"chat:{spec}", data, max_new_tokens, question_format, system_prompt, trust_remote_code)
         from audiollm.eval.systems.audiollm import AudioLLM  # loads torch, which other systems do without
 
         return AudioLLM(spec, max_new_tokens=max_new_tokens)
-    raise EvalError(f"no system {spec!r}: give a checkpoint folder, emotion2vec:FOLDER, or majority.")
+    raise EvalError(f"no system {spec!r}: give one of: {SYSTEM_FORMS}.")
 
 
 def _majority(data: str | Path | None) -> System:
@@ -43,4 +93,28 @@ def _majority(data: str | Path | None) -> System:
     return Majority(read_rows(data, "train"))
 
 
-__all__ = ["SAMPLING_RATE", "System", "load_system"]
+def _cascade(parts: str, asked: dict) -> System:
+    from audiollm.eval.systems.cascade import Cascade
+    from audiollm.processing.language_models import load_language_model
+
+    recogniser, _, model = parts.partition("+")
+    if not model:
+        raise EvalError(f"a cascade has two parts, ASR+LLM; got {parts!r}.")
+    return Cascade(recogniser, load_language_model(model, max_new_tokens=asked["max_new_tokens"]), **asked)
+
+
+def _endpoint(server: str, asked: dict) -> System:
+    from audiollm.eval.systems.endpoint import Endpoint
+
+    model, _, url = server.partition("@")
+    if urlsplit(url).username:
+        raise EvalError("an endpoint's URL would be kept with the results: leave its user and password out of it.")
+    return Endpoint(model, url or None, **asked)
+
+
+def _model_type(folder: str) -> str | None:
+    config = Path(folder) / "config.json"
+    return json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.is_file() else None
+
+
+__all__ = ["PRESETS", "SAMPLING_RATE", "SYSTEM_FORMS", "System", "load_system"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 import audiollm  # noqa: F401  (registers the Auto classes)
 from audiollm.eval import EvalError
-from audiollm.eval.systems.base import System
+from audiollm.eval.systems.base import System, fingerprint_of
 
 
 class AudioLLM(System):
@@ -27,8 +26,7 @@ class AudioLLM(System):
     """
 
     def __init__(self, folder: str, max_new_tokens: int = 128):
-        files = sorted(file for file in Path(folder).glob("*") if file.is_file())
-        if not any(file.name == "config.json" for file in files):
+        if not (Path(folder) / "config.json").is_file():
             raise EvalError(f"{folder} is not a checkpoint folder: it has no config.json.")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
@@ -37,7 +35,7 @@ class AudioLLM(System):
         self.model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         self.max_new_tokens = max_new_tokens
         self.name = Path(folder).resolve().name
-        self.fingerprint = _fingerprint(files, max_new_tokens)
+        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens)
         self._answered = self._cut = 0
 
     def answer(self, audio: np.ndarray, question: str) -> str:
@@ -69,9 +67,3 @@ class AudioLLM(System):
         pad = self.model.generation_config.pad_token_id
         ids = [*(ends if isinstance(ends, list) else [ends]), pad]
         return torch.tensor([token for token in ids if token is not None], device=self.device, dtype=torch.long)
-
-
-def _fingerprint(files: list[Path], max_new_tokens: int) -> str:
-    """Of every file's name, size and time of change: reading gigabytes of weights at each start would be slow."""
-    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return "audiollm-" + hashlib.sha256(repr((state, max_new_tokens)).encode()).hexdigest()[:16]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,10 +36,23 @@ class System(Protocol):
         """
         ...
 
-    def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str]:
-        """Answer several questions, one per recording."""
+    def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str | ValueError]:
+        """Answer several questions, one per recording; what can't be answered may have its error in the place."""
         return [self.answer(audio, question) for audio, question in zip(audios, questions)]
 
     def describe(self) -> dict:
         """What else a reader needs to reproduce the answers: settings, device, size."""
         return {}
+
+
+def fingerprint_of(kind: str, *parts: Any) -> str:
+    """A system's fingerprint from all that its answers depend on; of a folder, every file's name, size and change."""
+    return f"{kind}-" + hashlib.sha256(repr([_state(part) for part in parts]).encode()).hexdigest()[:16]
+
+
+def _state(part: Any) -> Any:
+    if not isinstance(part, str) or not Path(part).is_dir():
+        return part
+    # Reading gigabytes of weights at each start would be slow.
+    files = sorted(file for file in Path(part).glob("*") if file.is_file())
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -18,7 +18,8 @@ Args:
     predictions (list of str): what a system heard. An empty prediction counts as deletions.
     references (list of str): what was said. A reference that is empty after normalisation has no words to miss; each
         word predicted for it counts as an insertion.
-    normalizer (str): "none", "whisper_english" or "whisper_english:FOLDER" (see audiollm.eval.normalizers).
+    normalizer (str): "none", "whisper_english", "audiobench" or "mandarin_english", the last three also with ":FOLDER"
+        (see audiollm.eval.normalizers).
 Returns:
     wer: in percent; None if the references hold no word at all.
     substitutions, deletions, insertions, hits, reference_words: counts.

@@ -1,0 +1,111 @@
+"""Asking a system for its answers: in batches, kept as they arrive, and never twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from audiollm.eval import EvalError
+from audiollm.eval.systems import SAMPLING_RATE, System
+from audiollm.processing.audio import AudioError, load_audio
+from audiollm.processing.journal import Journal, read_journal
+
+
+# Clips of so many batches are loaded together and sorted by length, so that little of a batch is padding.
+BATCHES_PER_CHUNK = 8
+
+
+def answer_rows(system: System, rows: Sequence[dict], path: Path, batch_size: int = 8, progress: bool = True) -> int:
+    """Ask a system for the rows that a predictions file does not answer yet, adding answers as they arrive.
+
+    A row whose audio can't be read, or that the system refuses with a ValueError, is recorded with its error, and the
+    run goes on.
+
+    Returns:
+        Number of rows asked now.
+
+    Raises:
+        JournalError: if a line of the file is broken.
+    """
+    with Journal(path) as journal:
+        waiting = [row for row in rows if _unanswered(row, journal.entries.get(row["id"]))]
+        done = len(rows) - len(waiting)
+        with tqdm(total=len(rows), initial=done, unit="row", desc=system.name, disable=not progress) as bar:
+
+            def record(row: dict, prediction: str | None, error: str | None) -> None:
+                audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
+                journal.append(
+                    {**row, "audio": os.path.basename(audio or ""), "prediction": prediction, "error": error}
+                )
+                bar.update()
+
+            for chunk in _chunks(waiting, batch_size * BATCHES_PER_CHUNK):
+                for batch in _batches(chunk, batch_size, lambda row, error: record(row, None, error)):
+                    for row, prediction, error in _answer_batch(system, batch):
+                        record(row, prediction, error)
+    return len(waiting)
+
+
+def read_predictions(path: Path) -> dict[str, dict]:
+    """Predictions by id; of several lines for an id the last counts. A half-written last line is left out.
+
+    Raises:
+        JournalError: if another line is broken.
+    """
+    return {entry["id"]: entry for entry in read_journal(Path(path))}
+
+
+def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tuple[list[dict], list[dict]]:
+    """Rows with their `prediction`, and rows with their `error`."""
+    answered, failed = [], []
+    for row in rows:
+        found = predictions.get(row["id"], {"prediction": None, "error": "no answer was recorded."})
+        joined = {**row, "prediction": found["prediction"], "error": found["error"]}
+        (answered if joined["error"] is None else failed).append(joined)
+    return answered, failed
+
+
+def _unanswered(row: dict, prediction: dict | None) -> bool:
+    return prediction is None or prediction["error"] is not None or prediction["question"] != row["question"]
+
+
+def _chunks(rows: list[dict], size: int) -> Iterator[list[dict]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _batches(rows: list[dict], size: int, reject: Callable[[dict, str], None]) -> Iterator[list[tuple]]:
+    """Batches of `(row, audio)`, by task and length; rows without usable audio go to `reject`."""
+    loaded = []
+    for row in rows:
+        try:
+            loaded.append((row, load_audio(row["audio"], SAMPLING_RATE)))
+        except AudioError as error:
+            reject(row, str(error))
+    # By task first: transcripts and explanations end at different lengths, and a batch takes as long as its longest.
+    loaded.sort(key=lambda item: (item[0]["task"], len(item[1])))
+    yield from _chunks(loaded, size)
+
+
+def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
+    """`(row, prediction, error)` of a batch; if the batch is refused, row by row."""
+    rows = [row for row, _ in batch]
+    try:
+        answers = system.answer_batch([audio for _, audio in batch], [row["question"] for row in rows])
+    except ValueError as error:
+        if len(batch) == 1:
+            return [(rows[0], None, _describe(error))]
+        return [answer for item in batch for answer in _answer_batch(system, [item])]
+    if len(answers) != len(rows):
+        raise EvalError(f"system {system.name} gave {len(answers)} answers to {len(rows)} questions.")
+    return [
+        (row, None, _describe(answer)) if isinstance(answer, ValueError) else (row, answer, None)
+        for row, answer in zip(rows, answers)
+    ]
+
+
+def _describe(error: ValueError) -> str:
+    return f"{type(error).__name__}: {error}"

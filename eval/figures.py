@@ -1,0 +1,144 @@
+"""From answers and verdicts to figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from audiollm.eval import EvalError
+from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
+from audiollm.eval.evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
+from audiollm.eval.judges import Case, Judge, Verdict
+from audiollm.eval.judges.lexicon import spell_label
+from audiollm.eval.judges.ratings import Rating
+from audiollm.eval.sqa_judge.sqa_judge import judged_answers
+from audiollm.eval.squad_score.squad_score import squad_figures
+from audiollm.eval.wer.wer import word_errors
+from audiollm.processing.corpora.schema import EMOTION_TASKS, TASKS
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What judges said of answers, by row id.
+
+    Args:
+        verdicts: of emotion and sentiment answers.
+        ratings: by a language model, if it was asked: by what it rated (sqa, groundedness, relevance).
+    """
+
+    verdicts: dict[str, Verdict]
+    ratings: dict[str, dict[str, Rating]] = field(default_factory=dict)
+
+
+def judge_rows(rows: Sequence[dict], judge: Judge, label_sets: dict) -> Judgements:
+    """Judge every answer: emotions by the judge, and the rest by its language model if it has one."""
+    judged = [row for row in rows if row["task"] in EMOTION_TASKS]
+    cases = [
+        Case(
+            prediction=row["prediction"],
+            label=row["label"],
+            labels=label_sets[row["task"]][1],
+            question=row["question"],
+            transcript=row.get("transcript") or "",
+            id=row["id"],
+        )
+        for row in judged
+    ]
+    verdicts = {row["id"]: verdict for row, verdict in zip(judged, judge.judge(cases))}
+    if judge.name == "rule":
+        return Judgements(verdicts)
+    from audiollm.eval.judges.llm import Item, find_rater  # loads torch, which the rule does without
+
+    def items(rows: Iterable[dict]) -> list[Item]:
+        return [
+            Item(row["id"], {"answer": row["prediction"], "reference": row.get("answer") or ""} | _context(row))
+            for row in rows
+        ]
+
+    rater = find_rater(judge)
+    answered = [row for row in rows if row["task"] == "sqa"]
+    heard = [row for row in judged if row.get("transcript")]
+    wanted = {"sqa": answered, **dict.fromkeys(JUDGED, heard)}
+    ratings = {
+        what: dict(zip((row["id"] for row in some), rater.rate_answers(what, items(some))))
+        for what, some in wanted.items()
+        if some
+    }
+    return Judgements(verdicts, ratings)
+
+
+def _context(row: dict) -> dict[str, str]:
+    return {"question": row["question"], "transcript": row.get("transcript") or ""}
+
+
+def figures_of(
+    rows: Sequence[dict], judgements: Judgements, label_sets: dict, normalizer: str = "whisper_english"
+) -> dict:
+    """Figures by task, and under `evidence` those of rows that ask for evidence, and of `all` ER and SR rows."""
+    figures = {}
+    by_task = {task: [row for row in rows if row["task"] == task] for task in TASKS}
+    for task in EMOTION_TASKS:
+        if by_task[task]:
+            labels = label_sets[task][1]
+            references = [spell_label(row["label"], labels) for row in by_task[task]]
+            verdicts = [judgements.verdicts[row["id"]] for row in by_task[task]]
+            figures[task] = emotion_figures(references, verdicts, labels)
+    if by_task["asr"]:
+        figures["asr"] = word_errors(*_columns(by_task["asr"], "transcript"), normalizer)
+    if by_task["sqa"]:
+        figures["sqa"] = squad_figures(*_columns(by_task["sqa"], "answer"))
+        if "sqa" in judgements.ratings:
+            figures["sqa"] |= judged_answers(_ratings(by_task["sqa"], judgements.ratings["sqa"]))
+    reasons = [row for task in EMOTION_TASKS for row in by_task[task]]
+    asked = [row for row in reasons if row.get("target") == "evidence"]
+    figures["evidence"] = {
+        name: _evidence(some, judgements) for name, some in (("evidence", asked), ("all", reasons)) if some
+    }
+    return figures
+
+
+def _evidence(rows: list[dict], judgements: Judgements) -> dict:
+    figures = evidence_figures(*_columns(rows, "transcript"))
+    judged = {what: _ratings(rows, judgements.ratings[what]) for what in JUDGED if what in judgements.ratings}
+    return figures | judged_evidence(judged)
+
+
+def _ratings(rows: list[dict], ratings: dict[str, Rating]) -> list[Rating]:
+    return [ratings[row["id"]] for row in rows if row["id"] in ratings]
+
+
+def group_figures(
+    rows: Sequence[dict], judgements: Judgements, label_sets: dict, columns: Sequence[str], normalizer: str
+) -> dict:
+    """Figures for each value of each grouping column and each pair of values: `{column: {value: figures}}`.
+
+    Raises:
+        EvalError: if no row has a column.
+    """
+    for column in columns:
+        if all(row.get(column) is None for row in rows):
+            raise EvalError(f"no row has a value in the column {column!r} to group by.")
+    groups = {}
+    for names in [*itertools.combinations(columns, 1), *itertools.combinations(columns, 2)]:
+        members = defaultdict(list)
+        for row in rows:
+            members[" / ".join(str(row.get(name)) for name in names)].append(row)
+        groups[" x ".join(names)] = {
+            value: _headline(figures_of(some, judgements, label_sets, normalizer))
+            for value, some in sorted(members.items())
+        }
+    return groups
+
+
+def _headline(figures: dict) -> dict:
+    """A group's figures without its matrices, which are small and many."""
+    for task in EMOTION_TASKS:
+        if task in figures:
+            figures[task] = {k: v for k, v in figures[task].items() if k not in ("confusion", "per_class", "labels")}
+    return figures
+
+
+def _columns(rows: list[dict], reference: str) -> tuple[list[str], list[str]]:
+    return [row["prediction"] for row in rows], [row.get(reference) or "" for row in rows]

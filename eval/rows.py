@@ -1,0 +1,59 @@
+"""Which rows are evaluated, and what their classes are."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from audiollm.eval import EvalError
+from audiollm.eval.judges.lexicon import find_label_set, named_label_set, spell_label
+from audiollm.processing.corpora.schema import EMOTION_TASKS, TASKS
+
+
+REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}
+
+
+def select_rows(rows: list[dict], tasks: Sequence[str] = (), limit: int | None = None, seed: int = 0) -> list[dict]:
+    """Rows of these tasks, or a seeded random sample of them in the same order.
+
+    Raises:
+        EvalError: if a task is unknown, an id is repeated, a row lacks what its task is scored by, or nothing is left.
+    """
+    unknown = set(tasks) - set(TASKS)
+    if unknown:
+        raise EvalError(f"unknown tasks {', '.join(sorted(unknown))}; choose among {', '.join(TASKS)}.")
+    repeated = [id_ for id_, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise EvalError(f"{len(repeated)} ids occur more than once (first: {repeated[0]}); every row needs its own.")
+    rows = [row for row in rows if not tasks or row["task"] in tasks]
+    if not rows:
+        raise EvalError(f"no rows of the tasks {', '.join(tasks)}.")
+    for row in rows:
+        field = REFERENCES[row["task"]]
+        # An empty transcript is a reference (nothing was said); an absent one is a hole in the data.
+        if row.get(field) is None or (field != "transcript" and not str(row[field]).strip()):
+            raise EvalError(f"row {row['id']}: a row of task {row['task']} needs the field {field!r}.")
+    if limit is not None and limit < len(rows):
+        kept = sorted(random.Random(seed).sample(range(len(rows)), limit))
+        rows = [rows[index] for index in kept]
+    return rows
+
+
+def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The label set of each emotion task in the rows: `{task: (name, labels)}`.
+
+    Raises:
+        EvalError: if a row's label is not in the set.
+    """
+    labels = defaultdict(set)
+    for row in rows:
+        if row["task"] in EMOTION_TASKS:
+            labels[row["task"]].add(row["label"])
+    sets = {task: find_label_set(found) for task, found in labels.items()}
+    if emotion_set and "er" in sets:
+        sets["er"] = named_label_set(emotion_set)
+    for task, found in labels.items():
+        for label in sorted(found):
+            spell_label(label, sets[task][1])
+    return sets

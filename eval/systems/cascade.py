@@ -1,0 +1,112 @@
+"""Cascades: speech recognition, then a text language model that reads the transcript."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import pipeline
+
+from audiollm.eval.systems.answer_tags import final_answer
+from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
+from audiollm.processing.language_models import LanguageModel
+from audiollm.processing.questions import ASR
+
+
+PROMPT = """Here is what a recogniser wrote down of a voice recording:
+\"\"\"
+{transcript}
+\"\"\"
+
+Answer this question about the recording in one or two sentences.
+{question}"""
+_TRANSCRIBE = re.compile(
+    r"\btranscri(?:be|pt|ption)\b|\bwrite down (?:what|the words)\b|\bwhich words are\b"
+    r"|\bwhat (?:is|was) (?:being )?said\b|\bwhat (?:does|did) the speaker say\b",
+    re.I,
+)
+
+
+class Cascade(System):
+    """Any recogniser of transformers, and any language model.
+
+    A question that asks for the transcript is answered by the recogniser alone. A clip that several questions are
+    about is recognised once.
+
+    Args:
+        recogniser: folder or Hub id of a speech recogniser (Whisper, a CTC model, ...).
+        model: reads the transcripts.
+        max_new_tokens: longest answer of the language model, part of the fingerprint.
+        question_format: how a question is put to it; holds `{question}`.
+        batch_size: clips recognised together, at most.
+    """
+
+    def __init__(
+        self,
+        recogniser: str,
+        model: LanguageModel,
+        max_new_tokens: int = 128,
+        question_format: str = "{question}",
+        batch_size: int = 16,
+    ):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
+        dtype = torch.float16 if device == "cuda" else torch.float32
+        self.recogniser = pipeline("automatic-speech-recognition", model=recogniser, dtype=dtype, device=device)
+        self.model, self.question_format, self.batch_size = model, question_format, batch_size
+        self.max_new_tokens, self.recogniser_name = max_new_tokens, recogniser.rstrip("/").rsplit("/", 1)[-1]
+        self.name = f"{self.recogniser_name}+{model.name}"
+        self.fingerprint = fingerprint_of("cascade", recogniser, model.name, max_new_tokens, question_format, PROMPT)
+        self._heard: dict[bytes, str] = {}
+
+    def answer(self, audio: np.ndarray, question: str) -> str:
+        answer = self.answer_batch([audio], [question])[0]
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str | ValueError]:
+        answers: list[str | ValueError] = list(self.transcribe(audios))
+        asked = [number for number, question in enumerate(questions) if not asks_for_transcript(question)]
+        requests = [self._messages(str(answers[number]), questions[number]) for number in asked]
+        for number, reply in self.model.ask(requests):
+            failed = ValueError(f"the language model gave no answer: {reply.error}")
+            answers[asked[number]] = failed if reply.text is None else final_answer(reply.text)
+        return answers
+
+    def transcribe(self, audios: Sequence[np.ndarray]) -> list[str]:
+        """What was said in each clip, as the recogniser hears it."""
+        keys = [hashlib.sha256(np.ascontiguousarray(audio)).digest() for audio in audios]
+        new = {key: audio for key, audio in zip(keys, audios) if key not in self._heard}
+        if new:
+            clips = [{"raw": audio, "sampling_rate": SAMPLING_RATE} for audio in new.values()]
+            heard = self.recogniser(clips, batch_size=min(len(clips), self.batch_size), **self._long_form(clips))
+            self._heard.update(zip(new, (result["text"].strip() for result in heard)))
+        return [self._heard[key] for key in keys]
+
+    def _long_form(self, clips: Sequence[dict]) -> dict:
+        """Whisper hears 30 s at a time, and goes on by its time stamps if asked to."""
+        window = getattr(self.recogniser.feature_extractor, "n_samples", None)
+        return {"return_timestamps": True} if window and max(len(clip["raw"]) for clip in clips) > window else {}
+
+    def _messages(self, transcript: str, question: str) -> list[dict[str, str]]:
+        question = self.question_format.format(question=question)
+        return [{"role": "user", "content": PROMPT.format(transcript=transcript, question=question)}]
+
+    def describe(self) -> dict:
+        return {
+            "recogniser": self.recogniser_name,
+            "recogniser_revision": getattr(self.recogniser.model.config, "_commit_hash", None),
+            "language_model": self.model.name,
+            "prompt": PROMPT,
+            "question_format": self.question_format,
+            "max_new_tokens": self.max_new_tokens,
+        }
+
+
+def asks_for_transcript(question: str) -> bool:
+    """Whether a question wants the words as they were said."""
+    return question in ASR or bool(_TRANSCRIBE.search(question))
