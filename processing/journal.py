@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+
+BLOCK = 1 << 16
 
 
 class JournalError(ValueError):
@@ -21,23 +25,32 @@ class Journal:
     Args:
         path: the file; its folder is made.
         key: field by which an item is known.
+        keep: what of an item stays in memory, from the item and its offset in the file; the item itself when left out.
 
     Raises:
         JournalError: if a whole line is not a JSON object with the key.
     """
 
-    def __init__(self, path: str | Path, key: str = "id"):
-        self.path, self.key = Path(path), key
+    def __init__(self, path: str | Path, key: str = "id", keep: Callable[[dict[str, Any], int], Any] | None = None):
+        self.path, self.key, self._keep = Path(path), key, keep or (lambda entry, offset: entry)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _drop_half_written_line(self.path)
-        self.entries: dict[str, dict[str, Any]] = {entry[key]: entry for entry in read_journal(self.path, key)}
-        self._file = self.path.open("a", encoding="utf-8")
+        self.entries: dict[str, Any] = {
+            entry[key]: self._keep(entry, offset) for offset, entry in read_journal_at(self.path, key)
+        }
+        self._file = self.path.open("a+b")
 
     def append(self, entry: dict[str, Any]):
         """Write an item and hand it to the operating system: it outlives a kill of this process."""
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        offset = self._file.seek(0, os.SEEK_END)
+        self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
         self._file.flush()
-        self.entries[entry[self.key]] = entry
+        self.entries[entry[self.key]] = self._keep(entry, offset)
+
+    def read(self, offset: int) -> dict[str, Any]:
+        """The item that was written at an offset."""
+        self._file.seek(offset)
+        return json.loads(self._file.readline())
 
     def __contains__(self, key: str) -> bool:
         return key in self.entries
@@ -51,22 +64,39 @@ class Journal:
 
 def read_journal(path: Path, key: str = "id") -> Iterator[dict[str, Any]]:
     """Lines of a journal in order; raises as [`Journal`], but leaves out a half-written last line."""
+    return (entry for _, entry in read_journal_at(path, key))
+
+
+def read_journal_at(path: Path, key: str = "id") -> Iterator[tuple[int, dict[str, Any]]]:
+    """As [`read_journal`], each line with its offset in the file."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    offset = 0
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
                 entry = json.loads(line)
                 entry[key]
-            except (json.JSONDecodeError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 raise JournalError(f"{path}, line {number}: not an item with {key!r}; mend or delete it.") from error
-            yield entry
+            yield offset, entry
+            offset += len(line)
 
 
 def _drop_half_written_line(path: Path):
-    if path.exists():
-        with path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = position = file.seek(0, os.SEEK_END)
+        while position:
+            start = max(0, position - BLOCK)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position < end:
+            file.truncate(position)
