@@ -12,7 +12,6 @@ import yaml
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig
 
 import audiollm  # noqa: F401  (registers the Auto classes)
@@ -20,14 +19,25 @@ from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.processing.corpora.readers import read_corpus
 from audiollm.processing.corpora.schema import COLUMNS
-from audiollm.training.assemble import assemble
-from audiollm.training.checkpoints import save_merged
-from audiollm.training.schedule import part_parameters, read_schedule
+from audiollm.training.assemble import assemble, new_parts
+from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints
+from audiollm.training.feature_cache import FeatureCache
+from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
 from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer
 
 
 logger = logging.getLogger("audiollm.train")
-SECTIONS = ("model", "data", "schedule", "lora", "augment", "training", "max_steps")
+SECTIONS = (
+    "model",
+    "data",
+    "schedule",
+    "lora",
+    "augment",
+    "training",
+    "max_steps",
+    "feature_cache",
+    "samples_per_round",
+)
 
 
 def read_config(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -85,13 +95,17 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         texts = [text for row in dataset for text in (row["question"], row["answer"], row["transcript"]) if text]
         texts += [row["answer"] for path in config["data"].get("texts", ()) for row in read_corpus(path, "train")]
         model, processor = assemble(config["model"], texts)
-    lora = config.get("lora")
+    lora = config.get("lora") and {"target_modules": LORA_TARGETS, "task_type": "CAUSAL_LM", **config["lora"]}
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     rounds = read_schedule(config["schedule"], parts)
+    refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
+    cache = config.get("feature_cache")
     collator = AudioLLMCollator(
         processor,
         augment=Augmentation(**config["augment"]) if config.get("augment") else None,
         ctc=any(round_.ctc for round_ in rounds),
+        seed=arguments.seed,
+        keys=bool(cache),
     )
     trainer = AudioLLMTrainer(
         model=model,
@@ -99,8 +113,11 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         train_dataset=dataset,
         data_collator=collator,
         rounds=rounds,
-        lora=LoraConfig(**{"target_modules": LORA_TARGETS, "task_type": "CAUSAL_LM", **lora}) if lora else None,
+        lora=LoraConfig(**lora) if lora else None,
         max_steps=config.get("max_steps", 0),
+        cache=FeatureCache(**cache, writers=arguments.world_size) if cache else None,
+        origin={"model": config["model"], "lora": lora} if "model" in config else None,
+        samples=config.get("samples_per_round", 1),
     )
     return trainer
 
@@ -108,15 +125,19 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
 def train(config: dict[str, Any]) -> str:
     """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
     trainer = build_trainer(config)
-    logger.info("plan\n%s", trainer.plan.report(trainer.model))
+    if trainer.is_world_process_zero():
+        logger.info("plan\n%s", trainer.report_plan())
     output = Path(trainer.args.output_dir)
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    done = whole_checkpoints(output)
+    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
     final = output / "model"
     if trainer.is_world_process_zero():
-        save_merged(trainer.model, trainer.processing_class, final)
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        # Under FSDP no process has the whole model; the last checkpoint does.
+        model = load_trained(whole_checkpoints(output)[-1])[0] if trainer.is_fsdp_enabled else trainer.model
+        save_merged(model, trainer.processing_class, final)
         logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
+    trainer.accelerator.wait_for_everyone()
     return str(final)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 
 @dataclass
@@ -19,9 +18,6 @@ class Augmentation:
         tilt: largest coefficient of a first-order filter that brightens or dulls the voice.
         gain_db: largest change of level.
         snr_db: range of signal-to-noise ratios of added white noise, in dB.
-
-    The choices come from torch's random state, which data-loading workers seed. A resumed run makes other choices than
-    an unbroken one, since the data loader is a batch ahead of the step whose state was saved.
     """
 
     speed: float = 0.1
@@ -29,9 +25,8 @@ class Augmentation:
     gain_db: float = 6.0
     snr_db: tuple[float, float] = (15.0, 45.0)
 
-    def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Change a clip of float samples `[n]`; the length changes with the speed."""
-        random = np.random.default_rng(int(torch.randint(2**62, ())))
+    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Change a clip of float samples `[n]` by choices of `random`; the length changes with the speed."""
         positions = np.arange(0, len(samples) - 1, 1 + random.uniform(-self.speed, self.speed))
         samples = np.interp(positions, np.arange(len(samples)), samples) if len(positions) else samples
         tilted = samples.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,17 +30,22 @@ class AudioLLMCollator:
 
     Args:
         processor: of the model in training.
-        augment: applied to each clip's samples (16 kHz), or none.
+        augment: applied to each clip's samples (16 kHz), or none. Its random choices depend on `seed` and on the row's
+            `place` in the run alone, so that neither workers nor a resumed run change them.
         ctc: whether to add `ctc_labels` from the transcripts.
+        seed: of the augmentation.
+        keys: whether to add `clip_keys`, a hash of each clip's samples.
     """
 
     def __init__(
         self,
         processor: AudioLLMProcessor,
-        augment: Callable[[np.ndarray], np.ndarray] | None = None,
+        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
         ctc: bool = False,
+        seed: int = 0,
+        keys: bool = False,
     ):
-        self.processor, self.augment, self.ctc = processor, augment, ctc
+        self.processor, self.augment, self.ctc, self.seed, self.keys = processor, augment, ctc, seed, keys
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         clips = [self._clip(row) for row in rows]
@@ -61,6 +67,8 @@ class AudioLLMCollator:
         }
         if self.ctc:
             tensors["ctc_labels"] = _pad([ctc_labels(row["transcript"]) for row in rows], IGNORED)
+        if self.keys:
+            tensors["clip_keys"] = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
         return tensors
 
     def _clip(self, row: dict[str, Any]) -> np.ndarray:
@@ -68,7 +76,9 @@ class AudioLLMCollator:
             samples = load_audio(row["audio"])
         except AudioError as error:
             raise AudioError(f"row {row['id']!r}", str(error)) from error
-        return samples if self.augment is None else self.augment(samples)
+        if self.augment is None:
+            return samples
+        return self.augment(samples, np.random.default_rng([self.seed, row["place"]]))
 
     def _turns(self, row: dict[str, Any]) -> tuple[str, str]:
         """The prompt, and the answer with its end of turn, as the chat template writes them."""

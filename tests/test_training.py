@@ -1,9 +1,8 @@
-import json
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
 from collections import Counter
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from transformers import AutoProcessor, TrainerCallback
@@ -15,6 +14,7 @@ from audiollm.training.alternation import AlternationSampler, set_learning
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from audiollm.training.trainer import CTCHead
 from tests.tiny import tiny_model_and_processor
+from tests.tiny_run import config, corpus  # noqa: F401
 
 
 DUAL = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "lora", "language_model")
@@ -39,7 +39,10 @@ def test_named_schedules_are_the_papers():
         ("alt-4", ("speech_encoder", "speech_adapter", "lora"), "needs an emotion encoder"),
         ([{"tasks": ["asr"], "train": ["adapter"]}], DUAL, "part 'adapter' is not one of"),
         ([{"tasks": ["emotion"], "train": ["lora"]}], DUAL, "task 'emotion' is not one of"),
-        ([{"tasks": ["asr"], "train": ["lora"], "lr": 1}], DUAL, "unknown fields: .'lr'."),
+        ([{"tasks": ["asr"], "train": ["lora"], "rate": 1}], DUAL, "unknown fields: .'rate'."),
+        ([{"tasks": ["asr"], "train": ["lora"], "lr": "1e-4"}], DUAL, "learning_rate is '1e-4', not a number"),
+        ([{"tasks": ["asr"], "train": ["lora"], "epochs": 0}], DUAL, "epochs is 0; it must be above 0"),
+        ([{"tasks": ["asr"], "train": ["speech_encoder", "lora"], "ctc": 1, "lm": 0}], DUAL, "lora would never learn"),
     ],
 )
 def test_a_schedule_that_cannot_be_right_is_refused(spec, parts, message):
@@ -116,62 +119,9 @@ def test_ctc_joins_the_windows_of_a_clip_and_leaves_padding_out():
 
 def test_augmentation_is_seeded_and_changes_little(tone):
     clip = tone(1.0)
-    outcomes = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        outcomes.append(Augmentation()(clip))
-    first, again = outcomes
+    first, again = (Augmentation()(clip, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert 0.9 <= len(first) / len(clip) <= 1.12 and first.dtype == np.float32 and np.isfinite(first).all()
-
-
-@pytest.fixture
-def corpus(tmp_path, tone):
-    """Twelve clips with a row of each task, on disk in the schema."""
-    rows = []
-    for number in range(12):
-        name = f"{number}.wav"
-        soundfile.write(tmp_path / name, tone(0.4 + 0.1 * number, seed=number), 16_000)
-        shared = {"corpus": "test", "split": "train", "audio": name, "transcript": "my old dog", "speaker": "a"}
-        for task, answer in {
-            "asr": "my old dog",
-            "sqa": "dog",
-            "er": "The speaker sounds sad.",
-            "sr": "negative",
-        }.items():
-            rows.append({**shared, "id": f"{number}-{task}", "task": task, "question": "What?", "answer": answer})
-    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return tmp_path
-
-
-@pytest.fixture
-def config(corpus, tmp_path):
-    """A configuration that trains a saved tiny dual model with LoRA for a few steps on the CPU."""
-    model, processor = tiny_model_and_processor()
-    model.save_pretrained(tmp_path / "start")
-    processor.save_pretrained(tmp_path / "start")
-    return {
-        "model": {"checkpoint": str(tmp_path / "start")},
-        "data": {"train": [str(corpus)]},
-        "schedule": [
-            {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"]},
-            {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
-            {"tasks": ["asr", "er"], "train": ["speech_adapter", "emotion_adapter", "lora"], "learning_rate": 0.001},
-        ],
-        "lora": {"r": 4, "lora_alpha": 8},
-        "training": {
-            "output_dir": str(tmp_path / "out"),
-            "per_device_train_batch_size": 2,
-            "gradient_accumulation_steps": 2,
-            "learning_rate": 0.01,
-            "logging_steps": 1,
-            "save_steps": 5,
-            "report_to": "none",
-            "bf16": False,
-            "use_cpu": True,
-            "gradient_checkpointing": False,
-        },
-    }
 
 
 class _Watch(TrainerCallback):

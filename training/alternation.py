@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from datasets import Dataset as Rows
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback
 
+from .proof import moved_parts, part_checksums
 from .schedule import Plan, part_parameters, steps_per_epoch
 
 
@@ -68,6 +71,27 @@ class AlternationSampler(Sampler[int]):
         return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+class ScheduledRows(Dataset):
+    """The rows in the order of a run; each knows its place in it, as `place`.
+
+    All that is random about a row (augmentation) comes from the seed and the place, not from a generator's state: it
+    is the same with any number of workers, and in a run that was killed and resumed.
+
+    Args:
+        rows: of the schema.
+        order: for each place of the run, the index of its row.
+    """
+
+    def __init__(self, rows: Rows, order: Sequence[int]):
+        self.rows, self.order = rows, np.asarray(order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        return {**self.rows[int(self.order[place])], "place": place}
+
+
 def set_learning(model: nn.Module, parts: Sequence[str]):
     """Let the parameters of `parts` learn and freeze all others."""
     for part, named in part_parameters(model).items():
@@ -77,6 +101,8 @@ def set_learning(model: nn.Module, parts: Sequence[str]):
 
 class AlternationCallback(TrainerCallback):
     """Sets `requires_grad` at the border of each round from the step alone, so a resumed run lands in the right one.
+
+    At each border it also proves by checksums which parts moved, logs it, and stops the run if a frozen one did.
 
     Args:
         plan: the laid-out schedule; the same that the sampler has.
@@ -97,6 +123,8 @@ class AlternationCallback(TrainerCallback):
                     "that ever learns trainable before the optimizer is built."
                 )
         self._applied = None
+        if last_proof(state) is None:
+            self._record(state, model, ())
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         index = self.plan.index_at(state.global_step)
@@ -114,7 +142,35 @@ class AlternationCallback(TrainerCallback):
             ", ".join(round_.tasks),
         )
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Add the round to what is logged, so that losses can be read by round."""
-        if state.log_history and "loss" in state.log_history[-1]:
-            state.log_history[-1]["round"] = self.plan.index_at(state.global_step - 1) + 1
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        """At the border of a round, before anything is saved: which parts moved."""
+        if state.global_step in self.plan.stops:
+            self._verify(state, model)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        if last_proof(state)["step"] < state.global_step:
+            self._verify(state, model)
+
+    def _verify(self, state, model: nn.Module):
+        """Compare with the checksums at the round's beginning, which a resumed run has from its checkpoint."""
+        index = self.plan.index_at(state.global_step - 1)
+        learning = self.plan.rounds[index].train
+        before = last_proof(state)
+        after = part_checksums(model)
+        where = f"steps {before['step']}-{state.global_step - 1}, round {index + 1}"
+        moved = moved_parts(before["checksums"], after, learning, where)
+        still = [part for part in after if part not in moved]
+        logger.info("%s: %s changed; %s did not", where, ", ".join(moved) or "nothing", ", ".join(still) or "nothing")
+        idle = [part for part in learning if part in still]
+        if idle:
+            logger.warning("%s: %s should have learnt, but did not change at all.", where, ", ".join(idle))
+        self._record(state, model, moved, after)
+
+    def _record(self, state, model: nn.Module, moved: Sequence[str], checksums: dict[str, str] | None = None):
+        entry = {"step": state.global_step, "moved": list(moved), "checksums": checksums or part_checksums(model)}
+        state.log_history.append(entry)
+
+
+def last_proof(state) -> dict[str, Any] | None:
+    """The newest entry of checksums in the log, which is saved with the checkpoints."""
+    return next((entry for entry in reversed(state.log_history) if "checksums" in entry), None)

@@ -12,6 +12,8 @@ from audiollm.modeling_audiollm.modeling_audiollm import build_encoder
 from audiollm.processing.processing_audiollm import AudioLLMProcessor
 from audiollm.processing.small_tokenizer import train_tokenizer
 
+from .schedule import ADAPTERS, part_parameters
+
 
 class ModelSectionError(ValueError):
     """A `model` section that can't be built; names the field."""
@@ -41,6 +43,17 @@ def assemble(
     if "add_emotion" in section:
         model, processor = _add_emotion(model, processor, section["add_emotion"])
     return model, processor
+
+
+def new_parts(section: dict[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
+    """Parts of a model built from `section` whose weights nobody has trained yet."""
+    parts = set(part_parameters(model))
+    if "scratch" in section:
+        return parts
+    new = set(ADAPTERS) if "parts" in section else set()
+    if "add_emotion" in section:
+        new |= {"emotion_adapter", "adapter"} | ({"emotion_encoder"} if "config" in section["add_emotion"] else set())
+    return new & parts
 
 
 def _from_checkpoint(folder: str) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
@@ -87,10 +100,15 @@ def _from_scratch(
         window_seconds=config.window_seconds,
         audio_token=audio_token,
     )
+    return from_config(config, processor), processor
+
+
+def from_config(config: AudioLLMConfig, processor: AudioLLMProcessor) -> AudioLLMForConditionalGeneration:
+    """A model of random weights that ends its answers as the tokenizer does."""
     model = AudioLLMForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model, processor
+    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    return model
 
 
 def _add_emotion(

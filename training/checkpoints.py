@@ -2,55 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import argparse
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from audiollm.processing.processing_audiollm import AudioLLMProcessor
+
+from .assemble import assemble, from_config
 
 
 TRAINABLE_NAME = "trainable.safetensors"
+ORIGIN_NAME = "origin.json"
+# Checkpoints are written and deleted in this folder of the run, where a killed process may leave pieces.
+STAGING_NAME = "unfinished"
+logger = logging.getLogger(__name__)
 
 
-def save_trainable(
-    model: nn.Module, names: Set[str], folder: str | Path, state_dict: dict[str, torch.Tensor] | None = None
-):
-    """Write the parameters `names`, and all buffers of their modules, to `folder/trainable.safetensors`.
+def whole_checkpoints(run: str | Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first.
 
-    Args:
-        model: the model in training, LoRA-wrapped or not.
-        names: of the parameters that ever learn.
-        folder: where to write.
-        state_dict: of the model, if it was gathered already.
+    A checkpoint appears by one rename, after all its files were written; the trainer's state is the last of them. A
+    folder without it is a copy that was cut short, or not ours, and is left out.
     """
-    state = model.state_dict() if state_dict is None else state_dict
+    found = []
+    for folder in Path(run).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        step = folder.name.rpartition("-")[2]
+        if not step.isdecimal() or not folder.is_dir():
+            continue
+        if all((folder / name).is_file() for name in (TRAINER_STATE_NAME, TRAINABLE_NAME)):
+            found.append((int(step), folder))
+        else:
+            logger.warning("%s is not a complete checkpoint; it is ignored.", folder)
+    return [folder for _, folder in sorted(found)]
+
+
+def publish_checkpoint(staged: Path, run: Path):
+    """Move a checkpoint that was written in the staging folder to its place, in one step.
+
+    Its bytes are on the disk before its name is, so that even a loss of power leaves the checkpoint before it, or it.
+    """
+    for path in [*staged.rglob("*"), staged]:
+        _flush(path)
+    target = run / staged.name
+    if target.exists():
+        discard_checkpoint(target, staged.parent)
+    staged.rename(target)
+    _flush(run)
+
+
+def discard_checkpoint(folder: Path, staging: Path):
+    """Delete a checkpoint so that a kill in the midst of it leaves no half of it under its name."""
+    staging.mkdir(exist_ok=True)
+    doomed = staging / f"deleted-{folder.name}"
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _flush(path: Path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def gather_tensors(model: nn.Module, names: Set[str]) -> dict[str, torch.Tensor]:
+    """The parameters `names`, and all saved buffers of their modules, whole and on the CPU.
+
+    Under FSDP this gathers one tensor after the other, so all processes must call it.
+    """
+    state = model.state_dict()
     modules = {name.rpartition(".")[0] for name in names}
     buffers = {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in modules and name in state}
-    kept = {name: state[name].detach().cpu().contiguous() for name in sorted(names | buffers)}
+    tensors = {}
+    for name in sorted(names | buffers):
+        tensor = state[name]
+        tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors
+
+
+def save_trainable(tensors: dict[str, torch.Tensor], folder: str | Path):
+    """Write what [`gather_tensors`] gave to `folder/trainable.safetensors`, whole or not at all."""
     path = Path(folder) / TRAINABLE_NAME
     partial = path.with_suffix(".partial")
-    save_file(kept, partial, metadata={"format": "pt"})
+    save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(path)
 
 
+@torch.no_grad()
 def load_trainable(model: nn.Module, folder: str | Path):
     """Load what [`save_trainable`] wrote into a model built the same way.
 
     Raises:
         FileNotFoundError: if the folder is not such a checkpoint.
-        ValueError: if the checkpoint has parameters that the model does not have.
+        ValueError: if the checkpoint has parameters that the model does not have, or has in another shape.
     """
     path = Path(folder) / TRAINABLE_NAME
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; is {folder} a training checkpoint of AudioLLM?")
-    _, unexpected = model.load_state_dict(load_file(path), strict=False)
-    if unexpected:
-        raise ValueError(f"{path} holds parameters that this model does not have, such as {unexpected[0]}.")
+    tensors = load_file(path)
+    state = model.state_dict()
+    for name, tensor in tensors.items():
+        if name not in state:
+            raise ValueError(f"{path} holds {name}, which this model does not have; was it built another way?")
+        if state[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path}: {name} has shape {list(tensor.shape)}, but the model's has {list(state[name].shape)}."
+            )
+        target = state[name]
+        if isinstance(target, DTensor):
+            tensor = distribute_tensor(
+                tensor.to(target.device, target.dtype), target.device_mesh, target.placements, src_data_rank=None
+            )
+        target.copy_(tensor)
+
+
+def save_origin(origin: dict[str, Any], config: AudioLLMConfig, processor: AudioLLMProcessor, folder: str | Path):
+    """Write beside the parameters that learnt what they belong to, so that the folder can be read without its run."""
+    config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (Path(folder) / ORIGIN_NAME).write_text(json.dumps(origin, indent=1), encoding="utf-8")
+
+
+def load_trained(folder: str | Path) -> tuple[nn.Module, AudioLLMProcessor]:
+    """The model of a training checkpoint, LoRA not merged, and its processor.
+
+    Args:
+        folder: a `checkpoint-*` of a run of `train_sft.py`. What did not learn is read from where the run had it.
+
+    Raises:
+        FileNotFoundError: if the folder does not say what it belongs to.
+    """
+    path = Path(folder) / ORIGIN_NAME
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; is {folder} a checkpoint of train_sft.py?")
+    origin = json.loads(path.read_text(encoding="utf-8"))
+    processor = AudioLLMProcessor.from_pretrained(folder)
+    if "scratch" in origin["model"]:
+        # Every parameter learnt (refuse_unlearned), so the checkpoint has them all.
+        model = from_config(AudioLLMConfig.from_pretrained(folder), processor)
+    else:
+        model, _ = assemble(origin["model"])
+    if origin["lora"]:
+        model = get_peft_model(model, LoraConfig(**origin["lora"]))
+    load_trainable(model, folder)
+    return model.eval(), processor
 
 
 def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Path):
@@ -60,3 +172,16 @@ def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Pa
     assert isinstance(model, AudioLLMForConditionalGeneration)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def main(arguments: Sequence[str] | None = None):
+    parser = argparse.ArgumentParser(description="A training checkpoint (what learnt) to a whole, merged model.")
+    parser.add_argument("checkpoint", help="a checkpoint-* folder of train_sft.py")
+    parser.add_argument("out", help="folder for from_pretrained and pipeline")
+    options = parser.parse_args(arguments)
+    model, processor = load_trained(options.checkpoint)
+    save_merged(model, processor, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,9 +7,10 @@ rows at hand, so they can't disagree about the round of a step.
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -33,7 +34,8 @@ class Round:
         tasks: tasks whose rows are seen.
         train: parts that learn; all others are frozen.
         epochs: passes over the rows of these tasks; a fraction takes the first part of a shuffled pass.
-        learning_rate: of this round; that of the training arguments when left out.
+        learning_rate: of this round, `lr` for short; that of the training arguments when left out. The scheduler's
+            shape (warmup, decay) goes over the whole run, and is scaled to it.
         ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
         lm: weight of the language-model loss; 0 trains by CTC only.
     """
@@ -89,6 +91,10 @@ def read_schedule(spec: str | Sequence[dict[str, Any]], parts: Sequence[str]) ->
 
 
 def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Round:
+    if "lr" in line:
+        if "learning_rate" in line:
+            raise ScheduleError(f"Round {number}: `lr` and `learning_rate` are the same field; give one.")
+        line = {"learning_rate" if name == "lr" else name: value for name, value in line.items()}
     unknown = set(line) - {field.name for field in fields(Round)}
     if unknown or not line.get("tasks") or not line.get("train"):
         raise ScheduleError(f"Round {number}: needs `tasks` and `train`; unknown fields: {sorted(unknown) or 'none'}.")
@@ -96,18 +102,62 @@ def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Roun
         for name in names:
             if name not in known:
                 raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
-    return Round(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
+    round_ = Round(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
+    _check_numbers(number, round_)
+    return round_
+
+
+def _check_numbers(number: int, round_: Round):
+    for name in ("epochs", "learning_rate", "ctc", "lm"):
+        value = getattr(round_, name)
+        positive = name in ("epochs", "learning_rate")
+        if value is None and name == "learning_rate":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            # YAML reads 1e-4 as text; 1.0e-4 is a number.
+            raise ScheduleError(f"Round {number}: {name} is {value!r}, not a number (in YAML, write 1.0e-4).")
+        if not math.isfinite(value) or value < 0 or (positive and value == 0):
+            raise ScheduleError(
+                f"Round {number}: {name} is {value}; it must be {'above' if positive else 'at least'} 0."
+            )
+    if round_.ctc == round_.lm == 0:
+        raise ScheduleError(f"Round {number}: ctc and lm are both 0, so nothing is learnt.")
+    deaf = [part for part in round_.train if part != "speech_encoder"]
+    if round_.lm == 0 and deaf:
+        raise ScheduleError(
+            f"Round {number} trains by CTC only (lm: 0), which reaches the speech encoder; {', '.join(deaf)} would "
+            "never learn in it."
+        )
+
+
+def refuse_unlearned(rounds: Sequence[Round], new: Iterable[str]):
+    """Refuse a schedule in which a part stays as random as it was made.
+
+    Args:
+        rounds: the schedule.
+        new: parts of the model whose weights are new.
+
+    Raises:
+        ScheduleError: naming the parts that are new and learn in no round.
+    """
+    lost = sorted(set(new) - {part for round_ in rounds for part in round_.train})
+    if lost:
+        raise ScheduleError(
+            f"{', '.join(lost)} would never learn: the weights are new, and no round has them in `train`. Add them to "
+            "a round, or start from a checkpoint that has them trained."
+        )
 
 
 def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """Named parameters of each part of a model, LoRA-wrapped or not; every parameter is in exactly one part."""
     parts: dict[str, list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
-        parts.setdefault(_part_of(name), []).append((name, parameter))
+        parts.setdefault(part_of(name), []).append((name, parameter))
     return parts
 
 
-def _part_of(parameter: str) -> str:
+def part_of(parameter: str) -> str:
+    """The part that a parameter or buffer of this name belongs to."""
     path = parameter.split(".")
     if any(piece.startswith("lora_") for piece in path) or "trainable_tokens_delta" in parameter:
         return "lora"
@@ -145,7 +195,11 @@ class Plan:
                 raise ScheduleError(f"Round {number} trains on {', '.join(missing)}, but there are no such rows.")
             steps = round(round_.epochs * steps_per_epoch(round_, rows, window))
             if steps < 1:
-                raise ScheduleError(f"Round {number} ({round_.epochs} epochs) is shorter than one step.")
+                count = sum(rows[task] for task in round_.tasks)
+                raise ScheduleError(
+                    f"Round {number} ({round_.epochs:g} epochs of {count} rows, {window} a step) is shorter than one "
+                    "step; give it more epochs, or make the batch smaller."
+                )
             step += steps
             stops.append(step)
         return cls(tuple(rounds), tuple(stops), dict(rows), window)
@@ -166,22 +220,45 @@ class Plan:
         """Parts that learn in some round."""
         return {part for round_ in self.rounds for part in round_.train}
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def report(self, model: nn.Module, clips: dict[str, int] | None = None, learning_rate: float = 0.0) -> str:
+        """A table of rounds, steps, tasks and parameters that learn, to be read before anything runs.
 
-    def report(self, model: nn.Module) -> str:
-        """A table of rounds, steps, tasks and parameters that learn, to be read before anything runs."""
+        Args:
+            model: whose parts are counted.
+            clips: for each task, how many different recordings its rows have.
+            learning_rate: of rounds that name none.
+        """
         sizes = {
             part: sum(parameter.numel() for _, parameter in named) for part, named in part_parameters(model).items()
         }
-        lines = ["round  steps          tasks            learns"]
+        table = [("round", "steps", "epochs", "lr", "tasks (rows)", "learns (parameters)")]
         start = 0
         for number, (round_, stop) in enumerate(zip(self.rounds, self.stops), 1):
-            learns = ", ".join(f"{part} {_millions(sizes.get(part, 0))}" for part in round_.train)
-            lines.append(f"{number:<6} {f'{start}-{stop - 1}':<14} {' '.join(round_.tasks):<16} {learns}")
+            table.append(
+                (
+                    str(number),
+                    f"{start}-{stop - 1}",
+                    f"{round_.epochs:g}",
+                    f"{round_.learning_rate or learning_rate:g}",
+                    " ".join(f"{task} {self.rows[task]}" for task in round_.tasks),
+                    ", ".join(f"{part} {_millions(sizes[part])}" for part in round_.train),
+                )
+            )
             start = stop
-        counts = ", ".join(f"{count} {task}" for task, count in sorted(self.rows.items()))
-        lines.append(f"rows: {counts}; {self.window} a step; {self.total_steps} steps in all")
+        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table]
+        for task, count in sorted(self.rows.items()):
+            used = "" if any(task in round_.tasks for round_ in self.rounds) else ", in no round"
+            heard = "" if clips is None else f" on {clips[task]} clips"
+            lines.append(f"{task}: {count} rows{heard}{used}")
+        lines.append(
+            "parts: "
+            + ", ".join(
+                f"{part} {_millions(size)} {'learns' if part in self.parts else 'frozen'}"
+                for part, size in sizes.items()
+            )
+        )
+        lines.append(f"{self.window} rows a step; {self.total_steps} steps in all")
         return "\n".join(lines)
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate.utils import save_fsdp_optimizer
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers.trainer import SCHEDULER_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTConfig, SFTTrainer
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
@@ -18,8 +26,19 @@ from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames, en
 from audiollm.modeling_audiollm.modeling_audiollm import encode
 from audiollm.processing.collator import CTC_CHARACTERS, IGNORED, AudioLLMCollator
 
-from .alternation import AlternationCallback, AlternationSampler, set_learning
-from .checkpoints import load_trainable, save_trainable
+from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, last_proof, set_learning
+from .checkpoints import (
+    STAGING_NAME,
+    discard_checkpoint,
+    gather_tensors,
+    load_trainable,
+    publish_checkpoint,
+    save_origin,
+    save_trainable,
+    whole_checkpoints,
+)
+from .feature_cache import FeatureCache, fingerprint
+from .samples import SampleCallback
 from .schedule import Plan, Round
 
 
@@ -33,6 +52,25 @@ AUDIO_SFT = {
 }
 LORA_TARGETS = r"(model\.)*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 CTC_NAME = "ctc_head.safetensors"
+
+
+def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
+    """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
+    if args.deepspeed is not None or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise ValueError(
+            "DeepSpeed ZeRO is not supported: it decides by `requires_grad` at the start what it optimizes and saves "
+            "(DeepSpeed#4055, #2615), and does not see that other parts learn in another round. Use DDP, or FSDP2 for "
+            "models that do not fit: configs/accelerate/."
+        )
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true" and not args.fsdp:
+        return
+    if os.environ.get("FSDP_VERSION", "1") != "2" and str((args.fsdp_config or {}).get("version", 1)) != "2":
+        raise ValueError(
+            "FSDP 1 is not supported: it shards parts that learn and parts that do not into one flat parameter. Use "
+            "`fsdp_version: 2`, as in configs/accelerate/."
+        )
+    if cache is not None:
+        raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
 
 
 class CTCHead(nn.Module):
@@ -82,10 +120,14 @@ class AudioLLMTrainer(SFTTrainer):
         rounds: the schedule, see [`read_schedule`].
         lora: adapters on the language model, or none.
         max_steps: stop after so many steps, wherever the schedule is then (0: run it to its end).
+        cache: for the outputs of frozen branches, or none.
+        origin: what checkpoints have to say about the model they belong to, see [`load_trained`].
+        samples: rows of each task that the model answers at the end of a round.
         kwargs: as for `SFTTrainer`.
 
     Raises:
         ScheduleError: if the schedule does not fit the rows.
+        ValueError: for a way to distribute the training that would train the wrong parts.
     """
 
     def __init__(
@@ -97,12 +139,19 @@ class AudioLLMTrainer(SFTTrainer):
         rounds: list[Round],
         lora: LoraConfig | None = None,
         max_steps: int = 0,
+        cache: FeatureCache | None = None,
+        origin: dict[str, Any] | None = None,
+        samples: int = 0,
         **kwargs: Any,
     ):
+        _refuse_distribution(args, cache)
+        if cache is not None and data_collator.augment is not None:
+            raise ValueError("feature_cache needs clips to be the same each time; leave it or `augment` out.")
         window = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.tasks = train_dataset["task"]
         self.plan = Plan.of(rounds, self.tasks, window)
         args.max_steps = min(max_steps or self.plan.total_steps, self.plan.total_steps)
+        self._staging: str | None = None
         super().__init__(
             model=model,
             args=args,
@@ -115,8 +164,23 @@ class AudioLLMTrainer(SFTTrainer):
         # All that ever learns must be trainable when the optimizer is built; the callback freezes from then on.
         set_learning(self.model, tuple(self.plan.parts))
         self.learnable = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        self.order = self._lay_out()
         self.ctc_head = self._build_ctc_head(model) if data_collator.ctc else None
+        self.cache, self.origin = cache, origin
+        self._cached: dict[str, str] = {}
+        self._cached_round: int | None = None
+        self._logged = (0, time.monotonic())
         self.add_callback(AlternationCallback(self.plan))
+        if samples:
+            self.add_callback(SampleCallback(self.plan, train_dataset, data_collator.processor, samples))
+
+    def report_plan(self) -> str:
+        """The plan as a table, with the rows, clips and parameters at hand."""
+        clips: dict[str, set[str]] = {}
+        for task, audio in zip(self.tasks, self.train_dataset["audio"]):
+            clips.setdefault(task, set()).add(audio["path"])
+        counts = {task: len(paths) for task, paths in clips.items()}
+        return self.plan.report(self.model, counts, self.args.learning_rate)
 
     def _build_ctc_head(self, model: AudioLLMForConditionalGeneration) -> CTCHead:
         if self.args.world_size > 1:
@@ -128,18 +192,27 @@ class AudioLLMTrainer(SFTTrainer):
     def _base_model(self) -> AudioLLMForConditionalGeneration:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> AlternationSampler:
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the whole run, in the order of the schedule."""
+        rows = ScheduledRows(self.train_dataset, self.order)
+        return self._get_dataloader(rows, "Training", self._train_batch_size, SequentialSampler, is_training=True)
+
+    def _lay_out(self) -> np.ndarray:
+        """For each place of the run, the index of its row."""
         lengths = None
         if self.args.train_sampling_strategy == "group_by_length":
-            lengths = train_dataset[self.args.length_column_name]
+            lengths = self.train_dataset[self.args.length_column_name]
             if None in lengths:
                 raise ValueError(f"group_by_length needs {self.args.length_column_name!r} in every training row.")
-        return AlternationSampler(self.plan, self.tasks, self.args.seed, lengths)
+        sampler = AlternationSampler(self.plan, self.tasks, self.args.seed, lengths)
+        return np.fromiter(sampler, dtype=np.int64, count=len(sampler))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
         if self.ctc_head is not None:
             optimizer.add_param_group({"params": list(self.ctc_head.parameters())})
+            # Trainer zeroes the gradients of the model only; those of the head would add up over all steps.
+            optimizer.register_step_post_hook(lambda *_: self.ctc_head.zero_grad())
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
@@ -158,6 +231,59 @@ class AudioLLMTrainer(SFTTrainer):
         return 1.0 if rate is None else rate / self.args.learning_rate
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        keys = inputs.pop("clip_keys", None)
+        if keys is not None:
+            self._add_cached(inputs, keys)
+        # Only the positions that are scored go through the head: the prompt and its audio are most of a row.
+        scored = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+        kept = scored != IGNORED
+        inputs |= {"kept": kept, "shift_labels": scored[kept].unsqueeze(0)}
+        loss = self._round_loss(model, inputs, return_outputs, num_items_in_batch)
+        task = self.tasks[self.order[self.state.global_step * self.plan.window]]
+        share = (loss[0] if return_outputs else loss).item()
+        self._metrics["train"][f"loss_{task}"].append(share * self.current_gradient_accumulation_steps)
+        return loss
+
+    def _add_cached(self, inputs: dict[str, Any], keys: list[str]):
+        """Replace frozen branches of the model by what they gave for these clips before."""
+        index = self.plan.index_at(self.state.global_step)
+        if index != self._cached_round:
+            self._cached_round = index
+            self._cached = self._frozen_branches(self.plan.rounds[index])
+            self.cache.open(tuple(self._cached.values()))
+        base = self._base_model().model
+        shared = "input_values" not in inputs
+        for branch, name in self._cached.items():
+            prefix = "input_features" if branch == "speech" or shared else "input_values"
+            features, mask = inputs[prefix], inputs[f"{prefix}_mask"].bool()
+            known = [self.cache.get(name, key) for key in keys]
+            missing = [place for place, tokens in enumerate(known) if tokens is None]
+            if missing:
+                with torch.no_grad(), self.accelerator.autocast():
+                    tokens = base.embed_branch(branch, features[missing], mask[missing])
+                windows = mask[missing].any(-1).sum(-1).tolist()
+                for place, of_clip in zip(missing, tokens.split(windows)):
+                    known[place] = of_clip
+                    self.cache.put(name, keys[place], of_clip)
+            inputs[f"{branch}_embeds"] = torch.cat([tokens.to(features.device) for tokens in known])
+
+    def _frozen_branches(self, round_: Round) -> dict[str, str]:
+        """The branches that give the same all through a round, with the fingerprint of their outputs."""
+        base = self._base_model()
+        checksums = last_proof(self.state)["checksums"]
+        processor = self.processing_class
+        extractors = {"speech": processor.feature_extractor, "emotion": processor.emotion_feature_extractor}
+        branches = {}
+        for branch, extractor in extractors.items():
+            parts = (f"{branch}_encoder", f"{branch}_adapter")
+            # A CTC loss listens to the frames of the speech encoder, which the cache does not have.
+            if not all(part in checksums for part in parts) or set(parts) & set(round_.train) or round_.ctc:
+                continue
+            weights = [checksums[part] for part in parts]
+            branches[branch] = fingerprint(weights, base.config.to_dict(), extractor.to_dict(), str(self.args.bf16))
+        return branches
+
+    def _round_loss(self, model, inputs, return_outputs, num_items_in_batch):
         labels = inputs.pop("ctc_labels", None)
         round_ = self.plan.round_at(self.state.global_step)
         if labels is None or round_.ctc == 0:
@@ -179,15 +305,64 @@ class AudioLLMTrainer(SFTTrainer):
         self._metrics["train"]["ctc_loss"].append(ctc.item())
         return round_.lm * loss + round_.ctc * ctc / self.current_gradient_accumulation_steps
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
+    def log(self, logs: dict[str, float], start_time: float | None = None):
+        """Log what TRL does, with the round, so that losses can be read by it, and the rows trained in a second."""
+        if "loss" in logs:
+            step, now = self.state.global_step, time.monotonic()
+            logs["round"] = self.plan.index_at(step - 1) + 1
+            logs["samples_per_second"] = (step - self._logged[0]) * self.plan.window / (now - self._logged[1])
+            self._logged = (step, now)
+        super().log(logs, start_time)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str):
+        """As transformers does, but without FSDP's second copy of the model, which of a LoRA model is a part."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        save_fsdp_optimizer(
+            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
+        )
+        if self.args.should_save:
+            torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
         """Save what ever learns, not the whole model: a checkpoint of a 10 B model stays below 1 GB."""
         folder = output_dir or self.args.output_dir
+        tensors = gather_tensors(self.model, self.learnable)
+        if not self.args.should_save:
+            return
         os.makedirs(folder, exist_ok=True)
-        save_trainable(self.model, self.learnable, folder, state_dict)
+        save_trainable(tensors, folder)
         if self.ctc_head is not None:
             save_file(self.ctc_head.state_dict(), os.path.join(folder, CTC_NAME))
+        if self.origin is not None:
+            save_origin(self.origin, self._base_model().config, self.processing_class, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None):
         load_trainable(model or self.model, resume_from_checkpoint)
         if self.ctc_head is not None:
             self.ctc_head.load_state_dict(load_file(os.path.join(resume_from_checkpoint, CTC_NAME)))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self._staging or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any):
+        """Save so that a kill at any moment leaves either this checkpoint, whole, or the one before it."""
+        run = Path(self.args.output_dir)
+        staging = run / STAGING_NAME
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self._staging = str(staging)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            publish_checkpoint(staging / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", run)
+            for old in whole_checkpoints(run)[: -(self.args.save_total_limit or len(self.order))]:
+                discard_checkpoint(old, staging)
+            shutil.rmtree(staging)
+        self.accelerator.wait_for_everyone()

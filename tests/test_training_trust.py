@@ -1,0 +1,144 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
+"""Plans, proofs, checkpoints and resuming: what makes a long run worth starting."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoProcessor, TrainerCallback
+
+import audiollm.train_sft as train_sft
+from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.processing.collator import AudioLLMCollator
+from audiollm.training.alternation import ScheduledRows
+from audiollm.training.checkpoints import load_trained, main, whole_checkpoints
+from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
+from audiollm.training.schedule import Round, ScheduleError, refuse_unlearned
+from tests.tiny import tiny_model_and_processor
+from tests.tiny_run import config, corpus  # noqa: F401
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_plan_tells_rounds_rows_clips_and_parts(config):
+    text = train_sft.build_trainer(config).report_plan()
+    lines = text.splitlines()
+    assert lines[0].split() == ["round", "steps", "epochs", "lr", "tasks", "(rows)", "learns", "(parameters)"]
+    assert lines[3].split()[:8] == ["3", "12-17", "1", "0.001", "asr", "12", "er", "12"]
+    assert "sr: 12 rows on 12 clips" in text and "language_model" in lines[-2] and "4 rows a step; 18 steps" in text
+
+
+def test_a_new_part_that_no_round_trains_is_refused(config):
+    rounds = [Round(("asr",), ("lora",))]
+    refuse_unlearned(rounds, {"lora"})
+    with pytest.raises(ScheduleError, match="emotion_adapter would never learn"):
+        refuse_unlearned(rounds, {"lora", "emotion_adapter"})
+    config["schedule"] = [{"tasks": ["asr"], "train": ["speech_adapter"]}]
+    with pytest.raises(ScheduleError, match="lora would never learn"):
+        train_sft.build_trainer(config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_a_checksum_sees_one_changed_and_two_swapped_elements(dtype):
+    tensor = torch.arange(7).to(dtype).reshape(7, 1)
+    changed, swapped = tensor.clone(), tensor.flip(0)
+    changed[0] = 1
+    assert len({tensor_checksum(t) for t in (tensor, changed, swapped)}) == 3
+    assert tensor_checksum(tensor) == tensor_checksum(tensor.clone())
+
+
+def test_checksums_cover_buffers_that_are_saved():
+    model, _ = tiny_model_and_processor(adapter_norm="batch")
+    before = part_checksums(model)
+    model.model.speech_adapter.norms[0].running_mean += 1
+    after = part_checksums(model)
+    assert {part for part in after if after[part] != before[part]} == {"speech_adapter"}
+
+
+def test_a_frozen_part_that_moves_stops_the_run(config):
+    class Meddle(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 2:
+                with torch.no_grad():
+                    next(model.get_base_model().model.emotion_encoder.parameters()).add_(1e-7)
+
+    trainer = train_sft.build_trainer(config)
+    trainer.add_callback(Meddle())
+    with pytest.raises(FrozenPartMovedError, match="steps 0-5, round 1: emotion_encoder changed, but only speech_enc"):
+        trainer.train()
+    assert [folder.name for folder in whole_checkpoints(config["training"]["output_dir"])] == ["checkpoint-5"]
+
+
+def test_the_log_tells_what_moved_at_each_border_and_what_the_model_says(config):
+    train_sft.train(config)
+    state = json.loads((Path(config["training"]["output_dir"]) / "trainer_state.json").read_text())
+    proofs = [entry for entry in state["log_history"] if "checksums" in entry]
+    assert [entry["step"] for entry in proofs] == [0, 6, 12, 18]
+    assert [sorted(entry["moved"]) for entry in proofs[1:]] == [
+        ["lora", "speech_adapter", "speech_encoder"],
+        ["emotion_adapter", "emotion_encoder", "lora"],
+        ["emotion_adapter", "lora", "speech_adapter"],
+    ]
+    samples = [entry["samples"] for entry in state["log_history"] if "samples" in entry]
+    assert [[sample["task"] for sample in rows] for rows in samples] == [["asr", "sqa"], ["er", "sr"], ["asr", "er"]]
+    logged = [entry for entry in state["log_history"] if "loss" in entry]
+    assert all(entry["samples_per_second"] > 0 for entry in logged)
+    assert {key for entry in logged[6:12] for key in entry if key.startswith("loss_")} == {"loss_er", "loss_sr"}
+
+
+def test_a_rows_augmentation_depends_on_its_place_alone(tone):
+    rows = [{"id": str(n), "audio": tone(0.5), "question": "What?", "answer": "dog", "task": "asr"} for n in range(3)]
+    _, processor = tiny_model_and_processor()
+    collate = AudioLLMCollator(processor, lambda samples, random: samples * random.uniform(0.1, 1), seed=4)
+    ordered = ScheduledRows(rows, [2, 0, 2])
+    first, second, again = (collate([ordered[place]])["input_features"] for place in (0, 2, 0))
+    assert torch.equal(first, again) and not torch.equal(first, second)
+
+
+def test_an_unfinished_checkpoint_is_ignored_and_old_ones_are_deleted(config):
+    config["training"] |= {"save_steps": 2, "save_total_limit": 2}
+    config["max_steps"] = 6
+    train_sft.train(config)
+    output = Path(config["training"]["output_dir"])
+    assert [folder.name for folder in whole_checkpoints(output)] == ["checkpoint-4", "checkpoint-6"]
+    (output / "checkpoint-8").mkdir()
+    (output / "checkpoint-8" / "trainable.safetensors").write_bytes(b"half")
+    assert [folder.name for folder in whole_checkpoints(output)] == ["checkpoint-4", "checkpoint-6"]
+    assert not (output / "unfinished").exists()
+
+
+def test_a_run_killed_at_any_moment_ends_bit_identical():
+    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "training.py"), "kills", "--kills", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT.parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["bit_identical"] and result["kills"] == result["asked"] == 5
+
+
+def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
+    config["max_steps"] = 13
+    folder = train_sft.train(config)
+    checkpoint = whole_checkpoints(config["training"]["output_dir"])[-1]
+    changed = sum(tensor.numel() for tensor in load_file(checkpoint / "trainable.safetensors").values())
+    model, processor = load_trained(checkpoint)
+    assert changed < sum(parameter.numel() for parameter in model.parameters())
+    out = Path(folder).parent / "converted"
+    main([str(checkpoint), str(out)])
+    inputs = processor(text=processor.prompt("What?"), audio=[tone(1.3)])
+    with torch.no_grad():
+        logits = [
+            loaded(**inputs).logits
+            for loaded in (
+                model,
+                AudioLLMForConditionalGeneration.from_pretrained(folder).eval(),
+                AudioLLMForConditionalGeneration.from_pretrained(out).eval(),
+            )
+        ]
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits[1], logits[2])
+    assert AutoProcessor.from_pretrained(out).tokens_per_window == processor.tokens_per_window

@@ -1,0 +1,65 @@
+"""What the model says at the end of each round, so that a person sees what it learnt."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import TrainerCallback
+
+from audiollm.processing.processing_audiollm import AudioLLMProcessor
+
+from .schedule import Plan
+
+
+logger = logging.getLogger(__name__)
+MAX_NEW_TOKENS = 48
+
+
+class SampleCallback(TrainerCallback):
+    """Answers the first rows of each task of a round when it ends; they are logged and kept in the trainer's state.
+
+    Args:
+        plan: the laid-out schedule.
+        rows: of the schema.
+        processor: of the model.
+        count: rows of each task.
+    """
+
+    def __init__(self, plan: Plan, rows: Dataset, processor: AudioLLMProcessor, count: int):
+        self.plan, self.rows, self.processor, self.count = plan, rows, processor, count
+        self.first: dict[str, list[int]] = {}
+        for index, task in enumerate(rows["task"]):
+            chosen = self.first.setdefault(task, [])
+            if len(chosen) < count:
+                chosen.append(index)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step not in self.plan.stops:
+            return
+        round_ = self.plan.round_at(state.global_step - 1)
+        if round_.lm == 0:
+            return
+        rows = [self.rows[index] for task in round_.tasks for index in self.first[task]]
+        samples = [
+            {"id": row["id"], "task": row["task"], "question": row["question"], "answer": row["answer"], "said": said}
+            for row, said in zip(rows, self._answer(model, rows))
+        ]
+        state.log_history.append({"step": state.global_step, "samples": samples})
+        for sample in samples if state.is_world_process_zero else ():
+            logger.info("%(task)s %(id)s: %(said)r, where %(answer)r was wanted", sample)
+
+    @torch.no_grad()
+    def _answer(self, model: nn.Module, rows: list[dict[str, Any]]) -> list[str]:
+        """Greedy answers, which draw no random numbers: the run goes on as if nothing had been asked."""
+        model.eval()
+        inputs = self.processor(
+            text=[self.processor.prompt(row["question"]) for row in rows], audio=[row["audio"] for row in rows]
+        ).to(model.device)
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS)
+        model.train()
+        said = tokens[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.processor.batch_decode(said, skip_special_tokens=True)]
