@@ -1,10 +1,48 @@
-import numpy as np
-import torch
-from transformers import Wav2Vec2FeatureExtractor
+"""Systems: each is a real class with tiny random weights, or a real server on loopback."""
 
-from audiollm.eval.systems import load_system
+import base64
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import (
+    ImageProcessingMixin,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Phi4MultimodalConfig,
+    Phi4MultimodalFeatureExtractor,
+    Phi4MultimodalForCausalLM,
+    Phi4MultimodalProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizerFast,
+)
+
+from audiollm.eval import EvalError
+from audiollm.eval.run import Settings, evaluate_system
+from audiollm.eval.systems import PRESETS, load_system
+from audiollm.eval.systems.answer_tags import final_answer
+from audiollm.eval.systems.cascade import Cascade, asks_for_transcript
+from audiollm.eval.systems.endpoint import Endpoint
+from audiollm.eval.systems.serve import make_server
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
-from tests.tiny import ENCODERS
+from audiollm.processing.language_models import Reply
+from tests.chat_server import chat_server
+from tests.tiny import ENCODERS, tiny_tokenizer
+
+
+def clips(*sizes):
+    return [np.random.default_rng(size).normal(0, 0.1, size).astype(np.float32) for size in sizes]
 
 
 def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(tmp_path):
@@ -15,7 +53,288 @@ def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(
     model.save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor(return_attention_mask=True, do_normalize=False).save_pretrained(tmp_path)
     system = load_system(f"emotion2vec:{tmp_path}")
-    clips = [np.random.default_rng(0).normal(0, 0.1, size).astype(np.float32) for size in (8_000, 12_345)]
-    answers = system.answer_batch(clips, ["How does the speaker feel?", "Name the sentiment of the speaker."])
+    audios = clips(8_000, 12_345)
+    answers = system.answer_batch(audios, ["How does the speaker feel?", "Name the sentiment of the speaker."])
     assert answers == ["The speaker sounds happy.", "The sentiment is positive."]
-    assert system.answer(clips[0], "How does the speaker feel?") == answers[0]
+    assert system.answer(audios[0], "How does the speaker feel?") == answers[0]
+
+
+TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+TEXT |= {"num_key_value_heads": 1, "max_position_embeddings": 512, "bos_token_id": None}
+
+
+def special_ids(tokenizer):
+    return {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+
+
+def save_qwen2_audio(folder):
+    tokenizer = tiny_tokenizer()
+    added = ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": added})
+    config = Qwen2AudioConfig(
+        audio_config={
+            **{"model_type": "qwen2_audio_encoder", "d_model": 16, "encoder_layers": 1, "num_mel_bins": 8},
+            **{"encoder_attention_heads": 2, "encoder_ffn_dim": 32, "max_source_positions": 50},
+        },
+        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer), **TEXT, **special_ids(tokenizer)},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = Qwen2AudioForConditionalGeneration(config)
+    model.generation_config.update(**special_ids(tokenizer))
+    model.save_pretrained(folder)
+    Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer).save_pretrained(folder)
+
+
+def save_phi4_multimodal(folder):
+    tokenizer = tiny_tokenizer()
+    added = ["<|user|>", "<|end|>", "<|assistant|>", "<|audio|>", "<|image|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": added})
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        pad_token=tokenizer.pad_token,
+        eos_token=tokenizer.eos_token,
+        extra_special_tokens={"audio_token": "<|audio|>", "image_token": "<|image|>"},
+    )
+    config = Phi4MultimodalConfig(
+        vocab_size=len(tokenizer),
+        **TEXT,
+        **special_ids(tokenizer),
+        original_max_position_embeddings=512,
+        audio_config={
+            **{"hidden_size": 16, "intermediate_size": 32, "num_blocks": 1, "num_attention_heads": 2},
+            **{"ext_pw_out_channel": 16, "depthwise_separable_out_channel": 16, "nemo_conv_channels": 8},
+            "audio_token_id": tokenizer.convert_tokens_to_ids("<|audio|>"),
+        },
+        vision_config={
+            **{"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+            **{"image_size": 28, "patch_size": 14, "crop_size": 28},
+            "image_token_id": tokenizer.convert_tokens_to_ids("<|image|>"),
+        },
+    )
+    model = Phi4MultimodalForCausalLM(config)
+    model.generation_config.update(**special_ids(tokenizer))
+    model.save_pretrained(folder)
+    processor = Phi4MultimodalProcessor(ImageProcessingMixin(), Phi4MultimodalFeatureExtractor(), tokenizer)
+    processor.save_pretrained(folder)
+
+
+FAMILIES = {"qwen2_audio": (save_qwen2_audio, "<|AUDIO|>"), "phi4_multimodal": (save_phi4_multimodal, "<|audio|>")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, tmp_path, monkeypatch):
+    save, audio_token = FAMILIES[family]
+    save(tmp_path)
+    system = load_system(str(tmp_path), max_new_tokens=5)
+    audios, questions = clips(5_000, 14_345, 9_000), ["How?", "What emotion does the speaker show?", "Name it."]
+    given = []
+    generate = system.model.generate
+    monkeypatch.setattr(system.model, "generate", lambda **inputs: given.append(inputs) or generate(**inputs))
+    together = system.answer_batch(audios, questions)
+    assert together == [system.answer(audio, question) for audio, question in zip(audios, questions)]
+    tokens = (given[0]["input_ids"] == system.tokenizer.convert_tokens_to_ids(audio_token)).sum(1).tolist()
+    assert 0 < tokens[0] < tokens[2] < tokens[1]
+    assert system.describe()["answers_given"] == 6 and system.describe()["parameters"] > 0
+
+
+def test_prompts_and_settings_make_another_system(tmp_path):
+    save_qwen2_audio(tmp_path)
+    plain = load_system(f"chat:{tmp_path}")
+    tagged = load_system(
+        f"chat:{tmp_path}", question_format="{question} Put it in <answer></answer>.", system_prompt="Think first."
+    )
+    assert plain.fingerprint != tagged.fingerprint
+    prompt = tagged._prompt(tagged.settings["question_format"].format(question="How?"))
+    assert "Think first." in prompt and "How? Put it in <answer></answer>." in prompt
+    assert prompt.index("Think first.") < prompt.index("<|AUDIO|>") < prompt.index("How?")
+    with pytest.raises(EvalError, match="needs {question}"):
+        load_system(f"chat:{tmp_path}", question_format="Answer!")
+
+
+def test_clips_longer_than_a_model_hears_are_counted(tmp_path):
+    save_qwen2_audio(tmp_path)
+    system = load_system(str(tmp_path), max_new_tokens=2)
+    system.answer_batch(clips(8_000, 20_000), ["How?", "How?"])  # it hears one second
+    assert system.describe()["clips_cut"] == 1
+
+
+def test_a_model_that_does_not_load_is_an_error_that_points_to_the_endpoint(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "qwen_audio_of_old", "auto_map": {"AutoConfig": "a.B"}}')
+    with pytest.raises(EvalError, match="does not load with transformers .*endpoint:MODEL@URL"):
+        load_system(f"chat:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("They sound sad.", "They sound sad."),
+        ("<think>happy?</think><answer>sad</answer>", "sad"),
+        ("<answer> sad </answer>", "sad"),
+        ("<THINK><PLANNING>p</PLANNING><CAPTION>c</CAPTION></THINK>\n<RESPONSE>It is sad.</RESPONSE>", "It is sad."),
+        ("<think>in <answer>this</answer> form</think><answer>that</answer>", "that"),
+        ("<answer>one</answer> or rather <answer>two</answer>", "two"),
+        ("<think>done</think> They are angry.", "They are angry."),
+        ("<RESPONSE>They are ang", "They are ang"),
+        ("<think>I wonder whether they are happ", ""),
+    ],
+)
+def test_what_stands_in_answer_tags_is_the_answer(text, answer):
+    assert final_answer(text) == answer
+
+
+class Reader:
+    """A language model that remembers what it was asked."""
+
+    name = "reader"
+
+    def __init__(self, fail=""):
+        self.asked, self.fail = [], fail
+
+    def ask(self, requests, seed=0, schema=None):
+        for number, messages in reversed(list(enumerate(requests))):  # replies may come in any order
+            self.asked.append(messages[0]["content"])
+            question = messages[0]["content"].rsplit("\n", 1)[1]
+            failed = self.fail and self.fail in question
+            yield number, Reply(None, "APITimeoutError") if failed else Reply(f"<answer>{question}!</answer>")
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("asr") / "tiny-whisper"
+    words = tmp_path_factory.mktemp("words") / "tokenizer.json"
+    tiny_tokenizer().backend_tokenizer.save(str(words))
+    tokenizer = WhisperTokenizerFast(tokenizer_file=str(words))
+    sizes = {**ENCODERS["whisper"], "vocab_size": len(tokenizer), **special_ids(tokenizer)}
+    model = WhisperForConditionalGeneration(WhisperConfig(**sizes, decoder_start_token_id=1, bos_token_id=1))
+    model.generation_config.update(
+        **special_ids(tokenizer), decoder_start_token_id=1, max_length=6, no_timestamps_token_id=2
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_cascade_reads_the_transcript_and_answers_each_question(whisper):
+    reader = Reader()
+    system = Cascade(whisper, reader, question_format="Well: {question}")
+    audios = clips(8_000, 12_000, 8_000)
+    transcripts = system.transcribe(audios)
+    answers = system.answer_batch(audios, ["How?", "Transcribe the speech.", "Who?"])
+    assert answers == ["Well: How?!", transcripts[1], "Well: Who?!"]
+    assert len(reader.asked) == 2 and all(transcripts[0] in text for text in reader.asked)
+    assert system.name == "tiny-whisper+reader" and system.describe()["prompt"]
+
+
+def test_a_cascade_hears_in_batches_as_alone_and_each_clip_once(whisper, monkeypatch):
+    system = Cascade(whisper, Reader())
+    audios = clips(8_000, 12_000, 5_000)
+    together = system.transcribe(audios)
+    assert [Cascade(whisper, Reader()).transcribe([audio])[0] for audio in audios] == together
+    monkeypatch.setattr(system, "recogniser", None)
+    assert system.transcribe(audios[::-1]) == together[::-1]
+
+
+def test_a_reader_that_fails_costs_its_own_rows_only(whisper):
+    answers = Cascade(whisper, Reader(fail="Who")).answer_batch(clips(8_000, 9_000), ["Who?", "How?"])
+    assert isinstance(answers[0], ValueError) and "APITimeoutError" in str(answers[0]) and answers[1] == "How?!"
+
+
+def test_a_cascade_is_built_from_two_folders(whisper, tmp_path):
+    tokenizer = tiny_tokenizer()
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **TEXT)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    system = load_system(f"cascade:{whisper}+{tmp_path}", max_new_tokens=4)
+    assert isinstance(system.answer(clips(8_000)[0], "How?"), str)
+    assert system.fingerprint == load_system(f"cascade:{whisper}+{tmp_path}", max_new_tokens=4).fingerprint
+    with pytest.raises(EvalError, match="two parts"):
+        load_system(f"cascade:{whisper}")
+
+
+def test_questions_for_the_transcript_are_known():
+    asked = ["Transcribe the speech.", "What does the speaker say?", "Please give the transcript.", "What is said?"]
+    assert all(asks_for_transcript(question) for question in asked)
+    others = ["What does the speaker say about dogs in the story and why?", "How do they feel?", "What is sad?"]
+    assert not any(asks_for_transcript(question) for question in others[1:])
+
+
+def test_presets_name_every_baseline_of_the_paper():
+    assert {"whisper+llama3", "whisper+sea-lion", "qwen2-audio", "audio-reasoner", "r1-aqa"} < PRESETS.keys()
+    assert all(spec.partition(":")[0] in ("cascade", "chat") for spec in PRESETS.values())
+
+
+def heard(body):
+    """`(samples, question)` of a request to an audio endpoint."""
+    sound, text = body["messages"][-1]["content"]
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sound["input_audio"]["data"])))
+    assert rate == 16_000 and sound["input_audio"]["format"] == "wav"
+    return samples, text["text"]
+
+
+def test_an_endpoint_gets_the_sound_and_the_question_concurrently():
+    def answer(body):
+        samples, question = heard(body)
+        return f"<think>hm</think><answer>{len(samples)} {question}</answer>"
+
+    audios = clips(*range(1000, 1012))
+    with chat_server(answer, delay=0.05) as server:
+        system = load_system(f"endpoint:m@{server.url}", question_format="Q: {question}", system_prompt="Be brief.")
+        answers = system.answer_batch(audios, [f"q{number}" for number in range(12)])
+    assert answers == [f"{1000 + number} Q: q{number}" for number in range(12)]
+    assert server.most_at_once > 3 and server.requests[0]["messages"][0]["content"] == "Be brief."
+    assert server.requests[0]["temperature"] == 0
+
+
+def test_an_endpoints_failures_are_recorded_and_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *args, **kwargs: 0.01)
+    rows = []
+    for number in range(6):
+        soundfile.write(tmp_path / f"{number}.wav", clips(1000 + number)[0], 16_000)
+        rows.append({"id": str(number), "task": "er", "audio": f"{number}.wav", "question": "How?", "label": "sad"})
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    broken = {"now": True}
+
+    def answer(body):
+        samples, _ = heard(body)
+        return (500, "{}") if broken["now"] and len(samples) in (1001, 1004) else "The speaker sounds sad."
+
+    with chat_server(answer) as server:
+        system = Endpoint("m", server.url, retries=1)
+        settings = Settings(system="endpoint", data=str(tmp_path), batch_size=4)
+        results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)
+        assert [error["id"] for error in results["errors"]] == ["1", "4"]
+        assert "InternalServerError" in results["errors"][0]["error"]
+        assert results["figures"]["er"]["n"] == 4 and results["figures"]["er"]["weighted_average"] == 100.0
+        broken["now"], asked = False, len(server.requests)
+        results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)
+        assert len(server.requests) - asked == 2 and results["counts"] == results["counts"] | {"errors": 0}
+
+
+def test_an_endpoints_password_does_not_reach_the_results():
+    with pytest.raises(EvalError, match="leave its user and password out"):
+        load_system("endpoint:m@http://me:secret@localhost:1/v1")
+
+
+def test_a_model_of_another_environment_is_served_by_one_file():
+    def answer(path, question):
+        if question == "Fail.":
+            raise RuntimeError("out of memory")
+        return f"{len(soundfile.read(path)[0])} {question}"
+
+    server = make_server(answer, "salmonn", port=0)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        system = Endpoint("salmonn", f"http://127.0.0.1:{server.server_port}/v1", retries=0)
+        answers = system.answer_batch(clips(1500, 2500, 100), ["How?", "Who?", "Fail."])
+        assert answers[:2] == ["1500 How?", "2500 Who?"] and "out of memory" in str(answers[2])
+        empty = next(iter(dict(system.server.ask([[{"role": "user", "content": "no sound"}]])).values()))
+        assert "input_audio" in empty.error
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_unknown_system_is_refused_with_the_choices():
+    with pytest.raises(EvalError, match="cascade:ASR.LLM.*endpoint:NAME@URL"):
+        load_system("salmonn")

@@ -56,6 +56,8 @@ class Cascade(System):
         # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
         dtype = torch.float16 if device == "cuda" else torch.float32
         self.recogniser = pipeline("automatic-speech-recognition", model=recogniser, dtype=dtype, device=device)
+        if self.recogniser.tokenizer.pad_token is None:  # the pipeline asks for one before it batches sound
+            self.recogniser.tokenizer.pad_token = self.recogniser.tokenizer.eos_token
         self.model, self.question_format, self.batch_size = model, question_format, batch_size
         self.max_new_tokens, self.recogniser_name = max_new_tokens, recogniser.rstrip("/").rsplit("/", 1)[-1]
         self.name = f"{self.recogniser_name}+{model.name}"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForMultimodalLM,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    AutoTokenizer,
+    ImageProcessingMixin,
+    Phi4MultimodalFeatureExtractor,
+    Phi4MultimodalProcessor,
+)
 from transformers.utils import cached_file
 
 from audiollm.eval import EvalError
@@ -27,6 +36,7 @@ class Family:
         adapter: subfolder of the LoRA adapter for speech.
         audio_argument: what the processor calls its clips.
         model_class: the Auto class that has the model.
+        load_processor: from checkpoint and Hub options to the processor.
     """
 
     prompt: str | None = None
@@ -34,12 +44,23 @@ class Family:
     adapter: str | None = None
     audio_argument: str = "audio"
     model_class: Any = AutoModelForMultimodalLM
+    load_processor: Callable[..., Any] = AutoProcessor.from_pretrained
+
+
+def _speech_half_of_phi4(source: str, **hub: Any) -> Phi4MultimodalProcessor:
+    """Phi-4's processor with an idle image processor, whose own would need torchvision."""
+    extractor = Phi4MultimodalFeatureExtractor.from_pretrained(source, **hub)
+    return Phi4MultimodalProcessor(ImageProcessingMixin(), extractor, AutoTokenizer.from_pretrained(source, **hub))
 
 
 # By `model_type`; any other one is treated as Qwen2-Audio is: by its chat template.
 FAMILIES = {
     "qwen2_audio": Family(),
-    "phi4_multimodal": Family("<|user|><|audio|>{question}<|end|><|assistant|>", adapter="speech-lora"),
+    "phi4_multimodal": Family(
+        "<|user|><|audio|>{question}<|end|><|assistant|>",
+        adapter="speech-lora",
+        load_processor=_speech_half_of_phi4,
+    ),
     **dict.fromkeys(
         ("meralion", "meralion2"),
         Family(
@@ -82,7 +103,7 @@ class ChatModel(System):
         try:
             config = AutoConfig.from_pretrained(source, **hub)
             self.family = FAMILIES.get(config.model_type, Family())
-            self.processor = AutoProcessor.from_pretrained(source, **hub)
+            self.processor = self.family.load_processor(source, **hub)
             self.model = self.family.model_class.from_pretrained(source, dtype=dtype, **hub)
         except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
             raise EvalError(
