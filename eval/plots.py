@@ -126,17 +126,17 @@ def confusion_plot(confusion: dict) -> str:
         return _svg(figure)
 
 
-def class_plot(systems: Sequence[tuple[str, dict]]) -> str:
-    """Bars of the accuracy by class, one colour for each system, with the number of scored answers.
+def class_plot(systems: Sequence[tuple[str, dict, dict]]) -> str:
+    """Bars of the accuracy by class with intervals, one colour for each system, and the number of scored answers.
 
     Args:
-        systems: `(name, per_class)`, as `emotion_figures` gives `per_class`.
+        systems: `(name, per_class, intervals)`, `per_class` as `emotion_figures` gives it, `intervals` by label.
     """
-    labels = list(dict.fromkeys(label for _, per_class in systems for label in per_class))
+    labels = list(dict.fromkeys(label for _, per_class, _ in systems for label in per_class))
     height = 0.8 / len(systems)
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(1.2 + max(0.36, 0.24 * len(systems)) * len(labels))
-        for number, (name, per_class) in enumerate(systems):
+        for number, (name, per_class, intervals) in enumerate(systems):
             for position, label in enumerate(labels):
                 figures = per_class.get(label, {})
                 accuracy = figures.get("accuracy")
@@ -148,9 +148,13 @@ def class_plot(systems: Sequence[tuple[str, dict]]) -> str:
                     color=COLOURS[number % len(COLOURS)],
                     label=_plain(name) if position == 0 else None,
                 )
-                text = "none scored" if accuracy is None else f"{accuracy:.0f} of {figures['n_scored']}"
-                text = text.replace(" of ", "%  of ")
-                axes.text((accuracy or 0) + 1.5, y, text, va="center", fontsize=9, color=FAINT)
+                interval = intervals.get(label)
+                end = accuracy or 0
+                if interval is not None and interval.low is not None:
+                    axes.plot([interval.low, interval.high], [y, y], color=INK, linewidth=1.3, solid_capstyle="butt")
+                    end = max(end, interval.high)
+                text = "none scored" if accuracy is None else f"{accuracy:.0f}%  of {figures['n_scored']}"
+                axes.text(end + 1.5, y, text, va="center", fontsize=9, color=FAINT)
         axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
         axes.invert_yaxis()
         axes.set_xlim(0, 128)

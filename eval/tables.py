@@ -61,16 +61,18 @@ class Cell:
         value: the figure.
         low, high: its interval, or None.
         mark: a sign that a note explains.
+        decimals: shown.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     mark: str = ""
+    decimals: int = 1
 
     def __str__(self) -> str:
-        limits = "" if self.low is None else f" [{self.low:.1f}, {self.high:.1f}]"
-        return f"{self.value:.1f}{self.mark}{limits}"
+        value, *limits = (f"{x:.{self.decimals}f}" for x in (self.value, self.low, self.high) if x is not None)
+        return f"{value}{self.mark}" + (f" [{', '.join(limits)}]" if limits else "")
 
 
 @dataclass(frozen=True)

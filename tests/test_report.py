@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from audiollm.eval.plots import class_plot, confusion_plot, loss_plot
-from audiollm.eval.report import choose_clips, highlight_quotes, write_report
+from audiollm.eval.report import choose_clips, highlight_quotes, main, write_report
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System
 
@@ -29,6 +29,13 @@ class Fake(System):
             "open": "The speaker sounds sad or angry.",
         }
         return [answers[question.split()[0]] for question in questions]
+
+
+class Other(System):
+    name, fingerprint = f"other {ATTACK}", "other-1"
+
+    def answer_batch(self, audios, questions):
+        return [f"The speaker sounds sad. {ATTACK}"] * len(questions)
 
 
 class Tags(HTMLParser):
@@ -59,7 +66,8 @@ def run_folder(tmp_path_factory):
     evaluate_system(settings, folder / "run", system=Fake(), progress=False, command=ATTACK)
     log = {"log_history": [{"step": s, "loss": 3 / s, "round": ATTACK, "train": [ATTACK]} for s in range(1, 9)]}
     (folder / "trainer_state.json").write_text(json.dumps(log))
-    write_report(folder / "run", train_log=folder / "trainer_state.json", compare=[folder / "run"])
+    evaluate_system(settings, folder / "other", system=Other(), progress=False)
+    write_report(folder / "run", train_log=folder / "trainer_state.json", compare=[folder / "other"])
     return folder / "run"
 
 
@@ -75,7 +83,7 @@ def test_nothing_from_data_becomes_markup(run_folder):
 def test_plots_hold_no_markup_from_data_either(run_folder):
     page = (run_folder / "report.html").read_text()
     plots = [base64.b64decode(data).decode() for data in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)]
-    assert len(plots) == 3 and all(
+    assert len(plots) == 4 and all(
         "<script" not in plot and "onerror=" not in re.sub("<!--.*?-->", "", plot) for plot in plots
     )
 
@@ -101,6 +109,49 @@ def test_recordings_can_be_heard_and_filtered_by_outcome(run_folder):
     assert sorted(outcomes) == ["right", "unscored", "wrong"]
     sounds = [attributes["src"] for tag, attributes in parsed.tags if tag == "audio"]
     assert len(sounds) == 3 and base64.b64decode(sounds[0].split(",")[1])[:4] == b"fLaC"
+
+
+def test_every_answer_says_what_the_filters_look_for(run_folder):
+    parsed = Tags((run_folder / "report.html").read_text())
+    questions = [attributes for tag, attributes in parsed.tags if attributes.get("class") == "question"]
+    assert {q["data-result"] for q in questions} == {"right", "wrong", "unscored"}
+    assert {(q["data-task"], q["data-label"]) for q in questions} == {("er", "sad")}
+    filters = {(a["data-filter"], a["data-value"]) for tag, a in parsed.tags if tag == "button"}
+    assert filters == {("outcome", name) for name in ("all", "right", "wrong", "unscored", "differ")}
+
+
+def test_systems_answer_side_by_side_and_differences_are_marked(run_folder):
+    parsed = Tags((run_folder / "report.html").read_text())
+    assert [attributes.get("class") for _, attributes in parsed.tags].count("answer") == 6
+    differ = {a["data-result"] for _, a in parsed.tags if "data-differ" in a}
+    assert differ == {"wrong", "unscored"}
+    assert parsed.text.count(Other.name) >= 3 and "Paired tests" in parsed.text
+
+
+def test_a_system_that_was_not_asked_is_shown_as_such(run_folder, tmp_path):
+    settings = Settings(system="other", data=str(run_folder.parent), limit=2)
+    evaluate_system(settings, tmp_path / "few", system=Other(), progress=False)
+    page = write_report(run_folder, tmp_path / "page.html", compare=[tmp_path / "few"]).read_text()
+    assert "was not asked" in page
+
+
+def test_recordings_beyond_the_budget_are_shown_without_sound(run_folder, tmp_path):
+    page = write_report(run_folder, tmp_path / "page.html", audio_megabytes=0).read_text()
+    assert "<audio" not in page and "3 recordings are without sound" in page and page.count("<article") == 3
+
+
+def test_bars_have_intervals_and_tables_too(run_folder):
+    text = Tags((run_folder / "report.html").read_text()).text
+    assert "50.0" in text and "0.0, 100.0" in text
+
+
+def test_runs_of_other_data_are_refused(run_folder, tmp_path, capsys):
+    row = json.loads((run_folder.parent / "test.jsonl").read_text().splitlines()[0])
+    row |= {"label": "happy", "audio": str(run_folder.parent / "right.wav")}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    evaluate_system(Settings(system="o", data=str(tmp_path)), tmp_path / "run", system=Other(), progress=False)
+    assert main([str(run_folder), "--compare", str(tmp_path / "run")]) == 2
+    assert "differ in 'label'" in capsys.readouterr().err
 
 
 def test_the_page_counts_unscored_and_failed_rows(run_folder):
@@ -147,5 +198,5 @@ def test_a_log_without_losses_gives_no_plot():
 
 
 def test_plots_are_drawn_for_classes_without_scored_answers():
-    assert "<svg" in class_plot([("a", {"sad": {"accuracy": None, "n_scored": 0}}), ("b", {})])
+    assert "<svg" in class_plot([("a", {"sad": {"accuracy": None, "n_scored": 0}}, {}), ("b", {}, {})])
     assert "<svg" in confusion_plot({"rows": ["sad"], "columns": ["sad", "unscored"], "counts": [[0, 0]]})
