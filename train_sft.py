@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from trl import SFTConfig
 import audiollm  # noqa: F401  (registers the Auto classes)
 from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
-from audiollm.processing.corpora.readers import read_corpus
+from audiollm.processing.corpora.readers import READERS, read_corpus
 from audiollm.processing.corpora.schema import COLUMNS
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints
+from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
 from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer
@@ -129,13 +131,17 @@ def train(config: dict[str, Any]) -> str:
         logger.info("plan\n%s", trainer.report_plan())
     output = Path(trainer.args.output_dir)
     done = whole_checkpoints(output)
+    started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+    seconds = time.monotonic() - started
     final = output / "model"
     if trainer.is_world_process_zero():
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         # Under FSDP no process has the whole model; the last checkpoint does.
         model = load_trained(whole_checkpoints(output)[-1])[0] if trainer.is_fsdp_enabled else trainer.model
         save_merged(model, trainer.processing_class, final)
+        plan, steps = trainer.plan.to_dict(), trainer.state.global_step
+        write_facts(training_facts(config, trainer.train_dataset, plan, steps, seconds, READERS), output)
         logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
     trainer.accelerator.wait_for_everyone()
     return str(final)

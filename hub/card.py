@@ -1,0 +1,285 @@
+"""The card of a model, filled from what its files say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors import safe_open
+
+import audiollm
+from audiollm.eval.tables import TASK_NAMES, Table
+
+
+TEMPLATE = Path(audiollm.__file__).parent / "model_card.md"
+CODE_LICENCE = "apache-2.0"
+HUB_TASKS = {"er": "audio-classification", "sr": "audio-classification", "asr": "automatic-speech-recognition"}
+PARTS = {
+    "speech_config": "speech encoder",
+    "emotion_config": "emotion encoder",
+    "text_config": "language model",
+}
+# Figures of results.json that the Hub's metadata takes: task, path in `figures`, metric, and its name.
+METRICS = (
+    ("er", ("er", "weighted_average"), "accuracy", "accuracy of the scored answers (%)"),
+    ("er", ("er", "unweighted_average"), "balanced_accuracy", "mean accuracy over classes (%)"),
+    ("sr", ("sr", "weighted_average"), "accuracy", "accuracy of the scored answers (%)"),
+    ("asr", ("asr", "wer"), "wer", "word error rate (%)"),
+    ("sqa", ("sqa", "squad_exact_match"), "exact_match", "SQuAD exact match (%)"),
+    ("sqa", ("sqa", "squad_f1"), "f1", "SQuAD token F1 (%)"),
+    ("er", ("evidence", "evidence", "quotes_grounded"), "quotes_grounded", "quotes that were said (%)"),
+)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card is filled from.
+
+    Args:
+        name: of the model, as its heading says.
+        model_id: what `pipeline(model=...)` takes.
+        config: `config.json`.
+        parameters: number of each part, see [`count_parameters`].
+        training: `training.json`, or none.
+        results: contents of `results.json` files of this model.
+        tables: of these results.
+        clips: sample recordings, `{"path": in the repository, "title": ..., "licence": ...}`.
+        clip_url: of a file of the repository, to which its path is added; none where it is not known.
+        carbon: grams of CO2 equivalents that the training caused, if they were measured.
+    """
+
+    name: str
+    model_id: str
+    config: Mapping[str, Any]
+    parameters: Mapping[str, int]
+    training: Mapping[str, Any] | None = None
+    results: Sequence[Mapping[str, Any]] = ()
+    tables: Sequence[Table] = ()
+    clips: Sequence[Mapping[str, str]] = ()
+    clip_url: str | None = None
+    carbon: float | None = None
+
+
+def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
+    """The card: the template, filled, under the Hub's metadata.
+
+    Args:
+        facts: of the model.
+        template: Jinja template of the text.
+    """
+    return ModelCard.from_template(
+        card_metadata(facts),
+        template_path=str(template),
+        name=plain(facts.name),
+        model_id=facts.model_id,
+        parts=model_parts(facts),
+        settings=_settings(facts.config),
+        parameters=_count(sum(facts.parameters.values())),
+        labels=[plain(label) for label in facts.config.get("emotion_labels", ())],
+        training=facts.training and _training(facts.training),
+        carbon=facts.carbon,
+        tables=[_safe_table(table).markdown() for table in facts.tables],
+        evaluations=[_conditions(result) for result in facts.results],
+        clips=[{key: plain(value) for key, value in clip.items()} for clip in facts.clips],
+        code_licence=CODE_LICENCE,
+    )
+
+
+def card_metadata(facts: CardFacts) -> ModelCardData:
+    """What the Hub reads: task, library, licence, languages, base models, data sets and evaluation results."""
+    training = facts.training or {}
+    languages = training.get("config", {}).get("language", "en")
+    extra = {}
+    if facts.clips and facts.clip_url:
+        extra["widget"] = [
+            {"example_title": clip["title"], "src": f"{facts.clip_url}/{clip['path']}"} for clip in facts.clips
+        ]
+    if facts.carbon is not None:
+        extra["co2_eq_emissions"] = {"emissions": facts.carbon, "source": "codecarbon", "training_type": "fine-tuning"}
+    evaluated = eval_results(facts.results)
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="audio-text-to-text",
+        license=CODE_LICENCE,
+        language=languages,
+        tags=["audio", "speech", "speech-emotion-recognition", "reasoning", "audiollm"],
+        base_model=_base_models(training) or None,
+        model_name=facts.name if evaluated else None,
+        eval_results=evaluated or None,
+        **extra,
+    )
+
+
+def eval_results(results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
+    """Figures in the Hub's `model-index` form, with the judge and label set without which they mean nothing."""
+    entries = []
+    for result in results:
+        settings = result["settings"]
+        for task, path, metric, name in METRICS:
+            value = at(result["figures"], path)
+            if value is None:
+                continue
+            conditions = {"judge": settings["judge"]} if metric in ("accuracy", "balanced_accuracy") else {}
+            if conditions and task in result["label_sets"]:
+                conditions["labels"] = result["label_sets"][task]["labels"]
+            if metric == "wer":
+                conditions = {"normalizer": settings["normalizer"]}
+            entries.append(
+                EvalResult(
+                    task_type=HUB_TASKS.get(task, "question-answering"),
+                    task_name="evidence" if metric == "quotes_grounded" else TASK_NAMES[task],
+                    dataset_type=Path(settings["data"]).name,
+                    dataset_name=Path(settings["data"]).name,
+                    dataset_split=settings["split"],
+                    metric_type=metric,
+                    metric_name=name,
+                    metric_value=round(value, 2),
+                    metric_args=conditions or None,
+                )
+            )
+    return entries
+
+
+def count_parameters(files: Sequence[str | Path]) -> dict[str, int]:
+    """Parameters of each part (`speech_encoder`, `language_model`, ...), read from headers of safetensors files."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():
+                part = next((piece for piece in name.split(".") if piece != "model"), name)
+                size = 1
+                for length in tensors.get_slice(name).get_shape():
+                    size *= length
+                counts[part] += size
+    return dict(counts)
+
+
+def model_parts(facts: CardFacts) -> list[dict[str, str]]:
+    """Architecture, origin and size of each part of the model."""
+    sources = (facts.training or {}).get("config", {}).get("model", {}).get("parts", {})
+    unknown = "see `training.json`" if facts.training else "not recorded"
+    rows = []
+    for field, name in PARTS.items():
+        config = facts.config.get(field)
+        if config is None:
+            continue
+        part = name.replace(" ", "_")
+        source = sources.get({"language_model": "text"}.get(part, part.removesuffix("_encoder")))
+        rows.append(
+            {
+                "name": name,
+                "kind": plain(config["model_type"]),
+                "source": plain(public_name(source)) if source else unknown,
+                "parameters": _count(facts.parameters.get(part, 0)),
+            }
+        )
+    adapters = sum(size for part, size in facts.parameters.items() if "adapter" in part)
+    rows.append({"name": "adapters", "kind": "MLP", "source": "trained here", "parameters": _count(adapters)})
+    return rows
+
+
+def public_name(value: str) -> str:
+    """A path of the machine it was trained on as its last component; names on the Hub as they are."""
+    return Path(value).name if value.startswith(("/", "~", "./", "../")) or value.count("/") > 1 else value
+
+
+def at(figures: Any, path: Sequence[str]) -> Any:
+    """The figure at a path, or None if there is none."""
+    for key in path:
+        figures = figures.get(key) if isinstance(figures, Mapping) else None
+    return figures
+
+
+def plain(text: Any) -> str:
+    """Text from data, harmless in Markdown: no HTML, no table borders, no links, one line."""
+    text = " ".join(escape(str(text), quote=False).split())
+    return "".join(f"\\{character}" if character in "|[]`*\\" else character for character in text)
+
+
+def _safe_table(table: Table) -> Table:
+    clean = [tuple(_cell(cell) for cell in row) for row in table.rows]
+    return Table(escape(table.title, quote=False), tuple(map(_cell, table.columns)), tuple(clean), _cell(table.note))
+
+
+def _cell(cell: Any) -> Any:
+    return escape(cell, quote=False) if isinstance(cell, str) else cell
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "fusion": plain(config.get("fusion")),
+        "window": config.get("window_seconds"),
+        "speech_tokens": config.get("speech_tokens"),
+        "emotion_tokens": config.get("emotion_tokens") if config.get("fusion") == "sequence" else None,
+    }
+
+
+def _training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a run in words, for the template."""
+    plan, arguments = training["plan"], training["config"].get("training", {})
+    starts = [0, *plan["stops"]]
+    rounds = [
+        {
+            "steps": f"{start + 1} to {min(stop, training['steps'])}",
+            "tasks": ", ".join(round_["tasks"]),
+            "train": ", ".join(part.replace("_", " ") for part in round_["train"]),
+        }
+        for round_, start, stop in zip(plan["rounds"], starts, plan["stops"])
+        if start < training["steps"]
+    ]
+    machine = training["hardware"]
+    devices = ", ".join(f"{count} x {name}" if count > 1 else name for name, count in machine["devices"].items())
+    return {
+        "corpora": [
+            {
+                "name": plain(corpus["title"] or corpus["name"]),
+                "licence": plain(corpus["licence"] or "not stated"),
+                "rows": ", ".join(f"{count:,} {task}" for task, count in corpus["rows"].items()),
+                "clips": f"{corpus['clips']:,}",
+                "hours": "" if corpus["hours"] is None else f"{corpus['hours']:.2f}",
+                "speakers": "" if corpus["speakers"] is None else corpus["speakers"],
+            }
+            for corpus in training["corpora"]
+        ],
+        "rounds": rounds,
+        "steps": f"{training['steps']:,}",
+        "window": plan["window"],
+        "learning_rate": arguments.get("learning_rate"),
+        "lora": training["config"].get("lora"),
+        "devices": plain(devices),
+        "cpu_cores": machine["cpu_cores"],
+        "processes": machine["processes"],
+        "minutes": f"{training['seconds'] / 60:.1f}",
+        "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
+    }
+
+
+def _conditions(result: Mapping[str, Any]) -> dict[str, Any]:
+    settings = result["settings"]
+    return {
+        "data": plain(Path(settings["data"]).name),
+        "split": plain(settings["split"]),
+        "rows": f"{result['counts']['rows']:,}",
+        "unscored": result["counts"]["unscored"],
+        "errors": result["counts"]["errors"],
+        "judge": plain(settings["judge"]),
+    }
+
+
+def _base_models(training: Mapping[str, Any]) -> list[str]:
+    """Parts that are on the Hub: named `OWNER/NAME`, and no folder of ours."""
+    parts = training.get("config", {}).get("model", {}).get("parts", {})
+    named = [parts.get(part) for part in ("speech", "emotion", "text")]
+    return list(dict.fromkeys(n for n in named if n and public_name(n) == n and "/" in n and not Path(n).exists()))
+
+
+def _count(parameters: int) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= size:
+            return f"{parameters / size:.1f} {unit}"
+    return str(parameters)

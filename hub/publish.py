@@ -1,0 +1,312 @@
+"""A training output as a repository of the Hub: which files go, to a folder or to the Hub itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+import audiollm
+from audiollm.eval.run import PREDICTIONS, VERDICTS
+from audiollm.eval.runs import read_run
+from audiollm.eval.tables import Table, class_table, interval_table, overall_table
+from audiollm.hub import PublishError
+from audiollm.hub.card import CardFacts, count_parameters, model_card, public_name
+from audiollm.processing.alignment import CTC_NAME
+from audiollm.processing.corpora.schema import EMOTION_TASKS, read_rows
+from audiollm.training.facts import FACTS_NAME, dataset_card_facts
+
+
+CONFIG, README, LICENCE = "config.json", "README.md", "LICENSE"
+# What a checkpoint consists of. Pickles (.bin, .pt, .pkl) can run code when they are loaded, so they never go.
+SUFFIXES = (".safetensors", ".json", ".jinja", ".py", ".txt", ".model")
+EMISSIONS = "emissions.csv"  # codecarbon's, which transformers' CodeCarbonCallback writes into the output folder
+_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.M)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Files of a repository.
+
+    Args:
+        files: where each comes from (a path) or what it holds (bytes), by its path in the repository.
+        left_out: names of files of the checkpoint that do not go.
+    """
+
+    files: Mapping[str, Path | bytes]
+    left_out: Sequence[str] = ()
+
+    def listing(self) -> str:
+        """Names and sizes, one a line, with their sum."""
+        sizes = {name: _size(content) for name, content in self.files.items()}
+        width = max(map(len, sizes))
+        lines = [f"{name:<{width}} {_human(size):>10}" for name, size in sizes.items()]
+        lines.append(f"{'in all':<{width}} {_human(sum(sizes.values())):>10}")
+        if self.left_out:
+            lines.append(f"left out: {', '.join(self.left_out)}")
+        return "\n".join(lines)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write all files into a folder.
+
+        Raises:
+            PublishError: if it holds other files, which would seem to be part of the publication.
+        """
+        folder = Path(folder)
+        others = [
+            name
+            for path in (folder.rglob("*") if folder.is_dir() else ())
+            if path.is_file() and (name := path.relative_to(folder).as_posix()) not in self.files
+        ]
+        if others:
+            raise PublishError(f"{folder} holds other files ({', '.join(others[:3])}); give a new or empty folder.")
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(path.name + ".partial")
+            partial.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+            partial.replace(path)
+        return folder
+
+    def push(self, repo_id: str, private: bool = False, repo_type: str = "model", space_sdk: str | None = None) -> str:
+        """Commit all files to a repository of the Hub in one commit, making the repository if need be.
+
+        Args:
+            repo_id: `OWNER/NAME`; the token is the one of `hf auth login`, or of the environment (`HF_TOKEN`).
+            private: whether a new repository is private.
+            repo_type: `model` or `space`.
+            space_sdk: of a new space.
+
+        Returns:
+            The address of the commit.
+        """
+        api = HfApi()
+        api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=space_sdk, exist_ok=True)
+        operations = [
+            CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+            for name, content in self.files.items()
+        ]
+        return api.create_commit(repo_id, operations, commit_message="Publish", repo_type=repo_type).commit_url
+
+
+def model_publication(
+    run: str | Path,
+    repo_id: str | None = None,
+    name: str | None = None,
+    results: Sequence[str | Path] = (),
+    samples: str | Path | None = None,
+    sample_count: int = 3,
+    samples_split: str = "test",
+) -> Publication:
+    """What a training output (or a model folder in it) publishes.
+
+    Args:
+        run: output folder of a training, which holds `model/`; or a folder that `save_pretrained` wrote.
+        repo_id: where it is to go on the Hub; the card then says how to load it from there.
+        name: heading of the card; by default the repository's or the run's.
+        results: `results.json` files of this model, or folders of evaluation runs.
+        samples: corpus folder whose clips are shown, if its licence is stated.
+        sample_count: how many, of as many labels as there are.
+        samples_split: of that corpus.
+
+    Raises:
+        PublishError: if the folder is no checkpoint, misses code or processor, or the clips have no licence.
+    """
+    run = Path(run)
+    model = run / "model" if (run / "model" / CONFIG).is_file() else run
+    home = model.parent if model.name == "model" else model
+    files, left_out = _checkpoint_files(model)
+    config = _read_json(model / CONFIG)
+    _check_code(config, model, files)
+    head = _ctc_head(model, home)
+    if head is not None:
+        files[CTC_NAME] = head
+    training = next(
+        (_read_json(folder / FACTS_NAME) for folder in (home, model) if (folder / FACTS_NAME).is_file()), None
+    )
+    measured = [_read_results(path) for path in results]
+    if training is not None:
+        files[FACTS_NAME] = _json_bytes(without_folders(training))
+    names = set()
+    for result in measured:
+        result_name = _unused(f"{Path(result['settings']['data']).name}-{result['settings']['split']}", names)
+        files[f"results/{result_name}.json"] = _json_bytes(without_folders(result))
+    clips = choose_samples(samples, samples_split, sample_count) if samples else []
+    files |= {clip["path"]: Path(clip.pop("source")) for clip in clips}
+    facts = CardFacts(
+        name=name or (repo_id or home.resolve().name).rpartition("/")[-1],
+        model_id=repo_id or "FOLDER",
+        config=config,
+        parameters=count_parameters([path for path in files.values() if path in _weights(model)]),
+        training=training,
+        results=measured,
+        tables=_tables(results, measured),
+        clips=clips,
+        clip_url=repo_id and f"{HfApi().endpoint}/{repo_id}/resolve/main",
+        carbon=_emissions(home / EMISSIONS),
+    )
+    files[LICENCE] = _licence_text()
+    files[README] = (str(model_card(facts)).rstrip() + "\n").encode("utf-8")
+    return Publication(dict(sorted(files.items())), left_out)
+
+
+def choose_samples(corpus: str | Path, split: str, count: int) -> list[dict[str, str]]:
+    """Clips of a corpus to listen to, one of each emotion in turn: `path` in the repository, `source`, title, licence.
+
+    Raises:
+        PublishError: if the corpus states no licence (`license:` at the top of its `README.md`), or one under which
+            nothing may be passed on.
+    """
+    licence = dataset_card_facts(corpus)["licence"]
+    if not licence or licence in ("other", "unknown"):
+        raise PublishError(
+            f"{corpus}: no licence is stated, so its recordings can't be published. If you may pass them on, say so "
+            "in its README.md: `license: ...` between two lines of `---` at the top."
+        )
+    by_label: dict[str, list[dict]] = {}
+    for row in read_rows(corpus, split):
+        if row["task"] == "er" and row["label"]:
+            by_label.setdefault(row["label"], []).append(row)
+    turns = [row for turn in zip_longest(*by_label.values()) for row in turn if row is not None][:count]
+    return [
+        {
+            "path": f"samples/{Path(row['audio']['path']).name}",
+            "source": row["audio"]["path"],
+            "title": f"{row['label']}: {row['transcript']}" if row["transcript"] else row["label"],
+            "licence": str(licence),
+        }
+        for row in turns
+    ]
+
+
+def without_folders(value: Any) -> Any:
+    """Facts without the folders of the machine they come from: absolute paths become their last component."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(item) for key, item in value.items() if key != "command"}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(item) for item in value]
+    return public_name(value) if isinstance(value, str) and value.startswith(("/", "~/")) else value
+
+
+def _checkpoint_files(model: Path) -> tuple[dict[str, Path | bytes], list[str]]:
+    if not (model / CONFIG).is_file():
+        raise PublishError(
+            f"{model}: no {CONFIG} here or in its folder `model`; give the output folder of a training."
+        )
+    here = sorted(path for path in model.iterdir() if path.is_file())
+    files = {path.name: path for path in here if path.suffix in SUFFIXES}
+    left_out = [path.name for path in here if path.suffix not in SUFFIXES and path.name not in (README, LICENCE)]
+    if not _weights(model):
+        raise PublishError(f"{model}: no model*.safetensors; save the model with `save_pretrained` first.")
+    missing = [name for name in ("processor_config.json", "chat_template.jinja") if name not in files]
+    if missing:
+        raise PublishError(f"{model}: {', '.join(missing)} missing; save the processor there too.")
+    return files, left_out
+
+
+def _weights(model: Path) -> list[Path]:
+    return sorted(model.glob("model*.safetensors"))
+
+
+def _check_code(config: Mapping[str, Any], model: Path, files: Mapping[str, Any]):
+    """Refuse a checkpoint whose code is not all there: it would load for us and for nobody else."""
+    references = [*(config.get("auto_map") or {}).values()]
+    references += [task["impl"] for task in (config.get("custom_pipelines") or {}).values()]
+    if not references:
+        raise PublishError(f"{model / CONFIG}: names no code (`auto_map`); save the model with this package.")
+    waiting, seen = [reference.split("--")[-1].split(".")[0] for reference in references], set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if f"{module}.py" not in files:
+            raise PublishError(f"{model}: {module}.py is missing, which the checkpoint needs; save the model again.")
+        waiting += _IMPORT.findall(Path(files[f"{module}.py"]).read_text(encoding="utf-8"))
+
+
+def _ctc_head(model: Path, home: Path) -> Path | None:
+    """The character CTC head of the speech encoder, with which words can be found in time, if one was trained."""
+    steps = sorted(home.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[-1]), reverse=True)
+    found = [folder / CTC_NAME for folder in (model, *steps[:1]) if (folder / CTC_NAME).is_file()]
+    return found[0] if found else None
+
+
+def _read_results(path: str | Path) -> dict[str, Any]:
+    path = Path(path)
+    path = path / "results.json" if path.is_dir() else path
+    if not path.is_file():
+        raise PublishError(f"{path}: no results; make them with `python -m audiollm.eval`.")
+    return _read_json(path)
+
+
+def _tables(paths: Sequence[str | Path], results: Sequence[dict[str, Any]]) -> list[Table]:
+    """The main figures, and those by class, with intervals where the answers are at hand to draw them from."""
+    tables = [overall_table(results)] if results else []
+    for path, result in zip(map(Path, paths), results):
+        folder = path if path.is_dir() else path.parent
+        run = read_run(folder) if (folder / PREDICTIONS).is_file() and (folder / VERDICTS).is_file() else None
+        for task in EMOTION_TASKS:
+            if task in result["figures"]:
+                tables.append(class_table([result], task) if run is None else interval_table([run], task))
+    return tables
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise PublishError(f"{path}: is not JSON ({error}).") from error
+
+
+def _emissions(path: Path) -> float | None:
+    """Grams of CO2 equivalents over all sessions that codecarbon logged, None if it logged nothing."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
+
+
+def _licence_text() -> Path | bytes:
+    beside = Path(audiollm.__file__).parent / LICENCE
+    if beside.is_file():
+        return beside
+    from importlib.metadata import files
+
+    installed = next((file for file in files("audiollm") or () if PurePosixPath(file).name == LICENCE), None)
+    if installed is None:
+        raise PublishError("The text of the licence is not installed with audiollm; install it again.")
+    return Path(installed.locate())
+
+
+def _json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    taken.add(free)
+    return free
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _human(size: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+__all__ = ["Publication", "choose_samples", "model_publication", "without_folders"]

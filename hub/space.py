@@ -1,0 +1,94 @@
+"""The web demo of a model as a Space: a folder that runs with Gradio alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+from huggingface_hub import SpaceCard, SpaceCardData
+from huggingface_hub.utils import validate_repo_id
+
+import audiollm
+from audiollm.hub import PublishError
+from audiollm.hub.card import CODE_LICENCE
+from audiollm.hub.publish import Publication, model_publication
+
+
+# What the demo imports; the other rooms, of training and evaluation, stay at home.
+ROOMS = ("modeling_audiollm", "processing", "demo")
+MODEL_FOLDER = "model"
+APP = '''"""The page of a Space: `python app.py`."""
+
+from pathlib import Path
+
+from audiollm.demo.app import launch
+
+
+MODEL = {model}
+
+if __name__ == "__main__":
+    launch(MODEL)
+'''
+TEXT = """
+# {title}
+
+Speak, and see what the speaker feels, why, and which words show it: the web demo of AudioLLM for `{model}`.
+Recordings are used to answer and are not kept. See the model's card for what it must not be used for.
+"""
+
+
+def space_publication(model: str) -> Publication:
+    """What a Space of a model publishes: `app.py`, requirements, card, and the code of the demo.
+
+    Args:
+        model: `OWNER/NAME` on the Hub; or a folder, whose files then go along in `model/`.
+
+    Raises:
+        PublishError: if it is neither.
+    """
+    files: dict[str, Path | bytes] = {}
+    left_out = []
+    if Path(model).is_dir():
+        published = model_publication(model)
+        files |= {f"{MODEL_FOLDER}/{name}": content for name, content in published.files.items()}
+        left_out = list(published.left_out)
+        source, name = f'str(Path(__file__).parent / "{MODEL_FOLDER}")', Path(model).resolve().name
+    else:
+        source, name = repr(_hub_id(model)), model
+    package = Path(audiollm.__file__).parent
+    for path in [package / "__init__.py", *(path for room in ROOMS for path in (package / room).rglob("*"))]:
+        if path.suffix in (".py", ".css", ".js", ".json"):
+            files[f"audiollm/{path.relative_to(package).as_posix()}"] = path
+    files["app.py"] = APP.format(model=source).encode()
+    files["requirements.txt"] = "".join(f"{line}\n" for line in requirements()).encode()
+    title = f"AudioLLM: {name.rpartition('/')[-1]}"
+    metadata = SpaceCardData(
+        title=title,
+        sdk="gradio",
+        sdk_version=importlib.metadata.version("gradio"),
+        app_file="app.py",
+        license=CODE_LICENCE,
+        models=None if Path(model).is_dir() else [model],
+    )
+    card = SpaceCard(f"---\n{metadata.to_yaml()}\n---\n{TEXT.format(title=title, model=name)}")
+    files["README.md"] = (str(card).rstrip() + "\n").encode()
+    return Publication(dict(sorted(files.items())), left_out)
+
+
+def requirements() -> list[str]:
+    """What the demo needs, as this package states it: its dependencies and those of the extra `demo`."""
+    lines = []
+    for requirement in importlib.metadata.requires("audiollm") or ():
+        name, _, condition = requirement.partition(";")
+        if not condition or re.search(r"extra\s*==\s*.demo.", condition):
+            lines.append(name.strip())
+    return lines
+
+
+def _hub_id(model: str) -> str:
+    try:
+        validate_repo_id(model)
+    except ValueError as error:
+        raise PublishError(f"{model!r} is neither a folder nor OWNER/NAME on the Hub ({error}).") from error
+    return model

@@ -1,0 +1,296 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import save_file
+from transformers import pipeline
+
+from audiollm.eval.run import Settings, evaluate_system
+from audiollm.hub import PublishError
+from audiollm.hub.__main__ import main
+from audiollm.hub.card import CardFacts, model_card
+from audiollm.hub.publish import model_publication
+from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.training.checkpoints import save_merged
+from audiollm.training.facts import training_facts, write_facts
+from tests.hub_server import hub_server
+from tests.tiny import tiny_model_and_processor
+
+
+class Parrot:
+    """Says of every clip the same; so it is right about some of them."""
+
+    name, fingerprint = "parrot", "1"
+
+    def answer_batch(self, audios, questions):
+        return ['The speaker sounds sad. They say "I lost it", so <b>sad</b>.'] * len(audios)
+
+    def describe(self):
+        return {"folder": "/home/somebody/run"}
+
+
+def corpus_folder(folder, licence="cc-by-4.0"):
+    """A corpus of three clips, with or without a licence on its card."""
+    folder.mkdir()
+    rows = []
+    for number, label in enumerate(("sad", "sad", "happy")):
+        soundfile.write(folder / f"{number}.wav", np.full(800, 0.1, np.float32), 16_000)
+        row = {"id": str(number), "corpus": "ours", "task": "er", "audio": f"{number}.wav", "question": "How?"}
+        rows.append({**row, "label": label, "answer": label, "transcript": "i lost it", "seconds": 0.05})
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if licence:
+        (folder / "README.md").write_text(f"---\nlicense: {licence}\npretty_name: Our | corpus\n---\n# It\n")
+    return rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A training output: merged model, facts, CTC head in the last checkpoint, and files that must stay."""
+    folder = tmp_path_factory.mktemp("outputs") / "run"
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor(emotion="emotion2vec")
+    save_merged(model, processor, folder / "model")
+    corpus = folder.parent / "corpus"
+    rows = corpus_folder(corpus)
+    config = {
+        "model": {"parts": {"speech": "openai/whisper-tiny.en", "text": "/models/secret/smol", "emotion": None}},
+        "data": {"train": [str(corpus)]},
+        "lora": {"r": 7},
+        "training": {"learning_rate": 0.001, "output_dir": str(folder)},
+    }
+    plan = {"rounds": [{"tasks": ["er"], "train": ["emotion_adapter", "lora"]}], "stops": [20], "rows": {"er": 3}}
+    write_facts(training_facts(config, rows, {**plan, "window": 2}, 20, 90.0, {}), folder)
+    for step in (9, 20):
+        (folder / f"checkpoint-{step}").mkdir()
+        save_file({"step": torch.tensor([step])}, folder / f"checkpoint-{step}" / "ctc_head.safetensors")
+    (folder / "model" / "optimizer.bin").write_bytes(b"pickle")
+    (folder / "emissions.csv").write_text("emissions,duration\n0.0012,5\n0.0003,6\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(run):
+    """The folder of an evaluation."""
+    settings = Settings(system=str(run / "model"), data=str(run.parent / "corpus"), label_set="sad,happy")
+    evaluate_system(settings, run.parent / "eval", Parrot(), progress=False, command="eval /home/somebody/run")
+    return run.parent / "eval"
+
+
+def test_a_run_publishes_weights_code_processor_card_results_licence_and_aligner(run, results):
+    publication = model_publication(run, results=[results])
+    expected = {
+        "README.md",
+        "LICENSE",
+        "config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "pipeline_audiollm.py",
+        "modeling_audiollm.py",
+        "processing_audiollm.py",
+        "training.json",
+        "ctc_head.safetensors",
+        "results/corpus-test.json",
+    }
+    assert expected <= set(publication.files)
+    assert publication.files["ctc_head.safetensors"].parent.name == "checkpoint-20"
+    assert publication.left_out == ["optimizer.bin"]
+    assert not [name for name in publication.files if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+def test_nothing_published_names_a_folder_of_the_machine(run, results):
+    publication = model_publication(run, results=[results])
+    texts = {name: c.decode() if isinstance(c, bytes) else "" for name, c in publication.files.items()}
+    for name, text in texts.items():
+        assert "/home/" not in text and "secret" not in text and str(run.parent) not in text, name
+
+
+def test_the_card_is_filled_from_the_files_alone(run, results, tmp_path):
+    card = ModelCard((model_publication(run, repo_id="me/mine", results=[results]).files["README.md"]).decode())
+    text, data = card.text, card.data
+    assert "# mine" in text and 'model="me/mine"' in text
+    assert "| Our \\| corpus | cc-by-4.0 | 3 er | 3 | 0.00 |" in text
+    assert "| 1 to 20 | er | emotion adapter, lora |" in text
+    assert "LoRA of rank 7" in text and "1.5 g CO2" in text
+    figures = json.loads((results / "results.json").read_text())["figures"]
+    assert figures["er"]["weighted_average"] == pytest.approx(66.67, abs=0.01)
+    assert re.search(r"66\.7 \[\d+\.\d, 100\.0\]", text) and "0 unscored by the judge `rule`" in text
+    assert "must not decide about people" in text and "consent" in text
+    assert data.license == "apache-2.0" and data.base_model == ["openai/whisper-tiny.en"]
+    found = {(entry.metric_type, entry.metric_value) for entry in data.eval_results}
+    assert found == {("accuracy", 66.67), ("balanced_accuracy", 50.0)}
+    judged = next(entry for entry in data.eval_results if entry.metric_type == "accuracy")
+    assert judged.metric_args == {"judge": "rule", "labels": ["sad", "happy"]}
+    assert judged.dataset_name == "corpus" and judged.dataset_split == "test"
+
+
+def test_a_card_without_facts_says_so_and_invents_nothing(run):
+    config = json.loads((run / "model" / "config.json").read_text())
+    text = model_card(CardFacts("bare", "FOLDER", config, {})).text
+    assert "Not recorded" in text and "without an evaluation" in text
+    assert "CO2" not in text and "By class" not in text and "None:" in text
+
+
+def test_names_from_data_stay_text_in_the_card(run, tmp_path):
+    config = json.loads((run / "model" / "config.json").read_text()) | {"emotion_labels": ["<script>", "a|b"]}
+    text = model_card(CardFacts("<img src=x>", "FOLDER", config, {})).text
+    assert "<script>" not in text and "<img" not in text and "&lt;script&gt;" in text
+
+
+def test_sample_clips_need_a_stated_licence_and_show_different_labels(run, tmp_path):
+    corpus_folder(tmp_path / "free")
+    corpus_folder(tmp_path / "unknown", licence=None)
+    with pytest.raises(PublishError, match="no licence is stated"):
+        model_publication(run, samples=tmp_path / "unknown")
+    publication = model_publication(run, repo_id="me/mine", samples=tmp_path / "free", sample_count=2)
+    assert {"samples/0.wav", "samples/2.wav"} <= set(publication.files)
+    card = publication.files["README.md"].decode()
+    assert "me/mine/resolve/main/samples/0.wav" in card and "(samples/2.wav) (cc-by-4.0)" in card
+    assert "<b>" not in ModelCard(card).text
+
+
+def test_a_dry_run_lists_files_and_sizes_and_writes_nothing(run, tmp_path, capsys):
+    assert main(["publish", str(run), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    listing = capsys.readouterr().out
+    size = (run / "model" / "model.safetensors").stat().st_size
+    assert f"{size / 1e3:.1f} kB" in listing and "README.md" in listing and "left out: optimizer.bin" in listing
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("removed", ["evidence.py", "processor_config.json", "model.safetensors", "config.json"])
+def test_a_checkpoint_that_would_not_load_elsewhere_is_refused(run, tmp_path, capsys, removed):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in (run / "model").iterdir():
+        if path.name != removed:
+            (broken / path.name).symlink_to(path)
+    assert main(["publish", str(broken), "--out", str(tmp_path / "out")]) == 2
+    assert removed.split(".")[0] in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_not_written_to(run, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["publish", str(run), "--out", str(tmp_path)]) == 2
+    assert "notes.txt" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+
+
+ELSEWHERE = textwrap.dedent("""
+    import importlib.util, json, sys
+    source, clip = sys.argv[1:]
+    class Refuse:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "audiollm":
+                raise ImportError("the package is not to be used here")
+    sys.meta_path.insert(0, Refuse())
+    from transformers import pipeline
+    pipe = pipeline("audio-emotion-reasoning", model=source, max_new_tokens=6, trust_remote_code=True)
+    answers = {"plain": pipe(clip), "asked": pipe(clip, question="Who?"), "cues": pipe(clip, return_cues=True)["cues"]}
+    assert "audiollm" not in sys.modules
+    print(json.dumps(answers))
+    """)
+
+
+def answers_elsewhere(source, clip, folder, **environment):
+    """What a process without the package and without the checkout answers."""
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE, str(source), str(clip)],
+        cwd=folder,
+        env={"HF_HOME": str(folder / "hf"), "PATH": "", "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.wav"
+    time = np.arange(20_800) / 16_000
+    soundfile.write(path, (0.2 * np.sin(2 * np.pi * 220 * time)).astype(np.float32), 16_000, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(run, clip):
+    """The answers in this process, from the training output."""
+    pipe = pipeline(
+        "audio-emotion-reasoning",
+        model=str(run / "model"),
+        pipeline_class=AudioEmotionReasoningPipeline,
+        max_new_tokens=6,
+    )
+    return {
+        "plain": pipe(str(clip)),
+        "asked": pipe(str(clip), question="Who?"),
+        "cues": pipe(str(clip), return_cues=True)["cues"],
+    }
+
+
+def assert_same(found, expected):
+    assert found["plain"]["generated_text"] == expected["plain"]["generated_text"]
+    assert found["plain"]["label"] == expected["plain"]["label"]
+    assert found["asked"] == expected["asked"]
+    assert found["cues"] == pytest.approx(expected["cues"])
+    assert found["plain"]["scores"] == pytest.approx(expected["plain"]["scores"], abs=1e-5)
+
+
+def test_the_written_folder_answers_the_same_in_an_isolated_process(run, results, clip, expected, tmp_path):
+    assert main(["publish", str(run), "--out", str(tmp_path / "out"), "--results", str(results)]) == 0
+    assert_same(answers_elsewhere(tmp_path / "out", clip, tmp_path, HF_HUB_OFFLINE="1"), expected)
+
+
+def push_elsewhere(endpoint, folder, *arguments):
+    """Run the command line against a hub, in a process of its own: the endpoint is read at import."""
+    return subprocess.run(
+        [sys.executable, "-m", "audiollm.hub", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **hub_environment(endpoint, folder)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def hub_environment(endpoint, folder):
+    return {
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_TOKEN": "hf_test",
+        "HF_HOME": str(folder / "hf"),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+
+
+def test_a_pushed_model_answers_the_same_when_loaded_by_name(run, clip, expected, tmp_path):
+    with hub_server() as hub:
+        pushed = push_elsewhere(hub.url, tmp_path, "publish", run, "--push", "me/mine", "--private")
+        assert pushed.returncode == 0, pushed.stderr[-3000:]
+        repository = hub.repositories["model", "me/mine"]
+        assert repository.private and len(repository.commits) == 1
+        assert "model.safetensors" in repository.large and "config.json" not in repository.large
+        environment = hub_environment(hub.url, tmp_path / "other")
+        assert_same(answers_elsewhere("me/mine", clip, tmp_path, **environment), expected)
+        assert any("/resolve/" in path and path.endswith("/model.safetensors") for path in hub.requested)
+        again = push_elsewhere(hub.url, tmp_path, "publish", run, "--push", "me/mine")
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert len(repository.commits) == 1  # nothing changed, so nothing is committed
+
+
+def test_a_push_without_the_right_to_write_is_one_clear_error(run, tmp_path):
+    with hub_server(token="another") as hub:
+        pushed = push_elsewhere(hub.url, tmp_path, "publish", run, "--push", "me/mine")
+        assert pushed.returncode == 2
+        assert pushed.stderr.strip().splitlines()[0].startswith("error: ") and "Traceback" not in pushed.stderr
