@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,8 @@ class ClipStore:
     """
 
     def __init__(self, root: Path, work: Path | None, check: bool):
-        self.root, self.work, self.check = root.resolve(), work, check
+        self.root, self.work, self.check = os.path.realpath(root), work, check
+        self._folder = functools.lru_cache(maxsize=1024)(os.path.realpath)
 
     def locate(self, audio: str | Clip | None, name: str) -> tuple[str, float | None]:
         """Absolute path of a clip, and its length in seconds if it was checked.
@@ -61,26 +63,36 @@ class ClipStore:
         if isinstance(audio, Clip):
             return self._derived(audio, audio.name or name)
         path = self._inside(audio)
-        return str(path), probe(str(path)) if self.check else None
+        return path, probe(path) if self.check else None
 
-    def _inside(self, audio: object) -> Path:
+    def _inside(self, audio: object) -> str:
+        """The real path of a file of the corpus."""
         if not isinstance(audio, str) or not audio.strip():
             raise BadRow("audio", f"must be the path of an audio file; it is {audio!r:.60}.")
         if "\x00" in audio:
             raise BadRow("audio", "the path holds a NUL character.")
         try:
-            written = Path(os.path.normpath(self.root / audio))
-            path = written.resolve()
-            is_file = path.is_file()
-        except (OSError, ValueError, RuntimeError) as error:
+            written = os.path.normpath(os.path.join(self.root, audio))
+            folder, name = os.path.split(written)
+            path = os.path.join(self._folder(folder), name)
+            mode = os.lstat(path).st_mode if os.path.lexists(path) else 0
+            if stat.S_ISLNK(mode):
+                path = os.path.realpath(path)
+                mode = os.stat(path).st_mode if os.path.exists(path) else 0
+        except (OSError, ValueError) as error:
             raise BadRow("audio", f"the path cannot be used ({' '.join(str(error).split())[:120]}).") from error
-        if not path.is_relative_to(self.root):
-            how = "a symbolic link leads" if written.is_relative_to(self.root) else "leads"
+        if not self._below(path):
+            how = "a symbolic link leads" if self._below(written) else "leads"
             raise BadRow("audio", f"{audio[:200]}: {how} outside of the corpus folder.")
-        if self.check and not is_file:
-            what = "is a folder, not a file" if path.is_dir() else "no such file"
+        if self.check and not stat.S_ISREG(mode):
+            what = (
+                "no such file" if not mode else "is a folder, not a file" if stat.S_ISDIR(mode) else "is no plain file"
+            )
             raise BadRow("audio", f"{audio[:200]}: {what}.")
         return path
+
+    def _below(self, path: str) -> bool:
+        return path.startswith(self.root.rstrip(os.sep) + os.sep)
 
     def _derived(self, clip: Clip, name: str) -> tuple[str, float | None]:
         if self.work is None:
@@ -115,7 +127,7 @@ class ClipStore:
         parts, rates = [], set()
         for piece in clip.pieces:
             source = self._inside(piece)
-            probe(str(source))
+            probe(source)
             samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
             parts.append(samples.mean(axis=1))
             rates.add(rate)
@@ -145,8 +157,8 @@ def probe(path: str) -> float:
     Raises:
         BadRow: if it is no audio, or has no samples.
     """
-    stat = os.stat(path)
-    seconds, problem = _probe(path, stat.st_size, stat.st_mtime_ns)
+    file = os.stat(path)
+    seconds, problem = _probe(path, file.st_size, file.st_mtime_ns)
     if problem:
         raise BadRow("audio", problem)
     return seconds

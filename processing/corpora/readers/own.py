@@ -132,7 +132,7 @@ def _row(
     values = {field: row.get(column) for field, column in columns.items()}
     audio = values["audio"]
     if isinstance(audio, str) and audio.strip():
-        audio = as_posix(base / audio.strip(), root)
+        audio = audio.strip() if base == root else as_posix(base / audio.strip(), root)
     elif isinstance(audio, dict):
         audio = clip_of(audio, "audio")
     emotion = clean_text("emotion", values.get("emotion")) or None

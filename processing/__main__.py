@@ -1,0 +1,42 @@
+"""From corpora to training data: `python -m audiollm.processing read|verify|extract|audit|export|push`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+DESCRIPTION = """From a downloaded corpus to verified, documented training data with reasons.
+
+  python -m audiollm.processing read meld MELD.Raw build/meld
+  python -m audiollm.processing verify build/meld
+  python -m audiollm.processing extract ...      (see its --help)
+  python -m audiollm.processing export build/meld build/meld-dataset
+
+docs/corpora.md tells more."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    from audiollm.processing.corpora import commands as corpora
+    from audiollm.processing.reasons import commands as reasons
+
+    parser = argparse.ArgumentParser(
+        prog="python -m audiollm.processing",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    corpora.add_commands(subparsers)
+    reasons.add_commands(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, OSError) as error:  # what the user can mend, said in a sentence
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

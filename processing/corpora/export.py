@@ -1,0 +1,258 @@
+"""Rows in the forms that others read: a `datasets` folder, Parquet for the Hub, ShareGPT, AudioBench."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .card import dataset_card
+from .rejects import Reject
+from .schema import COLUMNS, RowError, validate_row
+from .tables import read_table
+from .verify import PROBLEMS, row_files
+
+
+FORMATS = ("datasets", "parquet", "sharegpt", "audiobench", "audiobench-nested")
+SHARD_BYTES = 400 << 20
+BATCH_BYTES = 32 << 20
+DROPPED_KINDS = ("missing", "unreadable", "zero-length", "not-finite", "silent", "too-long", "bad-row", "duplicate-id")
+Note = Callable[[str], None]
+
+
+class ExportError(ValueError):
+    """Rows that cannot be exported, with the reason."""
+
+
+def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: Note = print) -> Counter[str]:
+    """Write rows in another form, one at a time.
+
+    Args:
+        rows: as for [`verify`].
+        out: folder to write; must not exist, or be empty.
+        form: one of [`FORMATS`]. `datasets` is for `load_from_disk`; `parquet` (with a card) for `load_dataset` and
+            the Hub; `sharegpt` has one JSON-lines file a split and copies of the clips; `audiobench` has its flat columns,
+            `audiobench-nested` its nested ones.
+        drop_problems: leave out rows of clips that verification found unusable (`problems.jsonl`).
+        note: is told what is left out, and why.
+
+    Returns:
+        Rows written for each split.
+
+    Raises:
+        ExportError: if the form is unknown, the folder is in use, or no row is left.
+    """
+    if form not in FORMATS:
+        raise ExportError(f"unknown form {form!r}; it is one of {', '.join(FORMATS)}.")
+    if out.exists() and any(out.iterdir()):
+        raise ExportError(f"{out}: is not empty; name a new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    items = usable_rows(rows, drop_problems, note)
+    if form == "sharegpt":
+        counts = _sharegpt(items, out)
+    else:
+        folder = out / ".parquet" if form == "datasets" else out
+        counts = _parquet(items, folder, {"audiobench": _flat, "audiobench-nested": _nested}.get(form, _own), note)
+        if form == "datasets" and counts:
+            _saved(folder, out)
+    if not counts:
+        shutil.rmtree(out)
+        raise ExportError(f"{rows}: no row is left to export.")
+    (out / "README.md").write_text(dataset_card(rows, out.name, form), encoding="utf-8")
+    return counts
+
+
+def usable_rows(rows: Path, drop_problems: bool, note: Note) -> Iterator[dict[str, Any]]:
+    """Rows of the schema; those that do not fit it, or whose clip is unusable, are left out with a note."""
+    bad_clips = _bad_clips(rows) if drop_problems else set()
+    for file in row_files(rows):
+        for item in read_table(file):
+            if isinstance(item, Reject):
+                note(f"left out: {item.where}: {item.reason}")
+                continue
+            where, row = item
+            try:
+                row = validate_row(row, file.parent, where)
+            except RowError as error:
+                note(f"left out: {error}")
+                continue
+            if row["audio"]["path"] not in bad_clips:
+                yield row
+
+
+def _bad_clips(rows: Path) -> set[str]:
+    path = (rows if rows.is_dir() else rows.parent) / PROBLEMS
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file; verify the rows first.")
+    found = (item[1] for item in read_table(path) if not isinstance(item, Reject))
+    return {problem["audio"] for problem in found if problem["kind"] in DROPPED_KINDS and problem["audio"]}
+
+
+def _sharegpt(items: Iterator[dict[str, Any]], out: Path) -> Counter[str]:
+    """One conversation a row: `<audio>` and the question, then the answer."""
+    counts: Counter[str] = Counter()
+    files: dict[str, Any] = {}
+    clips = _ClipFolder(out)
+    try:
+        for row in items:
+            split = _split(row)
+            if row["answer"] is None:
+                continue
+            if split not in files:
+                files[split] = (out / f"{split}.jsonl").open("w", encoding="utf-8")
+            said = (("human", f"<audio>{row['question']}"), ("gpt", row["answer"]))
+            turns = [{"from": who, "value": words} for who, words in said]
+            entry = {"id": row["id"], "conversations": turns, "audios": [clips.copy(row["audio"]["path"])]}
+            files[split].write(json.dumps(entry, ensure_ascii=False) + "\n")
+            counts[split] += 1
+    finally:
+        for file in files.values():
+            file.close()
+    return counts
+
+
+class _ClipFolder:
+    """Copies of clips in `out/audio`, one for each file, under names that cannot clash or leave the folder."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        (out / "audio").mkdir(parents=True, exist_ok=True)
+
+    def copy(self, path: str) -> str:
+        name = clip_name(path)
+        if not (self.out / "audio" / name).exists():
+            shutil.copyfile(path, self.out / "audio" / name)
+        return f"audio/{name}"
+
+
+def clip_name(path: str) -> str:
+    """File name for a copy of a clip: its own, with a digest of where it was."""
+    from .seen import short_digest
+
+    stem, kind = os.path.splitext(os.path.basename(path))
+    return f"{stem[:80]}-{short_digest('clip', path).hex()[:8]}{kind}"
+
+
+def _split(row: dict[str, Any]) -> str:
+    split = str(row["split"] or "train")
+    if not split.replace("_", "").replace("-", "").isalnum():  # it becomes a file name
+        raise ExportError(f"row {row['id']}: split {split[:60]!r} is no plain name.")
+    return split
+
+
+def _own(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
+    more = {key: value for key, value in row.items() if key not in COLUMNS}
+    return {
+        **{column: row[column] for column in COLUMNS},
+        "audio": audio,
+        "more": json.dumps(more, ensure_ascii=False),
+    }
+
+
+def _flat(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
+    return {"context": audio, "instruction": row["question"], "answer": row["answer"] or ""}
+
+
+def _nested(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "context": {"text": row["transcript"], "audio": audio},
+        "instruction": {"text": row["question"], "audio": None},
+        "answer": {"text": row["answer"] or "", "audio": None},
+        "other_attributes": {"id": row["id"], "label": row["label"], "speaker_id": row["speaker"]},
+    }
+
+
+def _features(make: Callable) -> Any:
+    from datasets import Audio, Features, Value
+
+    text, audio = Value("string"), Audio(sampling_rate=16_000)
+    if make is _flat:
+        return Features({"context": audio, "instruction": text, "answer": text})
+    if make is _nested:
+        part = {"text": text, "audio": audio}
+        details = {"id": text, "label": text, "speaker_id": text}
+        return Features({"context": part, "instruction": part, "answer": part, "other_attributes": details})
+    kinds = {"audio": audio, "seconds": Value("float64")}
+    return Features({column: kinds.get(column, text) for column in (*COLUMNS, "more")})
+
+
+def _parquet(items: Iterator[dict[str, Any]], out: Path, make: Callable, note: Note) -> Counter[str]:
+    """Shards `data/SPLIT-00000-of-0000N.parquet` with the clips inside; a batch of rows is in memory at a time."""
+    shards: dict[str, _Shards] = {}
+    schema = _features(make).arrow_schema
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    for row in items:
+        path = row["audio"]["path"]
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            note(f"left out: {row['id']}: {path}: {error.strerror}.")
+            continue
+        split = _split(row)
+        if split not in shards:
+            shards[split] = _Shards(out / "data", split, schema)
+        shards[split].add(make(row, {"bytes": content, "path": clip_name(path)}), len(content))
+    return Counter({split: writer.close() for split, writer in shards.items()})
+
+
+class _Shards:
+    """Parquet files of one split."""
+
+    def __init__(self, folder: Path, split: str, schema: Any):
+        self.folder, self.split, self.schema = folder, split, schema
+        self.batch: list[dict[str, Any]] = []
+        self.batch_bytes = self.shard_bytes = self.rows = 0
+        self.writer: Any = None
+        self.paths: list[Path] = []
+
+    def add(self, row: dict[str, Any], size: int):
+        self.batch.append(row)
+        self.batch_bytes += size + 1024
+        self.rows += 1
+        if self.batch_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self):
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+
+        if not self.batch:
+            return
+        if self.writer is None:
+            self.paths.append(self.folder / f"{self.split}-{len(self.paths):05d}.part")
+            self.writer = ParquetWriter(self.paths[-1], self.schema)
+        self.writer.write_table(pyarrow.Table.from_pylist(self.batch, schema=self.schema))
+        self.shard_bytes += self.batch_bytes
+        self.batch, self.batch_bytes = [], 0
+        if self.shard_bytes >= SHARD_BYTES:
+            self._end_shard()
+
+    def _end_shard(self):
+        self.writer.close()
+        self.writer, self.shard_bytes = None, 0
+
+    def close(self) -> int:
+        self._flush()
+        if self.writer is not None:
+            self._end_shard()
+        for number, path in enumerate(self.paths):
+            path.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.paths):05d}.parquet")
+        return self.rows
+
+
+def _saved(folder: Path, out: Path):
+    """A `DatasetDict` on disk from the Parquet files, which are deleted."""
+    from datasets import Dataset, DatasetDict
+
+    files: dict[str, list[str]] = {}
+    for path in sorted((folder / "data").glob("*.parquet")):
+        files.setdefault(path.name.rsplit("-", 3)[0], []).append(str(path))
+    cache = folder / "cache"
+    splits = {split: Dataset.from_parquet(paths, cache_dir=str(cache)) for split, paths in files.items()}
+    DatasetDict(splits).save_to_disk(str(out))
+    del splits
+    shutil.rmtree(folder)

@@ -1,0 +1,45 @@
+"""Pushing to the Hub: the Parquet folder with its card, in one upload."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from .export import Note, export
+
+
+def push(
+    rows: Path,
+    name: str,
+    private: bool = True,
+    dry_run: Path | None = None,
+    drop_problems: bool = False,
+    note: Note = print,
+) -> str:
+    """Push rows to the Hub as a dataset with a card.
+
+    The token is the one that `hf auth login` stored, or `HF_TOKEN`.
+
+    Args:
+        rows: as for [`verify`].
+        name: `owner/dataset`.
+        private: whether only its owner sees it. Most speech corpora may not be passed on.
+        dry_run: write what would be uploaded to this folder instead.
+        drop_problems: as for [`export`].
+        note: is told what is left out.
+
+    Returns:
+        Address of the dataset, or the folder of the dry run.
+    """
+    if dry_run is not None:
+        export(rows, dry_run, "parquet", drop_problems, note)
+        return str(dry_run)
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / name.rsplit("/", 1)[-1]
+        export(rows, folder, "parquet", drop_problems, note)
+        url = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, repo_type="dataset", folder_path=str(folder))
+    return str(url)
