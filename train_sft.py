@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def train(config: dict[str, Any]) -> str:
         # Under FSDP no process has the whole model; the last checkpoint does.
         model = load_trained(whole_checkpoints(output)[-1])[0] if trainer.is_fsdp_enabled else trainer.model
         save_merged(model, trainer.processing_class, final)
-        plan, steps = trainer.plan.to_dict(), trainer.state.global_step
+        plan, steps = asdict(trainer.plan), trainer.state.global_step
         write_facts(training_facts(config, trainer.train_dataset, plan, steps, seconds, READERS), output)
         logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
     trainer.accelerator.wait_for_everyone()

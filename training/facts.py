@@ -34,7 +34,7 @@ def training_facts(
     Args:
         config: the configuration as it was used.
         rows: of the schema, that were trained on.
-        plan: the schedule laid out over steps, as `Plan.to_dict` gives it.
+        plan: the schedule laid out over steps, `Plan` as a mapping.
         steps: optimizer steps taken.
         seconds: that the run took; only those of the last process, if it was resumed.
         readers: corpus readers by name, with `title` and `licence`.
