@@ -5,6 +5,7 @@ Teachers of reasons, judges and the language half of a cascade all ask through h
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 
 logger = logging.getLogger(__name__)
 Messages = list[dict[str, Any]]
+LEAST_SHARED = 32  # tokens with which all prompts begin, from which reading them only once pays
 BATCHES_PER_CHUNK = 8  # prompts of so many batches are sorted by length together, so that little is padding
 
 
@@ -159,6 +162,8 @@ class ServerModel:
 class LocalModel:
     """A causal language model of transformers on this machine, asked in batches.
 
+    What all prompts of some batches begin with (instructions, examples) is read once for all of them.
+
     Args:
         checkpoint: folder or Hub id; its tokenizer must have a chat template.
         batch_size: requests answered together.
@@ -199,26 +204,61 @@ class LocalModel:
             prompts = self.tokenizer.apply_chat_template(
                 [messages for _, messages in chunk], add_generation_prompt=True, tokenize=False
             )
+            prompts = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+            beginning = self._read_beginning(prompts)
             order = sorted(range(len(chunk)), key=lambda index: len(prompts[index]))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
                 torch.manual_seed(seed + chunk[batch[0]][0])
-                replies = self._answer([prompts[index] for index in batch])
+                replies = self._answer([prompts[index] for index in batch], beginning)
                 yield from zip((chunk[index][0] for index in batch), replies)
 
     @torch.inference_mode()
-    def _answer(self, prompts: Sequence[str]) -> list[Reply]:
-        inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
-        inputs = inputs.to(self.model.device)
-        sampling = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
+    def _read_beginning(self, prompts: Sequence[list[int]]) -> DynamicCache | None:
+        """What the model keeps of the tokens with which all prompts begin: instructions and examples.
+
+        None if they are few, or if the model keeps something else than keys and values of all tokens.
+        """
+        shared = next((i for i, tokens in enumerate(zip(*prompts)) if len(set(tokens)) > 1), None)
+        shared = min(map(len, prompts)) - 1 if shared is None else shared
+        longest = max(map(len, prompts)) + self.max_new_tokens
+        cache = DynamicCache(config=self.model.config)
+        whole = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None) or longest
+        if len(prompts) == 1 or shared < LEAST_SHARED or not whole or longest > window:
+            return None
+        tokens = torch.tensor([prompts[0][:shared]], device=self.model.device)
+        self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    @torch.inference_mode()
+    def _answer(self, prompts: Sequence[list[int]], beginning: DynamicCache | None) -> list[Reply]:
+        shared, pad = 0, self.tokenizer.pad_token_id
+        longest = max(map(len, prompts))
+        options: dict[str, Any] = {}
+        if beginning is not None:
+            shared = beginning.get_seq_length()
+            options["past_key_values"] = copy.deepcopy(beginning)
+            options["past_key_values"].batch_repeat_interleave(len(prompts))
+        # Padding goes between the shared beginning and the rest, so that the beginning stands where it was read.
+        filled = [row[:shared] + [pad] * (longest - len(row)) + row[shared:] for row in prompts]
+        mask = [[1] * shared + [0] * (longest - len(row)) + [1] * (len(row) - shared) for row in prompts]
+        if self.temperature:
+            options |= {"do_sample": True, "temperature": self.temperature}
+        else:
+            options["do_sample"] = False
+        device = self.model.device
         output = self.model.generate(
-            **inputs, max_new_tokens=self.max_new_tokens, pad_token_id=self.tokenizer.pad_token_id, **sampling
+            input_ids=torch.tensor(filled, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            max_new_tokens=self.max_new_tokens,
+            pad_token_id=pad,
+            **options,
         )
-        new = output[:, inputs["input_ids"].shape[1] :]
+        new = output[:, longest:]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        lengths = (new != self.tokenizer.pad_token_id).sum(-1).tolist()
-        read = inputs["attention_mask"].sum(-1).tolist()
-        return [Reply(text.strip(), None, *counts) for text, *counts in zip(texts, read, lengths)]
+        lengths = (new != pad).sum(-1).tolist()
+        return [Reply(text.strip(), None, len(row), count) for text, row, count in zip(texts, prompts, lengths)]
 
 
 def load_language_model(spec: str, **options: Any) -> ServerModel | LocalModel:

@@ -19,7 +19,7 @@ NEGATION_REACH = 6
 # A run of so many words makes a loop when it comes so often.
 LOOPS = ((4, 3), (6, 2))
 # So many words in a row that an example has and the transcript has not are copied.
-COPIED_WORDS = 5
+COPIED_WORDS = 6
 LEAST_LATIN, LEAST_ENGLISH = 0.9, 0.2
 LANGUAGES = ("en", "any")
 

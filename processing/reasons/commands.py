@@ -43,7 +43,7 @@ def _add_extract(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", help="only rows of this split")
     parser.add_argument("--targets", default=",".join(TARGETS), type=_targets, help="default: %(default)s")
     parser.add_argument("--attempts", type=_count, default=3, help="answers per target before it is set aside (3)")
-    parser.add_argument("--alike", type=int, default=5, help="one explanation at most so often; 0: no limit (5)")
+    parser.add_argument("--alike", type=int, default=3, help="one explanation at most so often; 0: no limit (3)")
     parser.add_argument("--prompts", help="prompt file of your own; see docs/reasons.md")
     parser.add_argument("--seed", type=int, default=0, help="of questions and sampling (0)")
     parser.add_argument("--limit", type=_count, help="only so many rows")

@@ -196,7 +196,7 @@ class Extraction:
         seed: int = 0,
         temperature: float = 0.0,
         max_new_tokens: int = 128,
-        alike: int = 5,
+        alike: int = 3,
     ):
         self.alike = alike
         self.source, self.out, self.teacher, self.prompts = source, Path(out), teacher, prompts
