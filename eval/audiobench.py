@@ -243,10 +243,11 @@ def read_scores(path: str | Path) -> ScoreLog:
     Raises:
         EvalError: if it is none, or its name does not say data set and metric.
     """
-    path, content = Path(path), _read_json(path)
+    path = Path(path)
     named = _METRIC.fullmatch(path.stem)
     if named is None:
         raise EvalError(f"{path}: the name of a score log is DATASET_METRIC_score.json.")
+    content = _read_json(path)
     model, dataset, metric = path.resolve().parent.name, named["dataset"], named["metric"]
     if not isinstance(content, dict) or metric not in content:
         raise EvalError(f"{path}: has no {metric!r}, which its name promises.")

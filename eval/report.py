@@ -31,7 +31,7 @@ from audiollm.eval.tables import (
     TASK_NAMES,
     Table,
     class_intervals,
-    comparison_table,
+    comparison_tables,
     format_cell,
     group_table,
     interval_table,
@@ -205,8 +205,7 @@ def _figures_section(runs: Sequence[Run], cluster: str | None, seed: int) -> str
         note = f"of {evidence['n_quotes']} quotes occur in the transcript"
         cards.append(_card("quotes said", evidence["quotes_grounded"], note))
     tables = [overall_table([run.results for run in runs])]
-    if len(runs) > 1:
-        tables.append(comparison_table(runs[0], runs[1:], cluster, seed))
+    tables += comparison_tables(runs[0], runs[1:], cluster, seed)
     return f'<section><div class="cards">{"".join(cards)}</div>{"".join(map(_table, tables))}</section>'
 
 
@@ -290,7 +289,7 @@ def _clips_section(clips: Sequence[Sequence[dict]], runs: Sequence[Run], budget:
         if budget.silent
         else ""
     )
-    wide = " wide" if len(runs) > 1 else ""
+    wide = "" if len(runs) == 1 else " two" if len(runs) == 2 else " more"
     return (
         f'<section><h2>Recordings</h2><div class="filters"><div class="filter" role="group" aria-label="Outcome">'
         f'{buttons}</div>{selects}<p class="note" id="shown" role="status"></p></div>{legend}{silent}'

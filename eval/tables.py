@@ -295,33 +295,28 @@ def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> li
     return comparisons
 
 
-def comparison_table(first, others: Sequence, cluster: str | None = None, seed: int = 0) -> Table:
-    """Paired tests of one run against others, with p-values adjusted for their number by Holm's method."""
-    rows = [
-        (other.name, name, result)
-        for other in others
-        for name, result in compare_runs(first, other, cluster=cluster, seed=seed)
-    ]
-    adjusted = holm([result.p_value for _, _, result in rows])
-    cells = [
-        (
-            f"{other}: {name}",
-            result.first,
-            result.second,
-            _cell(result.difference),
-            result.test,
-            result.n,
-            *((_p_value(result.p_value), _p_value(p_value))),
-        )
-        for (other, name, result), p_value in zip(rows, adjusted)
-    ]
-    columns = ("compared with", first.name, "other", "difference", "test", "rows", "p", "p (Holm)")
+def comparison_tables(first, others: Sequence, cluster: str | None = None, seed: int = 0) -> list[Table]:
+    """Paired tests of one run against each of the others; p-values are adjusted for all of them by Holm's method."""
+    results = [compare_runs(first, other, cluster=cluster, seed=seed) for other in others]
+    adjusted = iter(holm([result.p_value for found in results for _, result in found]))
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
-        "Percent, on rows that both systems answered and that are scored for both; difference: other minus "
-        f"{first.name}. Two-sided tests over {unit}, seed {seed}."
+        "Percent, on rows that both systems answered and that are scored for both; difference: the second minus the "
+        f"first. Two-sided tests over {unit}, seed {seed}; Holm's correction for all tests with {first.name}."
     )
-    return Table("Paired tests", columns, tuple(cells), note)
+    tables = []
+    for other, found in zip(others, results):
+        rows = [
+            (
+                name,
+                *(result.first, result.second, _cell(result.difference)),
+                *(result.test, result.n, _p_value(result.p_value), _p_value(next(adjusted))),
+            )
+            for name, result in found
+        ]
+        columns = ("figure", first.name, other.name, "difference", "test", "rows", "p", "p (Holm)")
+        tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note))
+    return tables
 
 
 def group_table(result: dict, column: str) -> Table:
@@ -355,7 +350,7 @@ def all_tables(results: Sequence[dict]) -> list[Table]:
 def interval_tables(runs: Sequence, cluster: str | None = None, seed: int = 0) -> list[Table]:
     """Class-wise tables with intervals, and the paired tests of the first run against the others."""
     tables = [interval_table(runs, task, cluster, seed) for task in ("er", "sr") if any(r.of_task(task) for r in runs)]
-    return tables + ([comparison_table(runs[0], runs[1:], cluster, seed)] if len(runs) > 1 else [])
+    return tables + comparison_tables(runs[0], runs[1:], cluster, seed)
 
 
 def _paired_rows(first, second) -> list[tuple[dict, dict]]:

@@ -1,0 +1,287 @@
+"""Tables say what results say: paper and ours apart, nothing guessed, no markup or formula from data."""
+
+import csv
+import io
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiollm.eval import EvalError
+from audiollm.eval.paper import PAPER_FILE, paper_table
+from audiollm.eval.run import Settings, evaluate_system
+from audiollm.eval.runs import cluster_names, read_run
+from audiollm.eval.systems import System
+from audiollm.eval.tables import (
+    Cell,
+    Table,
+    all_tables,
+    class_intervals,
+    compare_runs,
+    comparison_tables,
+    interval_table,
+    latex_text,
+    main,
+)
+
+
+NASTY = r"a_b & 50% $x$ #1 {c} ~ ^ \d <i> | =1"
+LABELS = ("neutral", "joy", "sadness", "anger", "fear", "disgust", "surprise")
+
+
+class Scripted(System):
+    """Answers by the question's last word."""
+
+    def __init__(self, name, answers):
+        self.name, self.fingerprint, self.answers = name, name, answers
+
+    def answer_batch(self, audios, questions):
+        return [self.answers[question.rsplit(" ", 1)[1]] for question in questions]
+
+
+def make_rows(count=40):
+    for number in range(count):
+        label = LABELS[number % 3]
+        row = {"id": f"e{number}", "corpus": "meld", "task": "er", "label": label, "speaker": f"s{number % 4}"}
+        yield row | {
+            "transcript": f"words of {number}",
+            "answer": f"The speaker sounds {label}.",
+            "target": "evidence",
+        }
+    for number in range(6):
+        row = {"id": f"a{number}", "corpus": "meld", "task": "asr", "label": None, "speaker": "s0"}
+        yield row | {"transcript": "one two three four", "answer": "one two three four"}
+    yield {"id": "q0", "corpus": "meld", "task": "sqa", "label": None, "transcript": "ten", "answer": "ten"}
+
+
+def answers_of(rows, right):
+    """A system that is right on the rows `right` says, and quotes what was said."""
+    answers = {}
+    for place, row in enumerate(rows):
+        if row["task"] == "er":
+            label = row["label"] if right(place) else "fear"
+            answers[row["id"]] = f'The speaker sounds {label}: "{row["transcript"]}".'
+        else:
+            answers[row["id"]] = row["answer"] if right(place) else "one two"
+    return answers
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    soundfile.write(folder / "clip.wav", np.zeros(800, np.float32), 16_000)
+    rows = list(make_rows())
+    lines = [{**row, "split": "test", "audio": "clip.wav", "question": f"what of {row['id']}"} for row in rows]
+    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    systems = {"good": lambda place: place % 5, "bad": lambda place: place % 2}
+    for name, right in systems.items():
+        settings = Settings(system=name, data=str(folder), label_set=",".join(LABELS))
+        evaluate_system(settings, folder / name, Scripted(f"{name} {NASTY}", answers_of(rows, right)), progress=False)
+    return folder
+
+
+def cells_of(table, row):
+    return dict(zip(table.columns, next(line for line in table.rows if line[0] == row)))
+
+
+# The paper's figures
+
+
+def test_the_papers_figures_are_those_of_the_design():
+    def found(number, row, column):
+        return cells_of(paper_table(number), row)[f"{column} paper"].value
+
+    assert [found(1, row, "Avg.") for row in ("label", "interpretive", "evidence")] == [38.2, 57.8, 58.1]
+    assert [found(2, row, "Overall") for row in ("single joint", "joint", "alt-1", "alt-4")] == [
+        53.5,
+        43.2,
+        55.8,
+        56.1,
+    ]
+    large = "Emotion2Vec+ large, alt-4"
+    assert [found(3, large, column) for column in ("Overall", "ER/SR", "SQA")] == [57.2, 59.3, 55.6]
+    evidence = [found(4, "Avg.", column) for column in ("Quotation", "Groundedness", "Relevance")]
+    assert evidence == [57.5, 82.8, 65.3]
+    changes = [
+        found(7, f"{base}: change", column) for base in ("first base", "second base") for column in ("ER/SR", "SQA")
+    ]
+    assert changes == [12.3, -1.9, 22.4, -1.3]
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_each_of_the_papers_tables_prints_without_any_run(number, form):
+    text = paper_table(number).write(form)
+    assert "None" not in text and "nan" not in text
+    assert "ours" in text
+
+
+def test_figures_read_at_second_hand_are_marked_and_explained():
+    table = paper_table(5)
+    assert str(cells_of(table, "Qwen2-Audio")["IEMOCAP paper"]) == "54.0\u2020"
+    assert cells_of(table, "R1-AQA")["IEMOCAP paper"] is None
+    assert "not checked against it" in table.note and "\u2020" not in paper_table(4).note
+
+
+def test_every_row_and_column_of_the_papers_data_is_known():
+    content = json.loads(PAPER_FILE.read_text())
+    for table in content["tables"]:
+        names = {column if isinstance(column, str) else column["name"] for column in table["columns"]}
+        rows = [row["name"] for row in table["rows"]]
+        assert len(rows) == len(set(rows))
+        for row in table["rows"]:
+            figures = [*row.get("figures", {}), *row.get("second_hand", {})]
+            assert set(figures) <= names and len(figures) == len(set(figures))
+            assert set(row.get("change", [])) <= set(rows)
+        assert all(column in content["sets"] for column in table["columns"] if isinstance(column, str))
+
+
+def test_a_run_fills_the_column_of_its_corpus_and_the_means(runs):
+    table = paper_table(1, [f"evidence={runs / 'good'}"])
+    cells = cells_of(table, "evidence")
+    assert cells["MELD-ER ours"] == 80 and cells["Avg. ours"] == 80 and cells["IEMOCAP ours"] is None
+    assert "ER on meld (7 classes, 40 of 40 answers scored, judge rule)" in table.note
+    assert cells_of(table, "label")["MELD-ER ours"] is None
+
+
+def test_the_user_may_say_which_column_a_run_fills(runs):
+    table = paper_table(1, [f"evidence={runs / 'good'}@IEMOCAP"])
+    cells = cells_of(table, "evidence")
+    assert cells["IEMOCAP ours"] == 80 and cells["MELD-ER ours"] is None
+
+
+def test_word_overlap_does_not_stand_in_for_a_judged_answer(runs):
+    cells = cells_of(paper_table(2, [f"alt-4={runs / 'good'}"]), "alt-4")
+    assert cells["SQA ours"] is None and cells["ER/SR ours"] == 80
+
+
+def test_class_wise_tables_match_classes_by_their_other_names(runs):
+    table = paper_table(9, [f"AudioLLM-Reasoning={runs / 'good'}"])
+    ours, theirs = cells_of(table, "AudioLLM-Reasoning, ours"), cells_of(table, "Emotion2Vec+ large, paper")
+    assert ours["neutral"] is not None and ours["joy"] is not None and ours["anger"] is None
+    assert ours["weighted"] == 80 and theirs["weighted"].value == 44.7
+
+
+def test_a_change_is_the_difference_of_its_two_rows(runs):
+    rows = [f"first base={runs / 'bad'}", f"first base + emotion={runs / 'good'}"]
+    cells = cells_of(paper_table(7, rows), "first base: change")
+    assert cells["ER/SR ours"] == pytest.approx(30) and cells["ER/SR paper"].value == 12.3
+    assert cells_of(paper_table(7, rows), "second base: change")["ER/SR ours"] is None
+
+
+def test_a_row_that_the_paper_has_not_is_added(runs):
+    table = paper_table(4, [f"mine={runs / 'good'}"])
+    cells = cells_of(table, "mine")
+    assert cells["Quotation ours"] == 100 and cells["Quotation paper"] is None
+    assert cells["Groundedness ours"] is None  # a language model's rating, and only the rule judged
+
+
+def test_an_audiobench_score_fills_a_cell(tmp_path):
+    log = tmp_path / "SALMONN_7B" / "meld_emotion_test_llama3_70b_judge_binary_score.json"
+    log.parent.mkdir()
+    log.write_text(json.dumps({"llama3_70b_judge_binary": {"judge_score": 33.1, "success_rate": 1.0}}))
+    table = paper_table(5, [f"SALMONN={log}"])
+    assert cells_of(table, "SALMONN")["MELD-ER ours"] == 33.1 and "AudioBench's llama3_70b_judge_binary" in table.note
+
+
+def test_faults_of_the_command_line_are_explained(runs, capsys):
+    with pytest.raises(EvalError, match="tables are 1 to 9"):
+        paper_table(12)
+    with pytest.raises(EvalError, match="write NAME=RUN"):
+        paper_table(1, ["alt-4"])
+    assert main(["--paper", "1", "--row", "label=/no/such/run"]) == 2
+    assert "error:" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--row", "label=x"])
+
+
+# Formats
+
+
+def test_latex_shows_every_character_as_it_is():
+    assert latex_text("a_b & 50% $ # {c} ~ ^ \\") == (
+        r"a\_b \& 50\% \$ \# \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    )
+
+
+def test_latex_tables_use_booktabs_and_escape_names(runs):
+    text = all_tables([read_run(runs / "good").results])[0].latex()
+    assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+    bare = re.sub(r"\\[a-z]+\{?|\\[&%$#_{}]|\\\\", "", text)
+    assert not set("%$#_^~") & set(bare)
+    columns = len(all_tables([read_run(runs / "good").results])[0].columns)
+    assert all(line.replace(r"\&", "").count("&") == columns - 1 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_markdown_lets_no_html_or_column_through():
+    text = Table("t", ("a", "b"), (("<img src=x>|", 1.25),)).markdown()
+    assert "<img" not in text and text.splitlines()[-1].count(" | ") == 1
+
+
+def test_csv_has_plain_numbers_limits_apart_and_no_formulas():
+    table = Table("t", ("system", "WER"), (("=cmd()", Cell(12.345, 10, 15, "*")), ("b", None)))
+    rows = list(csv.reader(io.StringIO(table.csv())))
+    assert rows[0] == ["system", "WER", "WER low", "WER high", "WER mark"]
+    assert rows[1] == ["'=cmd()", "12.345", "10", "15", "*"] and rows[2] == ["b", "", "", "", ""]
+
+
+def test_the_command_line_writes_each_format(runs, capsys):
+    for form, sign in (("markdown", "**Overall**"), ("latex", r"\begin{table}"), ("csv", "system,ER,")):
+        assert main([str(runs / "good"), "--format", form]) == 0
+        assert sign in capsys.readouterr().out
+    assert main([str(runs / "good"), str(runs / "bad"), "--intervals"]) == 0
+    assert "exact McNemar" in capsys.readouterr().out
+
+
+# Intervals and tests
+
+
+def test_interval_tables_agree_with_the_results(runs):
+    run = read_run(runs / "good")
+    found = class_intervals(run, "er")
+    figures = run.results["figures"]["er"]
+    assert found["weighted"].estimate == pytest.approx(figures["weighted_average"])
+    assert found["unweighted"].estimate == pytest.approx(figures["unweighted_average"])
+    for label, of_class in figures["per_class"].items():
+        assert found[label].estimate == (None if of_class["accuracy"] is None else pytest.approx(of_class["accuracy"]))
+    assert found["weighted"].low < 80 < found["weighted"].high
+    assert "over clusters of the same speaker" in interval_table([run], "er", "speaker").note
+
+
+def test_paired_tests_take_the_fitting_test_for_each_figure(runs):
+    results = dict(compare_runs(read_run(runs / "good"), read_run(runs / "bad")))
+    assert results["ER"].test == "exact McNemar" and results["ER"].n == 40
+    assert results["ER"].first == 80 and results["ER"].second == 50
+    # Of 8 and 20 wrong answers 4 are to the same rows (0, 10, 20, 30), so 16 rows against 4 decide.
+    assert results["ER"].p_value == pytest.approx(2 * sum(math.comb(20, k) for k in range(5)) / 2**20)
+    assert results["WER"].test == "approximate randomisation" and results["WER"].first < results["WER"].second
+    assert results["ER unweighted"].test == "paired bootstrap"
+    clustered = dict(compare_runs(read_run(runs / "good"), read_run(runs / "bad"), cluster="id"))
+    assert clustered["ER"].test == "approximate randomisation" and clustered["ER"].units == 40
+
+
+def test_p_values_are_adjusted_over_all_systems(runs):
+    good, bad = read_run(runs / "good"), read_run(runs / "bad")
+    tables = comparison_tables(good, [bad, bad])
+    assert len(tables) == 2 and tables[0].rows == tables[1].rows
+    one = comparison_tables(good, [bad])[0]
+    holm, plain = one.columns.index("p (Holm)"), one.columns.index("p")
+    assert float(one.rows[0][holm]) > float(one.rows[0][plain])
+
+
+def test_clusters_need_a_value_in_every_row(runs):
+    run = read_run(runs / "good")
+    with pytest.raises(EvalError, match="row q0 has no value in the column 'speaker'"):
+        cluster_names(run.rows, "speaker")
+
+
+def test_a_folder_with_more_answers_than_its_results_gives_those_of_the_results(runs):
+    settings = Settings(system="good", data=str(runs), label_set=",".join(LABELS), limit=10, tasks=("er",))
+    answers = answers_of(list(make_rows()), lambda place: place % 5)
+    evaluate_system(settings, runs / "few", Scripted("few", answers), progress=False)
+    lines = (runs / "good" / "predictions.jsonl").read_text()
+    (runs / "few" / "predictions.jsonl").write_text(lines)
+    assert len(read_run(runs / "few").rows) == 10
