@@ -100,6 +100,11 @@ def test_label_sets_are_chosen_by_name_or_listed():
         named_label_set("emotion9")
 
 
+def test_a_guess_with_a_question_mark_states_and_a_question_does_not():
+    assert judge.judge_one("Possibly happy?", "happy", EMOTION7).score == 1
+    assert judge.judge_one("Is the speaker happy?", "happy", EMOTION7).special == "no_emotion"
+
+
 def test_an_unknown_judge_is_refused_by_name():
     with pytest.raises(ValueError, match="oracle"):
         load_judge("oracle")

@@ -7,7 +7,7 @@ import jiwer
 import pytest
 
 import audiollm.eval
-from audiollm.eval.normalizers import load_normalizer, normalize_squad
+from audiollm.eval.normalizers import NORMALIZERS, load_normalizer, normalize_squad
 from audiollm.eval.squad_score.squad_score import squad_figures
 from audiollm.eval.wer.wer import word_errors
 
@@ -19,8 +19,16 @@ REFERENCES = [
     "Mr. Smith paid 20 dollars",
     "one two three",
     "left out",
+    "我们 go to 吃饭 (laughs) 12 o'clock, uh",
 ]
-PREDICTIONS = ["hello word", "I cannot see colour of it", "mister smith paid twenty dollars", "one one two three", ""]
+PREDICTIONS = [
+    "hello word",
+    "I cannot see colour of it",
+    "mister smith paid twenty dollars",
+    "one one two three",
+    "",
+    "我 go 吃饭 lah twelve",
+]
 
 
 def evaluates_own_wer(predictions, references):
@@ -33,7 +41,7 @@ def evaluates_own_wer(predictions, references):
     return errors / words
 
 
-@pytest.mark.parametrize("normalizer", ["none", "whisper_english"])
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
 def test_wer_equals_jiwer_and_evaluates_own_on_the_same_normalised_text(normalizer):
     normalize = load_normalizer(normalizer)
     references, predictions = [normalize(t) for t in REFERENCES], [normalize(t) for t in PREDICTIONS]
@@ -46,6 +54,23 @@ def test_the_normaliser_matters_and_is_named():
     plain, whisper = (word_errors(["hello world"], ["Hello, world!"], name) for name in ("none", "whisper_english"))
     assert (plain["wer"], whisper["wer"]) == (100.0, 0.0)
     assert (plain["normalizer"], whisper["normalizer"]) == ("none", "whisper_english")
+
+
+def test_audiobenchs_normaliser_spells_numbers_and_drops_brackets_fillers_and_contractions():
+    normalize = load_normalizer("audiobench")
+    assert normalize("Um, I'm 20 (laughs) <noise> you're RIGHT") == "i am twenty you are right"
+    assert normalize("(cough) uh") == "" and normalize("her umbrella") == "her umbrella"
+    assert normalize("on the 21st of May, 300 of them") == "on the 21st of may 300 of them"
+
+
+def test_in_mixed_speech_chinese_characters_and_english_words_are_the_units():
+    normalize = load_normalizer("mandarin_english")
+    assert normalize("我们去Orchard Road，吃饭 lah!") == "我 们 去 orchard road 吃 饭 lah"
+    figures = word_errors(["我们去 orchard 吃饭啦"], ["我们去 Orchard Road 吃饭"], "mandarin_english")
+    assert (figures["reference_words"], figures["deletions"], figures["insertions"]) == (7, 1, 1)
+    assert figures["wer"] == pytest.approx(100 * 2 / 7)
+    whole = word_errors(["我们去吃饭啦"], ["我们去吃饭"], "audiobench")
+    assert (whole["reference_words"], whole["wer"]) == (1, 100.0)
 
 
 def test_an_empty_prediction_is_all_deletions():

@@ -55,6 +55,7 @@ class Lexicon:
     bare_answers: dict[str, str]
     negation_lists: frozenset[str]
     exceptions: frozenset[str]
+    questions: frozenset[str]
     phrases: dict[str, list[tuple[tuple[str, ...], frozenset[str], str | None]]] = field(repr=False)
 
     def concept(self, word: str) -> str | None:
@@ -95,6 +96,7 @@ def load_lexicon() -> Lexicon:
         bare_answers=data["bare_answers"],
         negation_lists=frozenset(word for phrase in data["negation_lists"] for word in split_words(phrase)),
         exceptions=frozenset(data["exceptions"]),
+        questions=frozenset(data["questions"]),
         phrases=phrases,
     )
 

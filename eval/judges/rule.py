@@ -204,10 +204,16 @@ class RuleJudge:
             if position == len(tokens) or tokens[position] in _SENTENCE_END:
                 if position > start:
                     sentence = self._read_sentence(tokens[start:position], readings)
-                    sentence.question = position < len(tokens) and tokens[position] == "?"
+                    ends_in_doubt = position < len(tokens) and tokens[position] == "?"
+                    # "Possibly happy?" is a guess: nothing was asked.
+                    sentence.question = ends_in_doubt and (bool(sentences) or self._asks(tokens[start:position]))
                     sentences.append(sentence)
                 start = position + 1
         return sentences
+
+    def _asks(self, tokens: list[str]) -> bool:
+        words = [token for token in tokens if token not in _PUNCTUATION]
+        return len(words) > SHORT_SENTENCE or bool(words) and words[0] in self.lexicon.questions
 
     def _phrases(self, tokens: list[str], readings: dict[str, Reading]) -> Iterable[tuple]:
         """Lexicon entries in a sentence, longest first: `(start, end, roles, concept)`."""
