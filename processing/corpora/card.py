@@ -73,7 +73,8 @@ def _count(rows: Path) -> tuple[Counter[tuple[str, str, str, str]], Counter[str]
                 fields = ("corpus", "split", "task", "label")
                 key = tuple(str(row.get(field) or ("train" if field == "split" else "")) for field in fields)
                 counts[key if key in counts or len(counts) < GROUPS else (*key[:3], "further labels")] += 1
-                teacher = row.get("teacher")
+                made = row.get("provenance")
+                teacher = made.get("teacher") if isinstance(made, dict) else None
                 if teacher and (teacher in teachers or len(teachers) < GROUPS):
                     teachers[str(teacher)] += 1
     return counts, teachers

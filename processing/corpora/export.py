@@ -35,8 +35,8 @@ def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: 
         rows: as for [`verify`].
         out: folder to write; must not exist, or be empty.
         form: one of [`FORMATS`]. `datasets` is for `load_from_disk`; `parquet` (with a card) for `load_dataset` and
-            the Hub; `sharegpt` has one JSON-lines file a split and copies of the clips; `audiobench` has its flat columns,
-            `audiobench-nested` its nested ones.
+            the Hub; `sharegpt` has one JSON-lines file a split and copies of the clips; `audiobench` has its flat
+            columns, `audiobench-nested` its nested ones.
         drop_problems: leave out rows of clips that verification found unusable (`problems.jsonl`).
         note: is told what is left out, and why.
 

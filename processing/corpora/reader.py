@@ -162,7 +162,9 @@ class Reader:
             return
         name = request.option("corpus", self.name)
         wanted = request.tasks or self.usual or self.tasks
-        clips = ClipStore(request.root, request.work, request.check_audio)
+        clips = ClipStore(
+            request.root.parent if request.root.is_file() else request.root, request.work, request.check_audio
+        )
         for item in self.utterances(request):
             known = {"corpus": name, "split": request.split}
             if isinstance(item, Reject):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_rows(path: str | Path, split: str | None = None) -> list[dict[str, Any]
     """Rows of a corpus on disk.
 
     Args:
-        path: a JSON-lines file, or a folder that holds `{split}.jsonl`.
+        path: a JSON-lines file, or a folder that holds `{split}.jsonl` or `rows.jsonl`.
         split: which file of the folder; for a file, keep only rows of that split (rows that name none are kept).
 
     Returns:
@@ -52,7 +53,9 @@ def read_rows(path: str | Path, split: str | None = None) -> list[dict[str, Any]
     if path.is_dir():
         if split is None:
             raise ValueError(f"{path} is a folder; say which split to read.")
+        whole = path / "rows.jsonl"  # as `python -m audiollm.processing read` writes it
         path = path / f"{split}.jsonl"
+        path = whole if whole.exists() and not path.exists() else path
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such corpus file.")
     rows = [row for row in _parse(path) if split is None or row["split"] in (None, split)]
@@ -88,5 +91,7 @@ def validate_row(row: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
         raise RowError(f"{where}: target {row['target']!r} is unknown; it is one of {', '.join(TARGETS)}, or null.")
     if not isinstance(row["audio"], str):
         raise RowError(f"{where}: field 'audio' must be the path of an audio file; got {type(row['audio']).__name__}.")
-    audio = {"path": str((root / row["audio"]).resolve()), "bytes": None}
+    if "\x00" in row["audio"]:
+        raise RowError(f"{where}: field 'audio' holds a NUL character.")
+    audio = {"path": os.path.abspath(os.path.join(root, row["audio"])), "bytes": None}
     return dict.fromkeys(COLUMNS) | row | {"id": str(row["id"]), "audio": audio}

@@ -24,12 +24,13 @@ from .tables import read_table
 
 
 REPORT, PROBLEMS = "verify.json", "problems.jsonl"
+NO_ROWS = (REJECTS, PROBLEMS, "attempts.jsonl")  # further JSON lines in the folders of `read` and `extract`
 SILENCE_DB = -60.0
 MAX_SECONDS = 30.0
 LABELS_COUNTED = 1000  # further ones are counted together
 EXAMPLES = 20
 CLIPS_REMEMBERED = 4096  # in memory; the others are looked up on disk
-SHARED = {"audio": "audio", "speaker": "speaker", "dialogue": "dialogue"}
+SHARED = ("audio", "speaker", "dialogue")
 
 
 @dataclass
@@ -38,7 +39,9 @@ class Report:
 
     Args:
         rows: checked.
-        counts: rows for each corpus, split, subset, task and label.
+        targets: rows for each target.
+        counts: rows for each corpus, split, subset, task and label; of several targets for the same clips, the one
+            with most rows is counted.
         comparisons: with published counts.
         problems: how many of each kind; they are listed in `problems.jsonl`.
         examples: the first of each kind.
@@ -49,6 +52,7 @@ class Report:
     """
 
     rows: int = 0
+    targets: Counter[str | None] = field(default_factory=Counter)
     counts: Counter[Key] = field(default_factory=Counter)
     comparisons: list[Comparison] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
@@ -69,6 +73,7 @@ class Report:
         names = ("corpus", "split", "subset", "task", "label")
         return {
             "rows": self.rows,
+            "targets": {str(target): rows for target, rows in self.targets.items()},
             "clips_heard": self.clips,
             "hours_heard": round(self.hours, 3),
             "settings": self.settings,
@@ -156,6 +161,7 @@ def verify(
                 check.row(item, file)
                 if progress is not None:
                     progress(item)
+        check.finish()
         for kind in SHARED:
             report.shared[kind] = _shared(seen, kind)
     (out / f"{PROBLEMS}.part").replace(out / PROBLEMS)
@@ -175,7 +181,7 @@ def row_files(rows: Path) -> list[Path]:
     if rows.is_file():
         return [rows]
     files = [rows / ROWS] if (rows / ROWS).is_file() else sorted(rows.glob("*.jsonl"))
-    files = [file for file in files if file.name not in (REJECTS, PROBLEMS)]
+    files = [file for file in files if file.name not in NO_ROWS]
     if not files:
         raise FileNotFoundError(f"{rows}: no rows ({ROWS}, or SPLIT.jsonl); read a corpus first.")
     return files
@@ -186,6 +192,7 @@ class _Check:
 
     def __init__(self, report: Report, seen: Seen, problems: TextIO):
         self.report, self.seen, self.problems = report, seen, problems
+        self.counts: dict[str | None, Counter[Key]] = {}
         self.contents: OrderedDict[str, bytes] = OrderedDict()
         self.note = lru_cache(maxsize=65536)(self._note)
 
@@ -217,10 +224,24 @@ class _Check:
         self.seen.note(kind, key, split, name)
 
     def _count(self, row: dict[str, Any]):
+        target = row["target"]
+        counts = self.counts.setdefault(target, Counter())
         key = (row["corpus"], row["split"], row.get("subset"), row["task"], row["label"])
-        if key not in self.report.counts and len(self.report.counts) >= LABELS_COUNTED:
+        if key not in counts and len(counts) >= LABELS_COUNTED:
             key = (*key[:4], "(further labels)")
-        self.report.counts[key] += 1
+        counts[key] += 1
+        self.report.targets[target] += 1
+
+    def finish(self):
+        """Counts of clips: a clip with several targets is counted once."""
+        totals = {target: Counter() for target in self.counts}
+        for target, counts in self.counts.items():
+            for key, rows in counts.items():
+                totals[target][key[:4]] += rows
+        for target, counts in self.counts.items():
+            for key, rows in counts.items():
+                if target == max(totals, key=lambda of: totals[of][key[:4]]):
+                    self.report.counts[key] = rows
 
     def _content(self, path: str, where: str, row_id: str) -> bytes:
         """Digest of a clip's sound, empty if it has none. A clip is heard, and its problems told, the first time."""
