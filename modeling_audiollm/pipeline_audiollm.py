@@ -105,10 +105,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         texts = self._generate(clips, prompt, generate_kwargs or {})
         if labels is None and question is None:
             labels = getattr(self.model.config, label_field)
-        if labels is None:
-            scores = [None] * len(texts)
-        else:
-            scores = self._score(clips, self.processor.prompt(default_question) + opening, labels)
+        scores = [None] * len(texts) if labels is None else self.score_labels(clips, task, labels)
         answers = [{"text": text, "scores": row, "opening": opening} for text, row in zip(texts, scores)]
         if return_cues:
             rate = self.processor.feature_extractor.sampling_rate
@@ -125,8 +122,18 @@ class AudioEmotionReasoningPipeline(Pipeline):
         tokens = self.model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _score(self, clips: list, opening: str, labels: Sequence[str]) -> list[dict[str, float]]:
-        """Probabilities of the labels, each scored with a full stop, so that none is the beginning of another."""
+    def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
+        """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
+        the beginning of another.
+
+        Args:
+            clips: arrays at the processor's rate, which go through the model together.
+            task: `"emotion"` or `"sentiment"`.
+            labels: to score; by default those of the model.
+        """
+        question, opening, label_field = TASKS[task]
+        labels = labels or getattr(self.model.config, label_field)
+        opening = self.processor.prompt(question) + opening
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
         whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in labels]

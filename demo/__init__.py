@@ -1,0 +1,1 @@
+"""A web page where one speaks and sees the emotion, the explanation and the words that show it."""

@@ -1,0 +1,218 @@
+"""What the page shows, computed: everything a model and its aligner find in one recording."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import load_file
+from transformers import pipeline
+
+import audiollm  # noqa: F401  (registers the Auto classes)
+from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.modeling_audiollm.evidence import ground_quote
+from audiollm.modeling_audiollm.timeline import EmotionSegment, emotion_timeline
+from audiollm.modeling_audiollm.voice_cues import VoiceCues, voice_cues
+from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
+from audiollm.processing.audio import AudioError, load_audio
+from audiollm.processing.questions import POOLS
+
+
+SHORTEST_SECONDS = 0.2
+TIMELINE_WINDOW, TIMELINE_HOP = 4.0, 2.0
+LONGEST_QUESTION = 500
+
+
+class Unusable(ValueError):
+    """A recording or question that can't be answered, with what to do about it, for the person who gave it."""
+
+
+@dataclass(frozen=True)
+class HeardQuote:
+    """Words that the explanation quotes.
+
+    Args:
+        text, start, end: as in the explanation.
+        said: whether the model's own transcript holds them.
+        seconds: start and end in the recording, or None where no aligner could find them.
+    """
+
+    text: str
+    start: int
+    end: int
+    said: bool
+    seconds: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a model finds in a recording; `alignment_note` says why quotes have no times, if they have none."""
+
+    samples: np.ndarray
+    rate: int
+    label: str
+    scores: dict[str, float]
+    reasoning: str
+    quotes: Sequence[HeardQuote]
+    transcript: str
+    sentiment: str
+    sentiment_scores: dict[str, float]
+    sentiment_reasoning: str
+    cues: VoiceCues
+    timeline: Sequence[EmotionSegment]
+    alignment_note: str | None
+
+
+class Listener:
+    """A model that listens to recordings, one at a time.
+
+    Args:
+        pipe: of the model.
+        aligner: finds words in time, or none.
+        max_seconds: longest recording taken.
+    """
+
+    def __init__(self, pipe: AudioEmotionReasoningPipeline, aligner: Aligner | None = None, max_seconds: float = 300):
+        self.pipe, self.aligner, self.max_seconds = pipe, aligner, max_seconds
+        # Answers do not get faster by sharing the same cores, and long ones would slow all others down.
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(cls, checkpoint: str, aligner: str | Path | None = None, max_seconds: float = 300) -> Listener:
+        """Load a checkpoint, and its aligner if there is one.
+
+        Args:
+            checkpoint: folder, or name on the Hub.
+            aligner: CTC head of the speech encoder; by default that of the folder.
+            max_seconds: longest recording taken.
+        """
+        # Our own classes, so that the code beside the weights need not be trusted.
+        pipe = pipeline("audio-emotion-reasoning", model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
+        if aligner is not None:
+            found = Aligner(pipe.model, pipe.processor, load_file(aligner))
+        elif Path(checkpoint).is_dir():
+            found = Aligner.beside(checkpoint, pipe.model, pipe.processor)
+        else:
+            found = _aligner_on_hub(checkpoint, pipe)
+        return cls(pipe, found, max_seconds)
+
+    @property
+    def rate(self) -> int:
+        return self.pipe.processor.feature_extractor.sampling_rate
+
+    def read(self, path: str | None) -> np.ndarray:
+        """The samples of a recording.
+
+        Raises:
+            Unusable: if there is none, it is no audio, too long, too short, or silent.
+        """
+        if not path:
+            raise Unusable("No recording yet: record one or upload a file.")
+        try:
+            with soundfile.SoundFile(path) as file:
+                seconds = file.frames / file.samplerate
+            if seconds > self.max_seconds:
+                raise Unusable(
+                    f"Too long: the recording has {seconds:.0f} s, and at most {self.max_seconds:.0f} s are taken. "
+                    "Cut out the part that matters."
+                )
+            samples = load_audio(path, self.rate)
+        except (AudioError, soundfile.SoundFileError) as error:
+            raise Unusable(
+                "Not audio: the file can't be read as a recording. Upload WAV, FLAC, OGG or MP3."
+            ) from error
+        if len(samples) < SHORTEST_SECONDS * self.rate:
+            raise Unusable(f"Too short: less than {SHORTEST_SECONDS} s. Say a whole sentence.")
+        if voice_cues(samples, self.rate).loudness_db is None:
+            raise Unusable("Silence: nothing can be heard. Check the microphone, and that it is not muted.")
+        return samples
+
+    def listen(self, path: str | None) -> Findings:
+        """Everything about a recording; raises what [`read`] does."""
+        samples = self.read(path)
+        with self._turn:
+            emotion = self.pipe(samples)
+            sentiment = self.pipe(samples, task="sentiment")
+            transcript = self.pipe(samples, question=POOLS["asr"][0])["generated_text"]
+            words, note = self._word_times(samples, transcript)
+            timeline = self._timeline(samples)
+        quotes = [
+            HeardQuote(
+                **quote,
+                said=ground_quote(quote["text"], transcript).grounded,
+                seconds=find_words(quote["text"], words),
+            )
+            for quote in emotion["quotes"]
+        ]
+        return Findings(
+            samples=samples,
+            rate=self.rate,
+            label=emotion["label"],
+            scores=emotion["scores"],
+            reasoning=emotion["reasoning"],
+            quotes=quotes,
+            transcript=transcript,
+            sentiment=sentiment["label"],
+            sentiment_scores=sentiment["scores"],
+            sentiment_reasoning=sentiment["reasoning"],
+            cues=voice_cues(samples, self.rate),
+            timeline=timeline,
+            alignment_note=note,
+        )
+
+    def ask(self, path: str | None, question: str) -> str:
+        """The answer to a free question about a recording.
+
+        Raises:
+            Unusable: if the question is empty or too long, and as [`read`] does.
+        """
+        question = (question or "").strip()
+        if not question:
+            raise Unusable("No question yet: type one.")
+        if len(question) > LONGEST_QUESTION:
+            raise Unusable(f"Too long a question: at most {LONGEST_QUESTION} characters.")
+        samples = self.read(path)
+        with self._turn:
+            return self.pipe(samples, question=question)["generated_text"]
+
+    def _word_times(self, samples: np.ndarray, transcript: str) -> tuple[list, str | None]:
+        if self.aligner is None:
+            return [], f"this checkpoint has no aligner ({CTC_NAME}), so where a quote was said is left out."
+        try:
+            return self.aligner.align(samples, transcript), None
+        except AlignmentError as error:
+            return [], f"the words could not be found in time: {error}"
+
+    def _timeline(self, samples: np.ndarray) -> list[EmotionSegment]:
+        """Emotion over time, of recordings longer than two windows."""
+        if len(samples) <= 2 * TIMELINE_WINDOW * self.rate:
+            return []
+        classifier = _LabelClassifier(self.pipe)
+        return list(emotion_timeline(classifier, samples, TIMELINE_WINDOW, TIMELINE_HOP, sampling_rate=self.rate))
+
+
+class _LabelClassifier:
+    """The model's label probabilities in the form that timelines are made of."""
+
+    def __init__(self, pipe: AudioEmotionReasoningPipeline):
+        self.pipe, self.device, self.dtype = pipe, torch.device("cpu"), torch.float32
+        self.labels = list(pipe.model.config.emotion_labels)
+        self.config = SimpleNamespace(id2label=dict(enumerate(self.labels)))
+
+    def __call__(self, windows: torch.Tensor) -> Any:
+        scores = self.pipe.score_labels(list(windows.numpy()), labels=self.labels)
+        return SimpleNamespace(logits=torch.tensor([[row[label] for label in self.labels] for row in scores]).log())
+
+
+def _aligner_on_hub(name: str, pipe: AudioEmotionReasoningPipeline) -> Aligner | None:
+    from transformers.utils import cached_file
+
+    path = cached_file(name, CTC_NAME, _raise_exceptions_for_missing_entries=False)
+    return None if path is None else Aligner(pipe.model, pipe.processor, load_file(path))

@@ -1,0 +1,301 @@
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from audiollm.demo.listen import Listener, Unusable
+from audiollm.demo.render import page
+from audiollm.hub.__main__ import main as hub_main
+from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
+from audiollm.processing.collator import CTC_CHARACTERS, ctc_labels
+from tests.tiny import tiny_model_and_processor
+
+
+gradio = pytest.importorskip("gradio", reason="the page needs pip install 'audiollm[demo]'")
+
+HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=2</script>${window.hacked=3}{{hacked}}"
+EXPLANATION = f'The speaker sounds sad. They say "my old dog" and "a cat", and {HOSTILE}.'
+TRANSCRIPT = f"i lost my old dog {HOSTILE}"
+
+
+class Scripted(AudioEmotionReasoningPipeline):
+    """A pipeline that scores with its model, and says what the test wants it to say."""
+
+    def _generate(self, clips, prompt, generate_kwargs):
+        said = TRANSCRIPT if "Write down" in prompt else EXPLANATION if "emotion" in prompt else f"answer {HOSTILE}"
+        return [said] * len(clips)
+
+
+class Placed(Aligner):
+    """An aligner that finds each word for a tenth of a second."""
+
+    def __init__(self):
+        pass
+
+    def align(self, samples, transcript):
+        return [WordTime(word, n / 10, n / 10 + 0.1, 1.0) for n, word in enumerate("i lost my old dog".split())]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor()
+    return Scripted(model=model.eval(), processor=processor)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Files: a short clip, a long one, silence, and one that is no audio."""
+    folder = tmp_path_factory.mktemp("clips")
+    time = np.arange(20 * 16_000) / 16_000
+    sound = (0.2 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+    for name, samples in {
+        "short": sound[:19_200],
+        "long": sound,
+        "silent": np.zeros(16_000, np.float32),
+        "tick": sound[:800],
+    }.items():
+        soundfile.write(folder / f"{name}.wav", samples, 16_000)
+    (folder / "notes.wav").write_text("this is no audio")
+    (folder / "notes.txt").write_text("this is no audio")
+    return folder
+
+
+def test_findings_hold_all_that_the_page_shows(pipe, clips):
+    found = Listener(pipe, Placed()).listen(str(clips / "short.wav"))
+    assert found.label in found.scores and abs(sum(found.scores.values()) - 1) < 1e-4
+    assert [(q.text, q.said) for q in found.quotes] == [("my old dog", True), ("a cat", False)]
+    assert found.quotes[0].seconds == pytest.approx((0.2, 0.5)) and found.quotes[1].seconds is None
+    assert found.cues.pitch_hz == pytest.approx(220, rel=0.01)
+    assert found.timeline == [] and found.alignment_note is None
+
+
+def test_without_an_aligner_the_page_says_plainly_that_times_are_left_out(pipe, clips):
+    found = Listener(pipe).listen(str(clips / "short.wav"))
+    assert all(quote.seconds is None for quote in found.quotes)
+    assert "no aligner" in page(found) and 'class="span"' not in page(found)
+
+
+def test_a_long_recording_has_a_timeline_without_gaps_and_with_the_pipeline_s_probabilities(pipe, clips):
+    found = Listener(pipe).listen(str(clips / "long.wav"))
+    assert found.timeline[0].start == 0 and found.timeline[-1].end == 20
+    assert all(before.end == after.start for before, after in zip(found.timeline, found.timeline[1:]))
+    first = soundfile.read(clips / "long.wav", dtype="float32")[0][: 4 * 16_000]
+    # A pure tone sounds the same all along, so that every window, and their mean, score as the first one.
+    expected = pipe.score_labels([first])[0]
+    assert found.timeline[0].scores == pytest.approx(expected, abs=0.05)
+    assert "Emotion over time" in page(found)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("silent.wav", "Silence"),
+        ("notes.txt", "Not audio"),
+        ("notes.wav", "Not audio"),
+        ("tick.wav", "Too short"),
+        ("long.wav", "Too long: the recording has 20 s, and at most 10 s"),
+    ],
+)
+def test_what_can_not_be_answered_says_why_and_what_to_do(pipe, clips, name, said):
+    with pytest.raises(Unusable, match=said):
+        Listener(pipe, max_seconds=10).listen(str(clips / name))
+
+
+def test_nothing_given_and_empty_or_endless_questions_are_refused(pipe, clips):
+    listener = Listener(pipe)
+    with pytest.raises(Unusable, match="No recording yet"):
+        listener.listen(None)
+    for question, said in (("  ", "No question"), ("why " * 500, "Too long a question")):
+        with pytest.raises(Unusable, match=said):
+            listener.ask(str(clips / "short.wav"), question)
+
+
+def test_html_of_model_or_person_is_text(pipe, clips):
+    shown = page(Listener(pipe, Placed()).listen(str(clips / "short.wav")))
+    assert "<script" not in shown and "<img" not in shown
+    assert shown.count("&lt;script&gt;") >= 2
+
+
+def head_that_hears(model, text, frames):
+    """Emissions `[frames, characters + 1]` in which a text's characters follow each other evenly after a pause."""
+    emissions = torch.full((frames, len(CTC_CHARACTERS) + 1), -9.0)
+    emissions[:, 0] = -1.0
+    for number, label in enumerate(ctc_labels(text)):
+        emissions[10 + 2 * number, label] = 3.0
+    return emissions.log_softmax(-1)
+
+
+def test_words_are_found_where_their_characters_are(tmp_path, monkeypatch):
+    model, processor = tiny_model_and_processor(speech="parakeet_encoder", emotion=None)
+    width = model.config.speech_config.hidden_size
+    save_file(
+        {"projection.weight": torch.randn(len(CTC_CHARACTERS) + 1, width), "projection.bias": torch.zeros(28 + 1)},
+        tmp_path / CTC_NAME,
+    )
+    assert Aligner.beside(tmp_path / "nowhere", model, processor) is None
+    aligner = Aligner.beside(tmp_path, model.eval(), processor)
+    frames = aligner.emissions(np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32))
+    assert frames.shape[1] == 29 and len(frames) * aligner.frame_seconds == pytest.approx(1.5, abs=0.1)
+    assert torch.allclose(frames.exp().sum(-1), torch.ones(len(frames)), atol=1e-4)
+    monkeypatch.setattr(aligner, "emissions", lambda samples: head_that_hears(model, "i lost a dog", 60))
+    words = aligner.align(np.zeros(16_000, np.float32), "I lost a dog!")
+    step = aligner.frame_seconds
+    assert [word.word for word in words] == ["i", "lost", "a", "dog"]
+    assert words[1].start == pytest.approx(14 * step) and words[1].end == pytest.approx(21 * step, abs=step)
+    start, end = find_words("Lost a", words)
+    assert start == words[1].start and end == words[2].end
+    assert find_words("a cat", words) is None
+    with pytest.raises(AlignmentError, match="no letters"):
+        aligner.align(np.zeros(16_000, np.float32), "1 2 3")
+    with pytest.raises(AlignmentError, match="don't fit"):
+        aligner.align(np.zeros(16_000, np.float32), "far too many words " * 9)
+
+
+@pytest.fixture(scope="module")
+def served(pipe):
+    """The address of the page, with recordings of up to a minute."""
+    import os
+
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+    from audiollm.demo.app import serve
+
+    blocks, address = serve(Listener(pipe, Placed(), max_seconds=60), prevent_thread_lock=True, quiet=True)
+    yield address
+    blocks.close()
+
+
+def test_twenty_requests_at_once_are_all_answered(served, clips):
+    from gradio_client import Client, handle_file
+
+    client = Client(served, verbose=False)
+    start = threading.Barrier(20)
+
+    def ask(number):
+        start.wait()
+        return client.predict(handle_file(str(clips / "short.wav")), f"question {number}?", api_name="/ask")
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(ask, range(20)))
+    assert all(f"question {number}?" in answer for number, answer in enumerate(answers))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, with nothing of its own on the network."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser test needs pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("the browser test needs chromium (Debian: apt-get install chromium)")
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=chromium,
+            headless=True,
+            args=[*flags.split(), "--disable-component-update", "--disable-sync"],
+        )
+        context.set_default_timeout(30_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def tab(browser, served):
+    """The page at the size of a desktop window; `problems` gathers what its scripts could not do."""
+    tab = browser.new_page()
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.problems, tab.elsewhere = [], []
+    tab.on("pageerror", lambda error: tab.problems.append(str(error)))
+    ours = (served, "blob:", "data:")
+    tab.on("request", lambda request: request.url.startswith(ours) or tab.elsewhere.append(request.url))
+    tab.goto(served)
+    yield tab
+    tab.close()
+
+
+def listen_to(tab, path):
+    tab.locator("#recording input[type=file]").first.set_input_files(str(path))
+    tab.locator("#recording").get_by_label("Clear").or_(tab.locator("#recording .error")).first.wait_for()
+    tab.locator("#listen").click()
+
+
+def test_an_uploaded_clip_shows_label_explanation_quotes_times_and_timeline(tab, clips):
+    listen_to(tab, clips / "long.wav")
+    tab.locator("#found .label").wait_for()
+    assert tab.locator("#found .label").inner_text().split()[0] in tab.locator("#found table.bars").first.inner_text()
+    assert tab.locator("#found mark.said").inner_text().startswith("my old dog")
+    assert tab.locator("#found mark.unsaid").inner_text().startswith("a cat")
+    assert "0.20 to 0.50 s" in tab.locator("#found .times").inner_text()
+    assert tab.locator("#found .wave .span").count() == 1
+    assert tab.locator("#found .strip span").count() >= 1
+    assert "pitch 220 Hz" in tab.locator("#found .cues").inner_text()
+
+
+def test_html_is_shown_and_not_run(tab, clips):
+    listen_to(tab, clips / "short.wav")
+    tab.locator("#found .label").wait_for()
+    assert "<script>window.hacked=2</script>" in tab.locator("#found blockquote").inner_text()
+    assert "${window.hacked=3}{{hacked}}" in tab.locator("#found .reasoning").inner_text()
+    tab.get_by_label("Ask something about it").fill(f"what is {HOSTILE}?")
+    tab.locator("#ask").click()
+    tab.locator("#answered .free").wait_for()
+    assert "what is <img" in tab.locator("#answered").inner_text()
+    assert tab.evaluate("window.hacked") is None
+    assert tab.locator("#found img, #found script, #answered img, #answered script").count() == 0
+
+
+def test_a_text_file_gives_the_error(tab, clips):
+    listen_to(tab, clips / "notes.wav")
+    tab.locator("#found .problem").wait_for()
+    assert "Not audio" in tab.locator("#found .problem").inner_text()
+
+
+def test_the_page_fits_a_phone_and_asks_no_other_server(tab, clips):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    listen_to(tab, clips / "long.wav")
+    tab.locator("#found .label").wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    box = tab.locator("#found .wave").bounding_box()
+    assert 260 < box["width"] <= 390
+    assert tab.elsewhere == [] and tab.problems == []
+
+
+SPACE = textwrap.dedent("""
+    import os, runpy, sys
+    folder, clip = sys.argv[1:]
+    sys.path.insert(0, folder)
+    import audiollm
+    assert audiollm.__file__.startswith(folder), audiollm.__file__
+    from audiollm.demo.listen import Listener
+    app = runpy.run_path(os.path.join(folder, "app.py"))
+    print(Listener.load(app["MODEL"]).ask(clip, "Who?") is not None)
+    """)
+
+
+def test_a_space_folder_holds_all_that_its_page_needs(clips, tmp_path):
+    model, processor = tiny_model_and_processor()
+    model.save_pretrained(tmp_path / "run")
+    processor.save_pretrained(tmp_path / "run")
+    assert hub_main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "space")]) == 0
+    card = (tmp_path / "space" / "README.md").read_text()
+    assert "sdk: gradio" in card and f"sdk_version: {gradio.__version__}" in card and "app_file: app.py" in card
+    assert any(line.startswith("torch") for line in (tmp_path / "space" / "requirements.txt").read_text().splitlines())
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", SPACE, str(tmp_path / "space"), str(clips / "short.wav")],
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PATH": "", "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.splitlines()[-1] == "True"
