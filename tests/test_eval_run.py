@@ -20,6 +20,7 @@ from audiollm.eval.systems.majority import Majority
 from audiollm.eval.tables import class_table, group_table, overall_table
 from audiollm.processing.corpora.schema import read_rows
 from audiollm.processing.journal import JournalError
+from tests.chat_server import chat_server
 
 
 ROWS = [
@@ -375,6 +376,62 @@ def test_tables_set_systems_side_by_side_and_leave_missing_figures_empty(corpus,
     by_class = class_table([whole, only_asr], "er")
     assert len(by_class.rows) == 1 and dict(zip(by_class.columns, by_class.rows[0]))["surprised"] is None
     assert [row[0] for row in group_table(whole, "carrier").rows] == ["voice", "words"]
+
+
+def reply_by(text):
+    """A judge's reply that depends on what it rates."""
+    rating = 1 if "angry or sad" in text else 0 if "we lost it all" in text else 2
+    return json.dumps({"reasoning": "as it is", "rating": rating})
+
+
+def test_a_hybrid_asks_about_special_cases_and_rates_answers_and_evidence(corpus, tmp_path):
+    with chat_server(lambda body: reply_by(body["messages"][0]["content"])) as server:
+        settings = {"judge": f"hybrid:server:j@{server.url}", "group_by": ("carrier",)}
+        results = run(corpus, tmp_path / "out", **settings)
+        judging, asked = results["judging"], len(server.requests)
+        assert judging["asked"] == {"emotion": 1, "sqa": 1, "groundedness": 5, "relevance": 5} and asked == 12
+        assert (judging["judge"], judging["share_unscored"], judging["failed"]) == ("hybrid:j@server", 0.0, False)
+        assert len(judging["rubrics"]) == 4 and judging["nonce"] in str(server.requests[0]["messages"])
+        figures = results["figures"]
+        assert figures["er"]["n_unscored"] == 0 and figures["er"]["weighted_average"] == 75.0
+        assert figures["sqa"]["judge_score"] == 40.0 and figures["sqa"]["squad_f1"] == pytest.approx(50.0)
+        assert figures["evidence"]["evidence"]["groundedness"] == 50.0
+        assert figures["evidence"]["evidence"]["quotes_grounded"] == 50.0
+        assert results["groups"]["carrier"]["voice"]["evidence"]["all"]["relevance"] == pytest.approx(100 * 5 / 6)
+        verdicts = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+        assert {v["id"]: v["judge"] for v in verdicts}["d"] == "llm:j@server" and verdicts[0]["judge"] == "rule"
+        again = run(corpus, tmp_path / "out", **settings)
+        assert len(server.requests) == asked and again["figures"] == figures
+        assert again["judging"]["answered_before"] == judging["asked"]
+
+
+def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp_path, capsys):
+    broken = {"now": True}
+
+    def answer(body):
+        text = body["messages"][0]["content"]
+        return "I would rather not." if broken["now"] and "sounds angry." in text else reply_by(text)
+
+    with chat_server(answer) as server:
+        arguments = ["--system", "majority", "--data", str(corpus), "--judge", f"llm:server:j@{server.url}"]
+        arguments += ["--tasks", "er", "--out", str(tmp_path / "out")]
+        assert main(arguments) == 3
+        said = capsys.readouterr()
+        assert "verdicts failed" in said.err and "**" in said.out
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert results["judging"]["failures"] == {"no_verdict": 12} and results["judging"]["share_unscored"] == 1.0
+        assert results["figures"]["er"]["weighted_average"] is None and results["figures"]["er"]["n_unscored"] == 4
+        assert main([*arguments, "--max-unscored", "1"]) == 0
+        broken["now"] = False
+        assert main([*arguments, "--judge-prompts", "audiobench"]) == 3  # its evidence rubrics are the same
+        assert "unscored" in capsys.readouterr().out
+
+
+def test_a_system_that_answers_nothing_is_a_failure(corpus, tmp_path, capsys):
+    for wav in corpus.glob("*.wav"):
+        wav.unlink()
+    assert main(["--system", "majority", "--data", str(corpus), "--out", str(tmp_path / "out")]) == 3
+    assert "answered none of 7 rows" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
