@@ -84,14 +84,19 @@ def paper_table(number: int, rows: Sequence[str] = ()) -> Table:
         lines = [(name, *(cell for pair in zip(theirs[name], cells[name]) for cell in pair)) for name in names]
         headings = ["row", *(f"{name} {who}" for name in headings for who in ("paper", "ours"))]
     return Table(
-        f"Table {number}. {table['title']}", tuple(headings), tuple(lines), _note(table, theirs, ours, columns)
+        f"Table {number}. {table['title']}",
+        tuple(headings),
+        tuple(lines),
+        _note(table, theirs, ours, cells, columns, sets),
     )
 
 
 def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dict) -> float | None:
     if "mean" in column:
-        found = [f.value for f in figures if f.task in column["mean"] and f.value is not None]
-        return sum(found) / len(found) if found else None
+        groups = [[f.value for f in figures if f.task in group] for group in column["mean"]]
+        found = [value for group in groups for value in group]
+        # A mean without a part of what it is over would be another figure.
+        return sum(found) / len(found) if all(groups) and None not in found else None
     if "evidence" in column:
         found = [f.evidence.get(column["evidence"]) for f in figures if f.evidence]
         return found[0] if found and found[0] is not None else None
@@ -165,14 +170,14 @@ def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
 
 def _about(run, task: str, corpora: Sequence[str], figures: dict) -> str:
     settings = run.results["settings"]
-    judge = {"er": settings["judge"], "sr": settings["judge"], "sqa": settings["judge"]}.get(task)
-    answers = figures.get("n_scored", figures.get("n"))
-    details = [f"{answers} answers"]
-    if task in run.results["label_sets"]:
-        details.insert(0, f"{len(run.labels(task))} classes")
-        details[-1] = f"{answers} of {figures['n']} answers scored"
-    details.append(f"judge {judge}" if judge else f"normaliser {settings['normalizer']}")
-    return f"{task.upper()} on {' + '.join(corpora)} ({', '.join(details)})"
+    n, judge = figures["n"], f"judge {settings['judge']}"
+    if task == "asr":
+        details = f"{n} answers, normaliser {settings['normalizer']}"
+    elif task == "sqa":
+        details = f"{n} answers, {judge if figures.get('judge_score') is not None else 'rated by no language model'}"
+    else:
+        details = f"{len(run.labels(task))} classes, {figures['n_scored']} of {n} answers scored, {judge}"
+    return f"{task.upper()} on {' + '.join(corpora)} ({details})"
 
 
 def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
@@ -187,20 +192,35 @@ def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
     return SetFigure(log.dataset, log.task, log.score, figures, {}, about, column)
 
 
-def _note(table: dict, theirs: dict, ours: dict[str, list[SetFigure]], columns: Sequence[dict]) -> str:
+def _note(table: dict, theirs: dict, ours: dict, cells: dict, columns: Sequence[dict], sets: dict) -> str:
     notes = [table["note"]] if "note" in table else []
     if any(cell is not None and cell.mark for line in theirs.values() for cell in line):
         notes.append(f"{SECOND_HAND} from reading notes of the paper, not checked against it.")
-    if ours:
-        notes.append("Ours, " + "; ".join(f"{name}: {_sources(figures)}" for name, figures in ours.items()) + ".")
+    filled = {name: figures for name, figures in ours.items() if any(cell is not None for cell in cells[name])}
+    tasks = {task for column in columns for task in _tasks_of(column, table, sets)}
+    if filled:
+        sources = [f"{name}: {_sources(figures, tasks)}" for name, figures in filled.items()]
+        notes.append(f"Ours, {'; '.join(sources)}.")
         if any("mean" in column for column in columns):
             notes.append("Our means are over these sets, whichever the paper's are over.")
+    for name in ours.keys() - filled.keys():
+        corpora = ", ".join(dict.fromkeys(figure.corpora for figure in ours[name])) or "no corpus"
+        notes.append(f"{name}: its figures are on {corpora} and fill no column here; RUN@COLUMN says which to fill.")
     notes.append("Empty: no figure, or none that a source gives.")
     return " ".join(notes)
 
 
-def _sources(figures: Sequence[SetFigure]) -> str:
-    return ", ".join(dict.fromkeys(figure.about for figure in figures)) or "no figure of this table"
+def _sources(figures: Sequence[SetFigure], tasks: set[str]) -> str:
+    return ", ".join(dict.fromkeys(figure.about for figure in figures if figure.task in tasks))
+
+
+def _tasks_of(column: dict, table: dict, sets: dict) -> list[str]:
+    """Tasks whose figures a column may show."""
+    if "mean" in column:
+        return [task for group in column["mean"] for task in group]
+    if "evidence" in column:
+        return ["er", "sr"]
+    return [sets[column.get("set") or table["set"]]["task"]]
 
 
 @cache

@@ -47,9 +47,14 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    # Straight quotes start shorthands of babel; a bracket or star would belong to the line break of the row before.
+    '"': r"\char34{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     "\u2020": r"\textsuperscript{\dag}",
     "\n": " ",
+    "\r": " ",
 }
 
 
@@ -106,8 +111,8 @@ class Table:
             + " |"
             for row in [cells[0], rule, *cells[1:]]
         ]
-        title = f"**{self.title.replace('*', chr(92) + '*')}**"
-        return "\n".join([title, "", *lines, *(["", self.note] if self.note else [])])
+        title = _markdown_text(self.title).replace("*", "\\*")
+        return "\n".join([f"**{title}**", "", *lines, *(["", _markdown_text(self.note)] if self.note else [])])
 
     def latex(self) -> str:
         """A `table` with rules of the package booktabs; every text escaped."""

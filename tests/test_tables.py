@@ -154,8 +154,28 @@ def test_the_user_may_say_which_column_a_run_fills(runs):
 
 
 def test_word_overlap_does_not_stand_in_for_a_judged_answer(runs):
-    cells = cells_of(paper_table(2, [f"alt-4={runs / 'good'}"]), "alt-4")
+    table = paper_table(2, [f"alt-4={runs / 'good'}"])
+    cells = cells_of(table, "alt-4")
     assert cells["SQA ours"] is None and cells["ER/SR ours"] == 80
+    assert cells["Overall ours"] is None  # an overall mean without SQA would be another figure
+    assert "SQA on meld (1 answers, rated by no language model)" in table.note and "WER" not in table.note
+
+
+def test_a_judged_answer_fills_the_mean(runs, tmp_path):
+    log = tmp_path / "model" / "spoken_squad_test_llama3_70b_judge_score.json"
+    log.parent.mkdir()
+    log.write_text(json.dumps({"llama3_70b_judge": {"judge_score": 50.0, "success_rate": 1.0}}))
+    sources = [f"alt-4={runs / 'er-only'}", f"alt-4={log}"]
+    settings = Settings(system="good", data=str(runs), label_set=",".join(LABELS), tasks=("er",))
+    answers = answers_of(list(make_rows()), lambda place: place % 5)
+    evaluate_system(settings, runs / "er-only", Scripted("er-only", answers), progress=False)
+    cells = cells_of(paper_table(2, sources), "alt-4")
+    assert (cells["ER/SR ours"], cells["SQA ours"], cells["Overall ours"]) == (80, 50, 65)
+
+
+def test_a_run_that_fills_no_column_is_named(runs):
+    note = paper_table(6, [f"mine={runs / 'good'}"]).note
+    assert "mine: its figures are on meld and fill no column here; RUN@COLUMN says which to fill." in note
 
 
 def test_class_wise_tables_match_classes_by_their_other_names(runs):
@@ -205,6 +225,11 @@ def test_latex_shows_every_character_as_it_is():
     assert latex_text("a_b & 50% $ # {c} ~ ^ \\") == (
         r"a\_b \& 50\% \$ \# \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
+
+
+def test_a_row_that_starts_with_a_bracket_is_no_option_of_the_row_before():
+    text = Table("t", ("a", "b"), (("x", 1.0), ("[2cm]", Cell(1, 0, 2)), ("*", 2.0))).latex()
+    assert "{[}2cm{]} & 1.0 {[}0.0, 2.0{]}" in text and "\n{*} & 2.0" in text
 
 
 def test_latex_tables_use_booktabs_and_escape_names(runs):
