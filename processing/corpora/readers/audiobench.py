@@ -62,10 +62,7 @@ def _utterances(
     for number, row in enumerate(hub_rows(folder, request.split, config, any_split)):
         where = f"{name}, {request.split}, row {number}"
         try:
-            audio, question, answer = audiobench_row(row)
-            yield _utterance(
-                row, where, f"{subset or name}-{request.split}-{number:07d}", audio, question, answer, task, subset
-            )
+            yield _utterance(row, where, f"{subset or name}-{request.split}-{number:07d}", task, subset or name)
         except BadRow as error:
             yield error.at(where, task=task)
 
@@ -74,9 +71,10 @@ def _utterance(row: dict[str, Any], where: str, name: str, task: str, subset: st
     audio, question, answer = audiobench_row(row)
     words = {"er": EMOTION_WORDS, "sr": SENTIMENT_WORDS}.get(task)
     label = label_in_answer(answer, words) if words else None
-    own = None if task == "asr" and not question else question
-    if own is None and task != "asr" and label is None:
-        raise BadRow("answer", f"states no known label ({answer[:60]!r}), and there is no question.")
+    if words and label is None:
+        raise BadRow("answer", f"states no known label, or several: {answer[:60]!r}.")
+    if task == "sqa" and question is None:
+        raise BadRow("instruction", "is missing.")
     return Utterance(
         where=where,
         name=name,
@@ -84,8 +82,8 @@ def _utterance(row: dict[str, Any], where: str, name: str, task: str, subset: st
         transcript=answer if task == "asr" else _text(row.get("context")),
         emotion=label if task == "er" else None,
         sentiment=label if task == "sr" else None,
-        question=own,
-        answer=answer if own is not None else None,
+        question=question,
+        answer=answer if question is not None else None,
         task=task,
         subset=subset,
         speaker=_speaker(row),
