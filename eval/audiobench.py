@@ -27,6 +27,7 @@ from audiollm.eval.systems import System
 from audiollm.eval.tables import FORMATS, Table
 from audiollm.processing.corpora.schema import TASKS, read_rows
 from audiollm.processing.journal import Journal
+from audiollm.processing.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
 
 
 # Sentiment is a task of its own here and "ER" there: its data sets are told apart by name.
@@ -48,6 +49,7 @@ _TASKS = (
     ("earnings", "asr"),
     ("tedlium", "asr"),
 )
+_LABEL_WORDS = {"er": {**itself(EMOTIONS), **SYNONYMS}, "sr": itself(SENTIMENTS)}
 _METRIC = re.compile(
     r"(?P<dataset>.+?)_(?P<metric>wer|(?:llama3_(?:70b|8b)|gpt4o?|prometheus2)_judge(?:_binary)?)_score"
 )
@@ -315,8 +317,9 @@ def _fits(row: dict, answer: Answer) -> bool:
     if any(text is not None and " ".join(str(text).lower().split()) == reference for text in texts):
         return True
     # A corpus read from its own distribution has the label; AudioBench's reference is a sentence that names it.
-    label = row.get("label")
-    return bool(label) and re.search(rf"\b{re.escape(str(label).lower())}\b", reference) is not None
+    words = _LABEL_WORDS.get(row["task"])
+    stated = label_in_answer(reference, words) if words else None
+    return stated is not None and stated == words.get(str(row.get("label")).lower())
 
 
 def _first(entry: dict, *names: str) -> str | None:

@@ -27,6 +27,8 @@ class SetFigure:
 
     Args:
         corpora: names of the corpora in the set, joined.
+        subset: names of their parts that are counted on their own, joined ("" for none): the data set's name for those
+            read from AudioBench's form.
         task: its task.
         value: the figure, None if it does not exist.
         figures: all figures of the task.
@@ -36,6 +38,7 @@ class SetFigure:
     """
 
     corpora: str
+    subset: str
     task: str
     value: float | None
     figures: dict
@@ -113,7 +116,9 @@ def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dic
 def _fills(figure: SetFigure, name: str, wanted: dict) -> bool:
     if figure.task != wanted["task"]:
         return False
-    return figure.column == name if figure.column else figure.corpora.lower() in wanted["corpora"]
+    if figure.column:
+        return figure.column == name
+    return bool({figure.corpora.lower(), figure.subset.lower()}.intersection(wanted["corpora"]))
 
 
 def _change(before: list, after: list) -> list:
@@ -150,25 +155,28 @@ def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
     found = []
     for task, headline in _HEADLINE.items():
         if task in figures:
-            corpora = sorted({str(row.get("corpus") or "unnamed") for row in run.of_task(task)})
+            rows = run.of_task(task)
+            corpora = " + ".join(sorted({str(row.get("corpus") or "unnamed") for row in rows}))
+            subset = " + ".join(sorted({str(row["subset"]) for row in rows if row.get("subset")}))
             of_task = figures[task]
             evidence = figures.get("evidence", {})
             evidence = evidence.get("evidence") or evidence.get("all") or {}
             found.append(
                 SetFigure(
-                    " + ".join(corpora),
+                    corpora,
+                    subset,
                     task,
                     of_task.get(headline),
                     of_task,
                     evidence,
-                    _about(run, task, corpora, of_task),
+                    _about(run, task, f"{corpora} ({subset})" if subset else corpora, of_task),
                     column,
                 )
             )
     return found
 
 
-def _about(run, task: str, corpora: Sequence[str], figures: dict) -> str:
+def _about(run, task: str, corpora: str, figures: dict) -> str:
     settings = run.results["settings"]
     n, judge = figures["n"], f"judge {settings['judge']}"
     if task == "asr":
@@ -177,7 +185,7 @@ def _about(run, task: str, corpora: Sequence[str], figures: dict) -> str:
         details = f"{n} answers, {judge if figures.get('judge_score') is not None else 'rated by no language model'}"
     else:
         details = f"{len(run.labels(task))} classes, {figures['n_scored']} of {n} answers scored, {judge}"
-    return f"{task.upper()} on {' + '.join(corpora)} ({details})"
+    return f"{task.upper()} on {corpora} ({details})"
 
 
 def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
@@ -189,7 +197,7 @@ def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
     failed = f", {log.n_failed} judgements failed and count as zero" if log.n_failed else ""
     about = f"{log.task.upper()} on {log.dataset} (AudioBench's {log.metric}{failed})"
     figures = {_HEADLINE[log.task]: log.score}
-    return SetFigure(log.dataset, log.task, log.score, figures, {}, about, column)
+    return SetFigure(log.dataset, "", log.task, log.score, figures, {}, about, column)
 
 
 def _note(table: dict, theirs: dict, ours: dict, cells: dict, columns: Sequence[dict], sets: dict) -> str:

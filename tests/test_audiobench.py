@@ -111,6 +111,15 @@ def test_answers_in_another_order_or_number_are_refused(corpus):
         import_answers(fewer, rows, corpus / "out")
 
 
+def test_a_label_in_our_words_fits_a_reference_in_theirs(corpus):
+    labels = ("happy", "anger", "sad")
+    rows = [row | {"answer": "x", "label": label} for row, label in zip(read_rows(corpus, "test"), labels)]
+    log = their_log(corpus)
+    with pytest.raises(EvalError, match="entry 3: its reference .*neutral.* is not that of row m2"):
+        import_answers(log, rows, corpus / "out")
+    import_answers(log, [*rows[:2], rows[2] | {"label": "neutral"}], corpus / "fits")
+
+
 def test_broken_logs_are_refused_with_the_place(tmp_path):
     (tmp_path / "a.json").write_text('[{"text": "q", "answer": "a"}]')
     with pytest.raises(EvalError, match="entry 1: has no model_prediction"):

@@ -153,6 +153,17 @@ def test_the_user_may_say_which_column_a_run_fills(runs):
     assert cells["IEMOCAP ours"] == 80 and cells["MELD-ER ours"] is None
 
 
+def test_a_set_in_audiobenchs_form_is_known_by_its_subset(runs, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("verdicts.jsonl", "results.json", "predictions.jsonl"):
+        text = (runs / "good" / name).read_text()
+        named = text.replace('"corpus": "meld"', '"corpus": "ab", "subset": "meld_emotion_test"')
+        folder.joinpath(name).write_text(named)
+    table = paper_table(1, [f"evidence={folder}"])
+    assert cells_of(table, "evidence")["MELD-ER ours"] == 80 and "ER on ab (meld_emotion_test) (7 cl" in table.note
+
+
 def test_word_overlap_does_not_stand_in_for_a_judged_answer(runs):
     table = paper_table(2, [f"alt-4={runs / 'good'}"])
     cells = cells_of(table, "alt-4")
