@@ -37,7 +37,11 @@ def build(listener: Listener) -> gr.Blocks:
         with gr.Row():
             with gr.Column(min_width=320):
                 clip = gr.Audio(
-                    sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording"
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Recording",
+                    elem_id="recording",
+                    buttons=["download"],
                 )
                 listen = gr.Button("Listen", variant="primary", elem_id="listen")
                 question = gr.Textbox(label="Ask something about it", placeholder="What did they lose?", max_lines=3)
@@ -69,7 +73,14 @@ def serve(listener: Listener, **settings: Any) -> tuple[gr.Blocks, str]:
     # A second of 32-bit stereo at 48 kHz is 384 kB: the largest file that can still be short enough.
     limit = int(listener.max_seconds * 384_000) + 1_000_000
     _, address, _ = blocks.launch(
-        theme=gr.themes.Base(**THEME), css_paths=STYLE, max_file_size=limit, ssr_mode=False, share=False, **settings
+        theme=gr.themes.Base(**THEME),
+        css_paths=STYLE,
+        max_file_size=limit,
+        ssr_mode=False,
+        share=False,
+        run_history=False,
+        footer_links=["gradio"],
+        **settings,
     )
     return blocks, address
 

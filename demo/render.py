@@ -13,8 +13,8 @@ from audiollm.modeling_audiollm.voice_cues import describe_cues
 
 
 WIDTH, HEIGHT, COLUMNS = 800, 120, 400
-# Colour-blind safe (Okabe & Ito, 2008), in the order of the labels; labels beyond them share grey.
-COLOURS = ("#5d6878", "#e69f00", "#0072b2", "#d55e00", "#7a5cc6", "#009e73", "#cc5fa0", "#3a9bd9")
+# Light enough for dark words on them; labels beyond them share the first.
+COLOURS = ("#c9d1db", "#f5c542", "#8fc1ea", "#f29b6b", "#c3b1f0", "#8fd6b4", "#f0a8cf", "#9adcec")
 EMPTY = '<p class="note">Record or upload something, then press Listen.</p>'
 
 
@@ -67,11 +67,11 @@ def explanation(reasoning: str, quotes: Sequence[HeardQuote]) -> str:
 def bars(scores: Mapping[str, float], best: str) -> str:
     """Probabilities of all labels, as bars with figures."""
     rows = "".join(
-        f'<tr{" class=best" if label == best else ""}><th scope="row">{escape(label)}</th>'
-        f'<td><span class="bar" style="width:{100 * score:.1f}%"></span></td><td>{100 * score:.1f}%</td></tr>'
+        f'<div role="listitem"{" class=best" if label == best else ""}><span>{escape(label)}</span>'
+        f'<i><b style="width:{100 * score:.1f}%"></b></i><span>{100 * score:.1f}%</span></div>'
         for label, score in scores.items()
     )
-    return f'<table class="bars">{rows}</table>'
+    return f'<div class="bars" role="list">{rows}</div>'
 
 
 def waveform(findings: Findings) -> str:
@@ -80,22 +80,19 @@ def waveform(findings: Findings) -> str:
     columns = np.array_split(np.abs(findings.samples), min(COLUMNS, len(findings.samples)))
     peaks = np.array([column.max() for column in columns])
     heights = peaks / max(peaks.max(), 1e-9) * (HEIGHT / 2 - 14)
-    middle, step = HEIGHT / 2 - 6, WIDTH / len(heights)
+    middle, step = HEIGHT / 2 + 6, WIDTH / len(heights)
     upper = [f"{i * step:.1f},{middle - h:.1f}" for i, h in enumerate(heights)]
     lower = [f"{i * step:.1f},{middle + h:.1f}" for i, h in enumerate(heights)]
-    marks = []
-    for number, quote in enumerate(findings.quotes, 1):
-        if quote.seconds is not None:
-            start, end = (WIDTH * value / seconds for value in quote.seconds)
-            marks.append(
-                f'<g class="span"><title>{escape(quote.text)}</title>'
-                f'<rect x="{start:.1f}" y="0" width="{max(end - start, 2):.1f}" height="{HEIGHT - 16}"></rect>'
-                f'<text x="{start + 4:.1f}" y="13">{number}</text></g>'
-            )
+    marks = "".join(
+        f'<span class="span" title="{escape(quote.text)}" style="left:{100 * start / seconds:.2f}%;'
+        f'width:{100 * (end - start) / seconds:.2f}%">{number}</span>'
+        for number, quote in enumerate(findings.quotes, 1)
+        for start, end in ([quote.seconds] if quote.seconds is not None else [])
+    )
     return (
-        f'<svg class="wave" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="Waveform of {seconds:.1f} seconds">'
-        f'{"".join(marks)}<polygon points="{" ".join(upper + lower[::-1])}"></polygon></svg>'
+        f'<div class="wave">{marks}<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="Waveform of {seconds:.1f} seconds"><polygon points="{" ".join(upper + lower[::-1])}"></polygon>'
+        "</svg></div>"
         f'<div class="axis"><span>0 s</span><span>{seconds / 2:.1f} s</span><span>{seconds:.1f} s</span></div>'
     )
 

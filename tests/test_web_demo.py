@@ -232,7 +232,7 @@ def listen_to(tab, path):
 def test_an_uploaded_clip_shows_label_explanation_quotes_times_and_timeline(tab, clips):
     listen_to(tab, clips / "long.wav")
     tab.locator("#found .label").wait_for()
-    assert tab.locator("#found .label").inner_text().split()[0] in tab.locator("#found table.bars").first.inner_text()
+    assert tab.locator("#found .label").inner_text().split()[0] in tab.locator("#found .bars").first.inner_text()
     assert tab.locator("#found mark.said").inner_text().startswith("my old dog")
     assert tab.locator("#found mark.unsaid").inner_text().startswith("a cat")
     assert "0.20 to 0.50 s" in tab.locator("#found .times").inner_text()
@@ -254,8 +254,9 @@ def test_html_is_shown_and_not_run(tab, clips):
     assert tab.locator("#found img, #found script, #answered img, #answered script").count() == 0
 
 
-def test_a_text_file_gives_the_error(tab, clips):
-    listen_to(tab, clips / "notes.wav")
+@pytest.mark.parametrize("name", ["notes.txt", "notes.wav"])
+def test_a_text_file_gives_the_error(tab, clips, name):
+    listen_to(tab, clips / name)
     tab.locator("#found .problem").wait_for()
     assert "Not audio" in tab.locator("#found .problem").inner_text()
 
