@@ -273,11 +273,13 @@ def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> li
     bootstrap; all other figures, such as WER, approximate randomisation.
 
     Raises:
-        EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer.
+        EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer, on the
+            classes or on the normaliser.
     """
     from audiollm.eval.runs import MEASURES, cluster_names
 
     pairs = _paired_rows(first, second)
+    _check_conditions(first, second, {row["task"] for row, _ in pairs})
     comparisons = []
     for measure in MEASURES:
         some = [(a, b) for a, b in pairs if a["task"] in measure.tasks]
@@ -319,8 +321,10 @@ def comparison_tables(first, others: Sequence, cluster: str | None = None, seed:
             )
             for name, result in found
         ]
+        judges = [run.results["settings"]["judge"] for run in (first, other)]
+        judged = f" Judges: {' and '.join(judges)}." if judges[0] != judges[1] else ""
         columns = ("figure", first.name, other.name, "difference", "test", "rows", "p", "p (Holm)")
-        tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note))
+        tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note + judged))
     return tables
 
 
@@ -371,6 +375,23 @@ def _paired_rows(first, second) -> list[tuple[dict, dict]]:
                     "same data."
                 )
     return pairs
+
+
+def _check_conditions(first, second, tasks: set[str]) -> None:
+    """Refuse to compare figures that were counted by different rules."""
+    for task in tasks & first.results["label_sets"].keys():
+        classes = [", ".join(run.labels(task)) for run in (first, second)]
+        if classes[0] != classes[1]:
+            raise EvalError(
+                f"{first.folder} and {second.folder} have other {task.upper()} classes ({'; '.join(classes)}): "
+                "evaluate both with the same --label-set."
+            )
+    normalizers = [run.results["settings"]["normalizer"] for run in (first, second)]
+    if "asr" in tasks and len(set(normalizers)) > 1:
+        raise EvalError(
+            f"{first.folder} and {second.folder} have the WER normalisers {' and '.join(normalizers)}: evaluate both "
+            "with the same --normalizer."
+        )
 
 
 def _cell(interval: Interval | None) -> Cell | None:

@@ -299,6 +299,22 @@ def test_paired_tests_take_the_fitting_test_for_each_figure(runs):
     assert clustered["ER"].test == "approximate randomisation" and clustered["ER"].units == 40
 
 
+def test_figures_counted_by_different_rules_are_not_compared(runs):
+    good, bad = read_run(runs / "good"), read_run(runs / "bad")
+    bad.results["settings"]["normalizer"] = "none"
+    with pytest.raises(EvalError, match="WER normalisers whisper_english and none"):
+        compare_runs(good, bad)
+    bad.results["label_sets"]["er"]["labels"] = ["happy", "sad"]
+    with pytest.raises(EvalError, match="the same --label-set"):
+        compare_runs(good, bad)
+
+
+def test_other_judges_are_named(runs):
+    good, bad = read_run(runs / "good"), read_run(runs / "bad")
+    bad.results["settings"]["judge"] = "llm:x"
+    assert "Judges: rule and llm:x." in comparison_tables(good, [bad])[0].note
+
+
 def test_p_values_are_adjusted_over_all_systems(runs):
     good, bad = read_run(runs / "good"), read_run(runs / "bad")
     tables = comparison_tables(good, [bad, bad])
