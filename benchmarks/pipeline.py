@@ -1,0 +1,159 @@
+"""Time to first answer from a cold start, and answers a second, against a cascade of the same pretrained parts.
+
+    python benchmarks/pipeline.py --models models --clips samples/audio/test
+
+Ours is the small preset's model (Whisper-tiny.en twice, SmolLM2-135M-Instruct, 10 s windows) with untrained adapters:
+its answers mean nothing here, only how long they take. The cascade transcribes with Whisper-tiny.en and asks
+SmolLM2-135M-Instruct about the transcript. Both write exactly as many tokens of explanation; ours also gives
+probabilities of seven labels, the cascade a transcript. Clips, threads and process limits are the same, systems take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+PARTS = {"speech": "whisper-tiny.en", "emotion": "whisper-tiny.en", "text": "smollm2-135m-instruct"}
+SIZES = {"fusion": "sequence", "window_seconds": 10, "speech_tokens": 50, "emotion_tokens": 5}
+QUESTION = "What emotion does the speaker show, and which words show it?"
+
+
+def assemble(models: Path, folder: Path):
+    """Save the small preset's model, untrained."""
+    import audiollm  # noqa: F401
+    from audiollm.training.assemble import assemble as build
+    from audiollm.training.checkpoints import save_merged
+
+    parts = {part: str(models / name) for part, name in PARTS.items()}
+    save_merged(*build({"parts": {**parts, **SIZES}}), folder)
+
+
+def load_ours(folder: Path, models: Path, tokens: int) -> Callable[[list[np.ndarray]], list[str]]:
+    from transformers import pipeline
+
+    from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+
+    pipe = pipeline(
+        "audio-emotion-reasoning",
+        model=str(folder),
+        pipeline_class=AudioEmotionReasoningPipeline,
+        dtype=torch.float32,
+        max_new_tokens=tokens,
+        min_new_tokens=tokens,
+    )
+    return lambda clips: [answer["generated_text"] for answer in pipe(clips, batch_size=len(clips))]
+
+
+def load_cascade(folder: Path, models: Path, tokens: int) -> Callable[[list[np.ndarray]], list[str]]:
+    from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, WhisperForConditionalGeneration
+
+    processor = AutoProcessor.from_pretrained(models / PARTS["speech"])
+    whisper = WhisperForConditionalGeneration.from_pretrained(models / PARTS["speech"], dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(models / PARTS["text"], padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    language = AutoModelForCausalLM.from_pretrained(models / PARTS["text"], dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def answer(clips: list[np.ndarray]) -> list[str]:
+        heard = processor(clips, sampling_rate=16_000, return_tensors="pt")
+        transcripts = processor.batch_decode(whisper.generate(**heard), skip_special_tokens=True)
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": f"Somebody says: {text.strip()}\n{QUESTION}"}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for text in transcripts
+        ]
+        inputs = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+        output = language.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+        return tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    return answer
+
+
+SYSTEMS = {"ours": load_ours, "cascade": load_cascade}
+
+
+def cold_start(system: str, folder: Path, models: Path, clip: Path, tokens: int) -> float:
+    """Seconds from the start of a new process to its first answer, imports and loading included."""
+    command = [sys.executable, __file__, "--models", str(models), "--first-answer", system, str(folder), str(clip)]
+    started = time.perf_counter()
+    subprocess.run([*command, "--tokens", str(tokens)], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def first_answer(system: str, folder: Path, models: Path, clip: Path, tokens: int):
+    from audiollm.processing.audio import load_audio
+
+    print(SYSTEMS[system](folder, models, tokens)([load_audio(str(clip))])[0])
+
+
+def answers_per_second(answer: Callable, clips: Sequence[np.ndarray], batch: int) -> float:
+    started = time.perf_counter()
+    for start in range(0, len(clips), batch):
+        answer(list(clips[start : start + batch]))
+    return len(clips) / (time.perf_counter() - started)
+
+
+def measure(models: Path, clips: Sequence[Path], tokens: int, repeats: int) -> dict:
+    """Medians over `repeats` turns; each turn measures both systems, one after the other."""
+    from audiollm.processing.audio import load_audio
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        assemble(models, folder)
+        cold = {name: [] for name in SYSTEMS}
+        for _ in range(repeats):
+            for name in SYSTEMS:
+                cold[name].append(cold_start(name, folder, models, clips[0], tokens))
+        samples = [load_audio(str(clip)) for clip in clips]
+        loaded = {name: load(folder, models, tokens) for name, load in SYSTEMS.items()}
+        speeds = {name: {1: [], len(clips): []} for name in SYSTEMS}
+        for answer in loaded.values():
+            answer(samples[:1])
+        for _ in range(repeats):
+            for name, answer in loaded.items():
+                speeds[name][1].append(answers_per_second(answer, samples[:3], 1))
+                speeds[name][len(clips)].append(answers_per_second(answer, samples, len(samples)))
+    return {
+        "tokens": tokens,
+        "clips": len(clips),
+        "threads": torch.get_num_threads(),
+        "seconds_to_first_answer": {name: statistics.median(values) for name, values in cold.items()},
+        "answers_per_second": {
+            name: {f"batch {batch}": statistics.median(values) for batch, values in by_batch.items()}
+            for name, by_batch in speeds.items()
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("models"), help=f"folder with {set(PARTS.values())}")
+    parser.add_argument("--clips", type=Path, default=Path("samples/audio/test"), help="folder of recordings")
+    parser.add_argument("--count", type=int, default=8, help="how many of them, and the larger batch")
+    parser.add_argument("--tokens", type=int, default=32, help="of each explanation")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--first-answer", nargs=3, metavar=("SYSTEM", "FOLDER", "CLIP"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.first_answer:
+        system, folder, clip = options.first_answer
+        return first_answer(system, Path(folder), options.models, Path(clip), options.tokens)
+    clips = sorted(path for path in options.clips.iterdir() if path.is_file())[: options.count]
+    print(json.dumps(measure(options.models, clips, options.tokens, options.repeats), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The examples of the documentation run, its commands parse, and its links lead somewhere."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from audiollm.training.checkpoints import save_merged
+from tests.tiny import tiny_model_and_processor
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+# Pages whose examples run here; the others are tested by their owners.
+PAGES = ("quick_start", "your_data", "choosing_encoders", "publishing", "web_demo", "how_it_works")
+COMMANDS = {"audiollm.hub": "audiollm.hub.__main__", "audiollm.eval": "audiollm.eval.__main__"}
+
+
+def blocks(page, language):
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with what the examples speak of: a trained model and a recording."""
+    folder = tmp_path_factory.mktemp("docs")
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor()
+    model.generation_config.max_new_tokens = 8
+    save_merged(model, processor, folder / "build" / "demo" / "model")
+    time = torch.arange(16_000) / 16_000
+    soundfile.write(folder / "recording.wav", (0.2 * torch.sin(2 * torch.pi * 200 * time)).numpy(), 16_000)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_examples_of_a_page_run_one_after_the_other(page, workplace, monkeypatch):
+    if page == "web_demo":
+        pytest.importorskip("gradio", reason="needs pip install 'audiollm[demo]'")
+    monkeypatch.chdir(workplace)
+    names = {"__name__": page}
+    examples = blocks(page, "python")
+    assert examples
+    for number, example in enumerate(examples, 1):
+        exec(compile(example, f"docs/{page}.md, example {number}", "exec"), names)
+
+
+def commands():
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:2] == ["python", "-m"] and words[2] in COMMANDS:
+                    yield pytest.param(words[2], words[3:], id=f"{page}: {line}")
+
+
+@pytest.mark.parametrize("module, arguments", commands())
+def test_the_commands_of_the_docs_are_understood(module, arguments):
+    importlib.import_module(COMMANDS[module]).build_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "index"])
+def test_links_between_the_pages_lead_somewhere(page):
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
+    missing = [target for target in targets if not (DOCS / target).exists()]
+    assert missing == []
