@@ -21,6 +21,7 @@ from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.processing.corpora.readers import READERS, read_corpus
 from audiollm.processing.corpora.schema import COLUMNS
+from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints
 from audiollm.training.facts import training_facts, write_facts
@@ -125,6 +126,12 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
     return trainer
 
 
+def report_memory(config: dict[str, Any], gpus: Sequence[int]) -> str:
+    """What a configuration needs on each GPU, without data, weights or GPUs; see `training/estimate.py`."""
+    parts = [*estimate.parts_of(config["model"]), *(["lora"] if config.get("lora") else [])]
+    return estimate.report(config, read_schedule(config["schedule"], parts), gpus)
+
+
 def train(config: dict[str, Any]) -> str:
     """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
     trainer = build_trainer(config)
@@ -152,9 +159,15 @@ def main(arguments: Sequence[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="a YAML file; see configs/")
     parser.add_argument("--set", nargs="*", default=[], metavar="section.field=value", help="change single fields")
+    parser.add_argument("--plan", action="store_true", help="show what each GPU must hold, and train nothing")
+    parser.add_argument("--gpus", nargs="*", type=int, default=[1, 8], help="how many, for --plan")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    train(read_config(options.config, options.set))
+    config = read_config(options.config, options.set)
+    if options.plan:
+        print(report_memory(config, options.gpus))
+    else:
+        train(config)
 
 
 if __name__ == "__main__":

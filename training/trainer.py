@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import save_fsdp_optimizer
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, save_fsdp_optimizer
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
@@ -54,6 +54,10 @@ LORA_TARGETS = r"(model\.)*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate
 CTC_NAME = "ctc_head.safetensors"
 
 
+def _asks_for_fsdp(args: SFTConfig) -> bool:
+    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if args.deepspeed is not None or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
@@ -62,9 +66,10 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
             "(DeepSpeed#4055, #2615), and does not see that other parts learn in another round. Use DDP, or FSDP2 for "
             "models that do not fit: configs/accelerate/."
         )
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true" and not args.fsdp:
+    if not _asks_for_fsdp(args):
         return
-    if os.environ.get("FSDP_VERSION", "1") != "2" and str((args.fsdp_config or {}).get("version", 1)) != "2":
+    version = (args.fsdp_config or {}).get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
+    if str(version) != "2":
         raise ValueError(
             "FSDP 1 is not supported: it shards parts that learn and parts that do not into one flat parameter. Use "
             "`fsdp_version: 2`, as in configs/accelerate/."
@@ -122,7 +127,7 @@ class AudioLLMTrainer(SFTTrainer):
         max_steps: stop after so many steps, wherever the schedule is then (0: run it to its end).
         cache: for the outputs of frozen branches, or none.
         origin: what checkpoints have to say about the model they belong to, see [`load_trained`].
-        samples: rows of each task that the model answers at the end of a round.
+        samples: rows of each task that the model answers at the end of a round; none under FSDP.
         kwargs: as for `SFTTrainer`.
 
     Raises:
@@ -171,8 +176,23 @@ class AudioLLMTrainer(SFTTrainer):
         self._cached_round: int | None = None
         self._logged = (0, time.monotonic())
         self.add_callback(AlternationCallback(self.plan))
-        if samples:
+        # Generating leaves FSDP2's modules gathered, and `requires_grad` of the next round would be set on copies:
+        # frozen parts would go on learning. The proof at the borders found it.
+        if samples and not self.is_fsdp_enabled:
             self.add_callback(SampleCallback(self.plan, train_dataset, data_collator.processor, samples))
+
+    def create_accelerator_and_postprocess(self):
+        """As transformers does, but with FSDP2 on CPUs too, where accelerate 1.15 would silently use DDP instead."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if _asks_for_fsdp(self.args) and state.distributed_type == DistributedType.MULTI_CPU:
+            state.distributed_type = DistributedType.FSDP
+            state.fsdp_plugin = FullyShardedDataParallelPlugin()
+            self.is_fsdp_enabled = True
+        if self.is_fsdp_enabled and not state.fsdp_plugin.transformer_cls_names_to_wrap:
+            # accelerate asks for every layer class the architecture may have; a Whisper encoder has no decoder's.
+            present = {type(module).__name__ for module in self.model.modules()}
+            state.fsdp_plugin.transformer_cls_names_to_wrap = sorted(set(self.model._no_split_modules) & present)
 
     def report_plan(self) -> str:
         """The plan as a table, with the rows, clips and parameters at hand."""

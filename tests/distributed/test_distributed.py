@@ -1,0 +1,100 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
+"""Two processes over gloo: alternation, saving and resuming under DDP and FSDP2, and the same loss as one process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import audiollm.train_sft as train_sft
+from tests.tiny_run import config, corpus  # noqa: F401
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def launch(config, accelerate: str, tmp_path: Path, stop: int) -> list[dict]:
+    """Run `run.py` in two processes and read what each wrote."""
+    config["training"] |= {"gradient_accumulation_steps": 1, "disable_tqdm": True}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch"]
+    command += [
+        "--config_file",
+        str(ROOT / "configs" / "accelerate" / f"{accelerate}.yaml"),
+        "--main_process_port",
+        "0",
+    ]
+    command += [str(Path(__file__).with_name("run.py")), str(path), str(stop)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (tmp_path / "errors").open("w+") as errors:
+        # A session of its own, so that a hanging collective leaves no processes behind.
+        started = subprocess.Popen(
+            command, stdout=errors, stderr=errors, env=environment, cwd=ROOT, start_new_session=True
+        )
+        try:
+            status = started.wait(timeout=300)
+        finally:
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)
+    text = (tmp_path / "errors").read_text()
+    assert status == 0, text[text.find("Traceback") :][:4000]
+    return [json.loads(Path(f"{config['training']['output_dir']}-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def final_weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("accelerate", ["cpu-ddp", "cpu-fsdp2"])
+def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, accelerate):
+    config["schedule"] = [
+        {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "lora"]},
+        {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
+    ]
+    output = config["training"]["output_dir"]
+    one = json.loads(json.dumps(config))
+    one["training"]["output_dir"] = str(tmp_path / "one")
+    facts = launch(config, accelerate, tmp_path, stop=7)
+
+    assert [(fact["world"], fact["rank"]) for fact in facts] == [(2, 0), (2, 1)]
+    assert facts[0]["sharded"] == (accelerate == "cpu-fsdp2")
+    assert (
+        facts[0]["moved"]
+        == facts[1]["moved"]
+        == [
+            ["lora", "speech_adapter", "speech_encoder"],
+            ["emotion_adapter", "emotion_encoder", "lora"],
+        ]
+    )
+    windows = {}
+    for fact in facts:
+        for window, tasks, rows in fact["windows"]:
+            windows.setdefault(window, []).append((tasks, rows))
+    assert sorted(windows) == list(range(9))
+    assert all(len(parts) == 2 and parts[0] == parts[1] and len(parts[0][0]) == 1 for parts in windows.values())
+
+    train_sft.train(one)
+    state = json.loads((tmp_path / "one" / "trainer_state.json").read_text())
+    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    torch.testing.assert_close(torch.tensor(facts[0]["losses"]), torch.tensor(losses), rtol=1e-4, atol=1e-4)
+    whole, resumed, alone = (final_weights(folder) for folder in (output, f"{output}-resumed", str(tmp_path / "one")))
+    for name in whole:
+        torch.testing.assert_close(whole[name], resumed[name], rtol=0, atol=0)
+        torch.testing.assert_close(whole[name], alone[name], rtol=1e-3, atol=1e-3)
+
+
+def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="DeepSpeed ZeRO is not supported: it decides by `requires_grad`"):
+        train_sft.build_trainer(config)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "false")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="FSDP 1 is not supported"):
+        train_sft.build_trainer(config)

@@ -1,0 +1,133 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
+"""Outputs of frozen branches are computed once, and change nothing."""
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+import audiollm.train_sft as train_sft
+from audiollm.training.feature_cache import FeatureCache
+from tests.tiny_run import config, corpus  # noqa: F401
+
+
+TOKENS = torch.zeros(1, 10, 100)  # 4 kB
+
+
+def train(config, cached: bool, folder):
+    """Losses of a run of an emotion round of two epochs, and how often each encoder was called."""
+    config["schedule"] = [
+        {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "epochs": 2}
+    ]
+    config["samples_per_round"] = 0
+    config["training"]["output_dir"] = str(folder / f"out-{cached}")
+    config["feature_cache"] = {"folder": str(folder / "cache"), "max_gb": 1} if cached else None
+    trainer = train_sft.build_trainer(config)
+    calls = {"speech_encoder": 0, "emotion_encoder": 0}
+    for part in calls:
+        encoder = getattr(trainer._base_model().model, part)
+        encoder.register_forward_hook(
+            lambda module, args, output, part=part: calls.update({part: calls[part] + output[0].shape[0]})
+        )
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry], calls
+
+
+def test_a_frozen_branch_hears_each_clip_once_and_losses_stay_the_same(config, tmp_path):
+    plain, all_calls = train(config, False, tmp_path)
+    cached, calls = train(config, True, tmp_path)
+    torch.testing.assert_close(torch.tensor(cached), torch.tensor(plain), rtol=1e-5, atol=1e-5)
+    # 12 clips, of which 5 have two windows; asked 4 times: 2 tasks, 2 epochs.
+    assert all_calls == {"speech_encoder": 68, "emotion_encoder": 68}
+    assert calls == {"speech_encoder": 17, "emotion_encoder": 68}
+    _, again = train(config, True, tmp_path)
+    assert again["speech_encoder"] == 0
+
+
+def test_a_branch_that_learns_is_never_taken_from_the_cache(config, tmp_path):
+    """In alternation the weights change between rounds, so what the first emotion round kept must not serve again."""
+    speech = {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "lora"]}
+    emotion = {"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"]}
+    config |= {"schedule": [speech, emotion, speech, emotion], "samples_per_round": 0}
+    losses = []
+    for cache in (None, {"folder": str(tmp_path / "cache"), "max_gb": 1}):
+        config |= {"feature_cache": cache}
+        config["training"]["output_dir"] = str(tmp_path / f"out-{bool(cache)}")
+        trainer = train_sft.build_trainer(config)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_the_cache_stays_within_its_room_and_gives_up_old_weights_first(tmp_path):
+    cache = FeatureCache(tmp_path, max_gb=1e-5)  # 10 kB
+    cache.open(["old"])
+    cache.put("old", "aa", TOKENS)
+    cache.open(["new"])
+    for clip in ("aa", "bb", "cc"):
+        cache.put("new", clip, TOKENS)
+    assert cache.get("old", "aa") is None
+    assert [cache.get("new", clip) is not None for clip in ("aa", "bb", "cc")] == [True, True, False]
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) <= 10_000
+
+
+def test_a_broken_file_of_the_cache_is_computed_again(tmp_path):
+    cache = FeatureCache(tmp_path, max_gb=1)
+    cache.open(["new"])
+    cache.put("new", "aa", TOKENS)
+    next(tmp_path.rglob("*.safetensors")).write_bytes(b"half")
+    assert cache.get("new", "aa") is None
+
+
+def test_a_cache_with_augmentation_is_refused(config, tmp_path):
+    config |= {"augment": {"speed": 0.1}, "feature_cache": {"folder": str(tmp_path), "max_gb": 1}}
+    with pytest.raises(ValueError, match="feature_cache needs clips to be the same"):
+        train_sft.build_trainer(config)
+
+
+def test_what_is_frozen_keeps_no_graph_and_no_dropout(config):
+    trainer = train_sft.build_trainer(config)
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            base = model.get_base_model().model
+            for part in ("speech_encoder", "emotion_encoder"):
+                getattr(base, part).register_forward_hook(
+                    lambda module, args, output, part=part: seen.append(
+                        (part, module.training, output[0].requires_grad)
+                    )
+                )
+            control.should_training_stop = True
+
+    trainer.add_callback(Look())
+    trainer.train()
+    assert set(seen) == {("speech_encoder", True, True), ("emotion_encoder", False, False)}
+
+
+def test_only_scored_positions_go_through_the_head(config):
+    trainer = train_sft.build_trainer(config)
+    shapes = []
+    norm = trainer._base_model().model.register_forward_hook(
+        lambda module, args, output: shapes.append(output.last_hidden_state.shape[:2])
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    norm.remove()
+    assert shapes == [(1, int((batch["labels"] != -100).sum()))]
+    whole = trainer._base_model()(**batch).loss
+    torch.testing.assert_close(loss, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_reach_tensorboard(config, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config["training"] |= {"report_to": "tensorboard"}
+    config["max_steps"] = 2
+    train_sft.build_trainer(config).train()
+    folder = next(tmp_path.rglob("events.*")).parent
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    names = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/round", "train/samples_per_second"} <= names
+    assert any(name in names for name in ("train/loss_asr", "train/loss_sqa"))
