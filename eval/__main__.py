@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n\n".join(table.markdown() for table in all_tables([results])))
+    if "asked" in results["judging"]:
+        print(f"\n{_describe_judging(results['judging'])}")
     print(f"\nResults: {Path(options.out) / RESULTS}")
     if options.report:
         from audiollm.eval.report import write_report  # draws with matplotlib, which the figures do without
@@ -101,6 +103,13 @@ def _server_options(options: argparse.Namespace) -> dict:
     if ":server:" not in options.judge:
         return {}
     return {"concurrency": options.judge_concurrency, "timeout": options.judge_timeout}
+
+
+def _describe_judging(judging: dict) -> str:
+    counts = ", ".join(
+        f"{what} {asked} (and {judging['answered_before'][what]} before)" for what, asked in judging["asked"].items()
+    )
+    return f"Judge {judging['judge']} asked: {counts}; unscored: {sum(judging['unscored'].values())}."
 
 
 def _failed(results: dict) -> bool:

@@ -418,6 +418,7 @@ def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp
         assert main(arguments) == 3
         said = capsys.readouterr()
         assert "verdicts failed" in said.err and "**" in said.out
+        assert "asked: emotion 4 (and 0 before)" in said.out and "unscored: 12" in said.out
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert results["judging"]["failures"] == {"no_verdict": 12} and results["judging"]["share_unscored"] == 1.0
         assert results["figures"]["er"]["weighted_average"] is None and results["figures"]["er"]["n_unscored"] == 4

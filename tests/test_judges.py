@@ -48,6 +48,7 @@ def verdict(rating, reasoning="It fits."):
         ("Explanation: close.\n**Rating:** 4/5", 4),
         ("Explanation: close. Rating: **4**.", 4),
         ("Rating: 1 at first sight, but on reflection\nRating: 3", 3),
+        ('{"note": "Rating: 1"}\nRating: 3', 3),
         ("rating = 5 out of 5\n\nI hope this helps.", 5),
     ],
 )
@@ -77,6 +78,8 @@ def test_a_verdict_is_found_in_every_form_it_may_take(reply, score):
         ("Rating: 6", "out_of_range"),
         ("Rating: -1", "out_of_range"),
         (verdict(7), "out_of_range"),
+        ('{"reasoning": "Rating: 5"}', "no_verdict"),
+        ('{"verdict": {"rating": 5}}', "no_verdict"),
         (verdict(-1), "out_of_range"),
         (verdict(True), "no_verdict"),
         (verdict(None), "no_verdict"),

@@ -137,6 +137,62 @@ def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, t
     assert system.describe()["answers_given"] == 6 and system.describe()["parameters"] > 0
 
 
+REMOTE_CODE = """
+import torch
+from transformers import BatchFeature, LlamaConfig, LlamaForCausalLM, ProcessorMixin
+
+
+class SpeechConfig(LlamaConfig):
+    model_type = "meralion2"
+
+
+class SpeechModel(LlamaForCausalLM):
+    config_class = SpeechConfig
+
+    def forward(self, input_ids=None, input_features=None, **kwargs):
+        return super().forward(input_ids=input_ids, **kwargs)
+
+    def generate(self, input_ids, input_features, **kwargs):
+        assert len(input_features) == len(input_ids)
+        return super().generate(input_ids=input_ids, **kwargs)
+
+
+class SpeechProcessor(ProcessorMixin):
+    def __init__(self, feature_extractor=None, tokenizer=None):
+        super().__init__(feature_extractor, tokenizer)
+
+    def __call__(self, text, audios, sampling_rate=None, padding=True, return_tensors="pt"):
+        assert all(prompt.count("<SpeechHere>") == 1 for prompt in text)
+        features = self.feature_extractor(audios, sampling_rate=sampling_rate, return_tensors="pt")
+        return BatchFeature({**self.tokenizer(text, padding=padding, return_tensors="pt"), **features})
+"""
+
+
+def test_a_models_own_code_runs_only_when_it_is_trusted(tmp_path, monkeypatch):
+    """MERaLiON's interface, by a stand-in: its published code is not here."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    tokenizer = tiny_tokenizer()
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **TEXT, **special_ids(tokenizer))).save_pretrained(
+        tmp_path
+    )
+    tokenizer.save_pretrained(tmp_path)
+    WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(tmp_path)
+    (tmp_path / "own_code.py").write_text(REMOTE_CODE)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "meralion2"}
+    config["auto_map"] = {
+        "AutoConfig": "own_code.SpeechConfig",
+        "AutoModelForSpeechSeq2Seq": "own_code.SpeechModel",
+        "AutoProcessor": "own_code.SpeechProcessor",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EvalError, match="--trust-remote-code"):
+        load_system(str(tmp_path))
+    system = load_system(str(tmp_path), max_new_tokens=3, trust_remote_code=True)
+    audios, questions = clips(5_000, 9_000), ["How?", "What emotion does the speaker show?"]
+    answers = system.answer_batch(audios, questions)
+    assert answers == [system.answer(audio, question) for audio, question in zip(audios, questions)]
+
+
 def test_prompts_and_settings_make_another_system(tmp_path):
     save_qwen2_audio(tmp_path)
     plain = load_system(f"chat:{tmp_path}")

@@ -63,15 +63,16 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
     text = _THOUGHT.sub("", reply).strip()
     if re.match(r"<think", text, re.I):
         return _unscored("no_verdict", reply)
-    found = _json_verdict(text)
+    try:
+        found, prose = _json_verdict(text)
+    except ValueError:
+        return _unscored("broken_json", reply)
     if found is not None:
         verdict, source = found
         if source != text and _stands_in(source, candidate):
             return _unscored("echo", reply)
         return _rating(verdict.get("rating"), highest, str(verdict.get("reasoning", "")).strip() or text, reply)
-    if _OBJECT_START.search(text):
-        return _unscored("broken_json", reply)
-    labels = list(_LABEL.finditer(_without_quotes(text)))
+    labels = list(_LABEL.finditer(_without_quotes(prose)))
     if not labels:
         return _unscored("no_verdict", reply)
     value = _VALUE.match(labels[-1].group(1))
@@ -82,22 +83,24 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
     return _rating(value.group(1), highest, text, reply)
 
 
-def _json_verdict(text: str) -> tuple[dict[str, Any], str] | None:
-    """The JSON object with a rating, and the part of the text that it is."""
+def _json_verdict(text: str) -> tuple[tuple[dict[str, Any], str] | None, str]:
+    """`(object with a rating, the part of the text that it is)` or None, and the text without its JSON objects.
+
+    Raises:
+        ValueError: if an object can't be read; what follows it may be inside it.
+    """
     fenced = [match.group(1).strip() for match in _FENCE.finditer(text)]
     for part in [text, *reversed(fenced)]:
         verdict = _decode(part)
         if verdict is not None:
-            return verdict, part
-    at, last = 0, None
+            return (verdict, part), ""
+    at, last, prose = 0, None, []
     while (start := _OBJECT_START.search(text, at)) is not None:
-        try:
-            verdict, end = _DECODER.raw_decode(text, start.start())
-        except ValueError:
-            return None  # what follows an object that can't be read may be inside it
+        verdict, end = _DECODER.raw_decode(text, start.start())
         last = (verdict, text[start.start() : end]) if "rating" in verdict else last
+        prose.append(text[at : start.start()])
         at = end
-    return last
+    return last, "".join([*prose, text[at:]])
 
 
 def _decode(text: str) -> dict[str, Any] | None:

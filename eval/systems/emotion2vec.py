@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor
 
-from audiollm.eval.systems.base import SAMPLING_RATE, System
+from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
 from audiollm.modeling_audiollm import Emotion2VecForAudioClassification
 
 
@@ -28,7 +28,7 @@ class Emotion2VecClassifier(System):
         self.model = Emotion2VecForAudioClassification.from_pretrained(folder).eval()
         self.extractor = AutoFeatureExtractor.from_pretrained(folder)
         self.name = "emotion2vec"
-        self.fingerprint = f"emotion2vec-{folder}"
+        self.fingerprint = fingerprint_of("emotion2vec", folder)
         labels = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
         self.kept = [index for index, label in enumerate(labels) if label not in NO_EMOTION]
         self.labels = [labels[index] for index in self.kept]
