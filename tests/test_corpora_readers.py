@@ -351,6 +351,25 @@ def test_own_splits_come_from_a_column_or_are_drawn_by_speaker(tmp_path):
     assert sum(map(len, parts)) == 60 and all(speakers) and not speakers[0] & speakers[1]
 
 
+def test_a_table_that_names_no_split_is_train_or_what_it_is_told(tmp_path):
+    clip(tmp_path / "a.wav")
+    (tmp_path / "calls.csv").write_text("audio,emotion\na.wav,sad\na.wav\n")
+    table = tmp_path / "calls.csv"
+    for options, splits in (({}, (1, 0)), ({"split": "test"}, (0, 1))):
+        for split, count in zip(("train", "test"), splits):
+            assert len(read("own", table, split, options=options)[0]) == count
+    assert [len(read("own", table, split)[1]) for split in ("train", "validation", "test")] == [1, 0, 0]
+    with pytest.raises(CorpusError, match="'much' is no share from 0 to 1"):
+        read("own", table, "train", options={"holdout": "much"})
+
+
+def test_json_rows_need_not_have_the_same_fields(tmp_path):
+    clip(tmp_path / "a.wav")
+    rows = [{"audio": "a.wav", "emotion": "sad"}, {"transcript": "hello", "audio": "a.wav"}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [row["task"] for row in read("own", tmp_path, "train")[0]] == ["er", "asr"]
+
+
 def test_own_folders_take_labels_from_folders_and_words_from_text_files(tmp_path):
     clip(tmp_path / "train" / "angry" / "1.wav")
     (tmp_path / "train" / "angry" / "1.txt").write_text("go away\n")

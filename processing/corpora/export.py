@@ -53,7 +53,7 @@ def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: 
     out.mkdir(parents=True, exist_ok=True)
     items = usable_rows(rows, drop_problems, note)
     if form == "sharegpt":
-        counts = _sharegpt(items, out)
+        counts = _sharegpt(items, out, note)
     else:
         folder = out / ".parquet" if form == "datasets" else out
         counts = _parquet(items, folder, {"audiobench": _flat, "audiobench-nested": _nested}.get(form, _own), note)
@@ -92,7 +92,7 @@ def _bad_clips(rows: Path) -> set[str]:
     return {problem["audio"] for problem in found if problem["kind"] in DROPPED_KINDS and problem["audio"]}
 
 
-def _sharegpt(items: Iterator[dict[str, Any]], out: Path) -> Counter[str]:
+def _sharegpt(items: Iterator[dict[str, Any]], out: Path, note: Note) -> Counter[str]:
     """One conversation a row: `<audio>` and the question, then the answer."""
     counts: Counter[str] = Counter()
     files: dict[str, Any] = {}
@@ -101,12 +101,18 @@ def _sharegpt(items: Iterator[dict[str, Any]], out: Path) -> Counter[str]:
         for row in items:
             split = _split(row)
             if row["answer"] is None:
+                note(f"left out: {row['id']}: it has no answer.")
+                continue
+            try:
+                clip = clips.copy(row["audio"]["path"])
+            except OSError as error:
+                note(f"left out: {row['id']}: {row['audio']['path']}: {error.strerror}.")
                 continue
             if split not in files:
                 files[split] = (out / f"{split}.jsonl").open("w", encoding="utf-8")
             said = (("human", f"<audio>{row['question']}"), ("gpt", row["answer"]))
             turns = [{"from": who, "value": words} for who, words in said]
-            entry = {"id": row["id"], "conversations": turns, "audios": [clips.copy(row["audio"]["path"])]}
+            entry = {"id": row["id"], "conversations": turns, "audios": [clip]}
             files[split].write(json.dumps(entry, ensure_ascii=False) + "\n")
             counts[split] += 1
     finally:

@@ -31,8 +31,12 @@ def _m3ed(request: Request) -> Iterator[Utterance | Reject]:
     for film, dialogues in json_file(annotation).items():
         if film not in films:
             continue
-        for dialogue, clip in dialogues.items():
-            for turn, said in clip.get("Dialog", {}).items():
+        for dialogue, clip in dialogues.items() if isinstance(dialogues, dict) else ():
+            turns = clip.get("Dialog") if isinstance(clip, dict) else None
+            if not isinstance(turns, dict):
+                yield Reject(f"annotation.json, {dialogue}", "Dialog", "is missing, or not of the published form.")
+                continue
+            for turn, said in turns.items():
                 yield _m3ed_turn(film, dialogue, clip, turn, said)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from audiollm.processing.corpora.hub_tables import hub_rows
 from audiollm.processing.corpora.reader import (
     AUDIO_KINDS,
+    SPLITS,
     Reader,
     Request,
     Utterance,
@@ -26,6 +27,7 @@ from audiollm.processing.questions import draw_number
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIELDS = ("id", "audio", "transcript", "emotion", "sentiment", "question", "answer", "speaker", "dialogue", "split")
+DEFAULT_SPLIT = "train"
 USUAL_COLUMNS = {
     "audio": ("audio", "file_name", "file", "path", "wav"),
     "transcript": ("transcript", "text", "sentence", "transcription"),
@@ -71,50 +73,61 @@ def _rows(
     root = request.root if request.root.is_dir() else base
     words = _words(request)
     columns: dict[str, str] | None = None
+    keys: list[str] = []
     for number, item in enumerate(items):
         if isinstance(item, Reject):
-            yield item
+            if split is not None or request.split == DEFAULT_SPLIT:  # a line without a split is told once
+                yield item
             continue
         where, row = item
         try:
-            if columns is None:
-                columns = _columns(request, row)
-            said = _said_split(row, columns, split)
-            if said is None and request.option("holdout"):
-                said = _drawn_split(request, row, columns, number)
-            if said in (None, request.split):
+            if columns is None or keys != list(row):  # JSON rows need not have the same keys
+                columns, keys = _columns(request, row, first=columns is None), list(row)
+            if (split or _split_of(request, row, columns, number)) == request.split:
                 yield _row(row, columns, where, base, root, number, request, words)
         except BadRow as error:
             yield error.at(where)
 
 
-def _columns(request: Request, row: Mapping[str, Any]) -> dict[str, str]:
-    """Our field to the table's column."""
-    columns = {}
+def _columns(request: Request, row: Mapping[str, Any], first: bool) -> dict[str, str]:
+    """Our field to the table's column; that of the first row must have what was named."""
+    columns, has = {}, ", ".join(map(str, row))[:300]
     for field in FIELDS:
         named = request.option(field)
-        if named is not None and named not in row:
-            raise CorpusError(f"no column {named!r} (for {field}); the table has {', '.join(map(str, row))[:300]}.")
+        if first and named is not None and named not in row and not (field == "split" and named in SPLITS):
+            raise CorpusError(f"no column {named!r} (for {field}); the table has {has}.")
         found = named or next((name for name in USUAL_COLUMNS.get(field, (field,)) if name in row), None)
         if found is not None:
             columns[field] = found
-    if "audio" not in columns:
-        raise CorpusError(
-            f"no column with audio paths in {', '.join(map(str, row))[:300]}; name it: --option audio=COLUMN."
-        )
+    if first and "audio" not in columns:
+        raise CorpusError(f"no column with audio paths in {has}; name it: --option audio=COLUMN.")
     return columns
 
 
-def _said_split(row: Mapping[str, Any], columns: Mapping[str, str], split: str | None) -> str | None:
-    if split is not None or "split" not in columns:
-        return split
-    said = clean_text("split", row.get(columns["split"])) or None
-    return {"dev": "validation", "valid": "validation", "val": "validation"}.get(said, said)
+def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> str:
+    """The split that a row names, or is drawn for, or that all rows are."""
+    said = clean_text("split", row.get(columns.get("split", ""))) or None
+    if said is None and request.option("holdout"):
+        return _drawn_split(request, row, columns, number)
+    if said is None and columns.get("split") in SPLITS:
+        return columns["split"]
+    return {"dev": "validation", "valid": "validation", "val": "validation"}.get(said, said) or DEFAULT_SPLIT
+
+
+def _share(request: Request) -> float:
+    text = request.option("holdout", "0")
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share < 1:
+        raise CorpusError(f"holdout: {text!r} is no share from 0 to 1, such as 0.1.")
+    return share
 
 
 def _drawn_split(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> str:
     """A seeded share of speakers (of rows without one) is test, decided row by row, for tables of any size."""
-    share = float(request.option("holdout"))
+    share = _share(request)
     name = row.get(columns.get("speaker", "")) or f"row {number}"
     return "test" if draw_number(f"split|{request.seed}|{name}") % 10**6 < share * 10**6 else "train"
 
@@ -130,7 +143,7 @@ def _row(
     words: Mapping[str, str],
 ) -> Utterance:
     values = {field: row.get(column) for field, column in columns.items()}
-    audio = values["audio"]
+    audio = values.get("audio")
     if isinstance(audio, str) and audio.strip():
         audio = audio.strip() if base == root else as_posix(base / audio.strip(), root)
     elif isinstance(audio, dict):
@@ -169,7 +182,9 @@ def _folder(request: Request) -> Iterator[Utterance | Reject]:
         return
     words = _words(request)
     paths = [path for path in visible(top.rglob("*")) if path.suffix.lower() in AUDIO_KINDS]
-    share = float(request.option("holdout", "0")) if top is request.root else 0
+    share = _share(request) if top is request.root else 0
+    if top is request.root and not share and request.split != request.option("split", DEFAULT_SPLIT):
+        return
     test = drawn_share([as_posix(path, top) for path in paths], share, request.seed) if share else None
     for path in paths:
         where = as_posix(path, request.root)
@@ -199,6 +214,7 @@ OWN = Reader(
     licence="yours",
     options={
         **{field: f"column that holds the {field}" for field in FIELDS},
+        "split": "column that holds the split, or the split that all rows are (train when nothing says it)",
         "task": "the one task that rows serve, where the columns do not tell",
         "labels": "label set for emotions: a,b,c; `any` takes every label",
         "map": "other words for labels: joy:happy,anger:angry",

@@ -24,13 +24,18 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
     listing = request.root / f"spoken_{request.split}-v1.1.json"
     if not listing.is_file():
         return
-    clips = _clips(request)
-    for article, entry in enumerate(json_file(listing).get("data", ())):
-        for paragraph, passage in enumerate(entry.get("paragraphs", ())):
+    clips = _Clips(request)
+    for article, entry in enumerate(_list(json_file(listing), "data")):
+        for paragraph, passage in enumerate(_list(entry, "paragraphs")):
             place = f"{listing.name}, article {article}, paragraph {paragraph}"
             audio = clips.audio(article, paragraph)
-            for qa in passage.get("qas", ()):
+            for qa in _list(passage, "qas"):
                 yield _question(qa, passage, place, audio, f"{request.split}-{article}_{paragraph}")
+
+
+def _list(entry: Any, field: str) -> list[Any]:
+    found = entry.get(field) if isinstance(entry, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _question(qa: Any, passage: dict, place: str, audio: str | Clip, name: str) -> Utterance | Reject:
@@ -50,7 +55,7 @@ def _question(qa: Any, passage: dict, place: str, audio: str | Clip, name: str) 
         return Reject(place, str(error).strip("'")[:40], "is missing, or not of SQuAD's form.")
 
 
-class _clips:
+class _Clips:
     """Sound of paragraphs: one file, or pieces to be joined."""
 
     def __init__(self, request: Request):
