@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -114,11 +115,18 @@ def from_config(config: AudioLLMConfig, processor: AudioLLMProcessor) -> AudioLL
 def _add_emotion(
     model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, spec: dict[str, Any]
 ) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    """Add a pretrained (`encoder`) or random (`config`) emotion encoder, and count its tokens in the processor."""
+    """Add a pretrained (`encoder`) or random (`config`) emotion encoder, and count its tokens in the processor.
+
+    `encoder: speech_encoder` begins with a copy of the model's own, as the paper does with Whisper twice (its Table 3).
+    """
     if ("encoder" in spec) == ("config" in spec):
         raise ModelSectionError("`add_emotion` needs exactly one of `encoder` (a checkpoint) and `config`.")
+    for name in ("emotion_length_aware", "emotion_layer_mix"):
+        setattr(model.config, name, spec.get(name, False))
     extractor = processor.feature_extractor
-    if "encoder" in spec:
+    if spec.get("encoder") == "speech_encoder":
+        encoder = copy.deepcopy(model.model.speech_encoder)
+    elif "encoder" in spec:
         encoder = spec["encoder"]
         extractor = AudioLLMProcessor._load_extractor(encoder, processor.window_seconds)
     else:
