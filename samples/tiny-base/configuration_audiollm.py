@@ -14,6 +14,7 @@ from .configuration_emotion2vec import Emotion2VecConfig
 AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=True)
 
 FUSIONS = ("none", "feature", "sequence")
+ADAPTER_NORMS = ("layer", "batch")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
@@ -96,11 +97,15 @@ class AudioLLMConfig(PreTrainedConfig):
             padded; each window has its own tokens.
         emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
             emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
-        emotion_length_aware (`bool`, *optional*, defaults to `False`): let the emotion encoder hear the audio only,
-            not the padding of its window, which saves most of its time on short clips. The frames of padding are then
-            zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a whole window.
+        speech_length_aware, emotion_length_aware (`bool`, *optional*, defaults to `False`): let that encoder hear the
+            audio only, not the padding of its window, which saves most of its time on short clips. The frames of
+            padding are then zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a
+            whole window.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
+        adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
+            channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
+            all frames share, which hides the rest from a language model that is trained from nothing.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -127,8 +132,10 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_tokens: int = 10
     window_seconds: float | int = 30.0
     emotion_layer_mix: bool = False
+    speech_length_aware: bool = False
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
+    adapter_norm: str = "layer"
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
@@ -144,14 +151,18 @@ class AudioLLMConfig(PreTrainedConfig):
         """Called by `@strict` once all fields are set."""
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
+        if self.adapter_norm not in ADAPTER_NORMS:
+            raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
         if (self.fusion == "none") != (self.emotion_config is None):
             raise ValueError(
                 f"fusion {self.fusion!r} contradicts "
                 f"{'a missing' if self.emotion_config is None else 'the given'} emotion_config: "
                 "a single-encoder model has fusion 'none' and no emotion_config."
             )
-        if self.emotion_length_aware and getattr(self.emotion_config, "model_type", None) in (None, "whisper"):
-            raise ValueError("emotion_length_aware needs an emotion encoder that hears any length; Whisper does not.")
+        for part in ("speech", "emotion"):
+            kind = getattr(getattr(self, f"{part}_config"), "model_type", None)
+            if getattr(self, f"{part}_length_aware") and kind in (None, "whisper"):
+                raise ValueError(f"{part}_length_aware needs a {part} encoder that hears any length; {kind} does not.")
         scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
         if scaled:
             raise ValueError(

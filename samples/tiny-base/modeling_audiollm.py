@@ -49,6 +49,13 @@ class EncodedWindows:
     states: torch.Tensor
     counts: torch.Tensor | None = None
 
+    def real_frames(self) -> torch.Tensor:
+        """Which frames were heard, `[windows, frames]`."""
+        _, windows, frames, _ = self.states.shape
+        if self.counts is None:
+            return torch.ones(windows, frames, dtype=torch.bool, device=self.states.device)
+        return torch.arange(frames, device=self.states.device) < self.counts[:, None]
+
 
 class AudioLLMLayerMix(nn.Module):
     """Weighted sum over layers, with learnt weights that are equal at first.
@@ -64,6 +71,10 @@ class AudioLLMLayerMix(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Sum `[layers, windows, frames, width]` over the layers."""
         return torch.einsum("l,lwtc->wtc", self.logits.softmax(0).to(states.dtype), states)
+
+
+class AudioLLMBatchNorm(nn.BatchNorm1d):
+    """Normalises each channel over frames `[frames, width]`."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +97,25 @@ class AudioLLMAdapter(nn.Module):
         tokens: tokens per window to give.
         hidden_sizes: widths of the two hidden layers.
         output_size: width of the language model.
+        norm: `"layer"` or `"batch"`, see `AudioLLMConfig.adapter_norm`.
     """
 
-    def __init__(self, streams: Sequence[Stream], tokens: int, hidden_sizes: Sequence[int], output_size: int):
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        tokens: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        norm: str = "layer",
+    ):
         super().__init__()
         self.tokens = tokens
         self.stacks = [math.ceil(stream.frames / tokens) for stream in streams]
         self.mixes = nn.ModuleList(
             [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
         )
-        self.norms = nn.ModuleList([nn.LayerNorm(stream.width) for stream in streams])
+        norm_class = AudioLLMBatchNorm if norm == "batch" else nn.LayerNorm
+        self.norms = nn.ModuleList([norm_class(stream.width) for stream in streams])
         first, second = hidden_sizes
         self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
         self.linear_2 = nn.Linear(first, second)
@@ -104,10 +124,9 @@ class AudioLLMAdapter(nn.Module):
 
     def _stack(self, index: int, encoded: EncodedWindows) -> torch.Tensor:
         states = encoded.states
-        frames = self.norms[index](self.mixes[index](states) if len(states) > 1 else states[0])
-        if encoded.counts is not None:
-            real = torch.arange(frames.shape[1], device=frames.device) < encoded.counts[:, None]
-            frames = frames * real.unsqueeze(-1)
+        frames = self.mixes[index](states) if len(states) > 1 else states[0]
+        real = encoded.real_frames()
+        frames = torch.zeros_like(frames).masked_scatter(real.unsqueeze(-1), self.norms[index](frames[real]))
         missing = self.tokens * self.stacks[index] - frames.shape[1]
         if missing < 0:
             raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
@@ -244,7 +263,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         def adapter(streams: list[Stream], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
-            return AudioLLMAdapter(streams, tokens, hidden, width)
+            return AudioLLMAdapter(streams, tokens, hidden, width, config.adapter_norm)
 
         if config.fusion == "feature":
             self.adapter = adapter([speech, emotion], config.speech_tokens)
@@ -254,12 +273,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
 
     def train(self, mode: bool = True):
-        """Set training mode, but leave a frozen encoder in eval mode, without dropout (transformers#24479)."""
+        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479)."""
         super().train(mode)
-        for name in ("speech_encoder", "emotion_encoder"):
-            encoder = getattr(self, name, None)
-            if encoder is not None and not any(p.requires_grad for p in encoder.parameters()):
-                encoder.eval()
+        for name, part in self.named_children():
+            if name != "language_model" and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         return self
 
     def get_input_embeddings(self) -> nn.Module:
@@ -292,27 +310,28 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
         """
         features = _real_windows(input_features, input_features_mask)
-        speech = encode(self.speech_encoder, features)
+        speech = encode(self.speech_encoder, features, self._heard("speech", input_features_mask))
         if self.config.fusion == "none":
             embeddings = self.speech_adapter(speech)
         else:
             mask = input_features_mask
             if input_values is not None:
                 features, mask = _real_windows(input_values, input_values_mask), input_values_mask
-            emotion = self._encode_emotion(features, mask)
+            heard = self._heard("emotion", mask)
+            emotion = encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
             if self.config.fusion == "feature":
                 embeddings = self.adapter(speech, emotion)
             else:
                 embeddings = torch.cat([self.speech_adapter(speech), self.emotion_adapter(emotion)], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
 
-    def _encode_emotion(self, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
-        heard = None
-        if self.config.emotion_length_aware:
-            if mask is None:
-                raise ValueError("emotion_length_aware needs the mask that the processor gives with the features.")
-            heard = _real_windows(mask, mask)
-        return encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
+    def _heard(self, part: str, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """What the encoder of `part` is to hear of its windows, `[windows, time]`, or none for all."""
+        if not getattr(self.config, f"{part}_length_aware"):
+            return None
+        if mask is None:
+            raise ValueError(f"{part}_length_aware needs the mask that the processor gives with the features.")
+        return _real_windows(mask, mask)
 
     def get_placeholder_mask(
         self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, audio_embeds: torch.Tensor
