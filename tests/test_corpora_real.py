@@ -1,0 +1,35 @@
+"""Readers on the real files that lie beside the checkout, where they do."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from audiollm.processing.corpora.reader import Request
+from audiollm.processing.corpora.readers import read_items
+from audiollm.processing.corpora.rejects import Reject
+
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+MOODS = ("angry", "fearful", "happy", "neutral", "sad", "surprised")
+CASES = {
+    "ravdess": ("ravdess", "test", True, {("asr", None): 240, ("er", "neutral"): 16, ("er", "angry"): 32}),
+    "librispeech": ("librispeech", "test", True, {("asr", None): 100}),
+    "nemo": ("nemo", "test", True, {("asr", None): 90, **{("er", mood): 15 for mood in MOODS}}),
+    "spoken_squad": ("spoken_squad", "test", False, {("sqa", None): 5351}),
+    "iemocap": ("emobox", "test", False, {("er", "neutral"): 384, ("er", "happy"): 278, ("er", "sad"): 194}),
+    "m3ed": ("emobox", "test", False, {("er", "neutral"): 1853, ("er", "angry"): 736, ("er", "fearful"): 65}),
+}
+
+
+@pytest.mark.parametrize("folder", CASES)
+def test_real_files_are_read_whole(folder):
+    reader, split, clips, expected = CASES[folder]
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"{folder} is not beside this checkout")
+    items = list(read_items(reader, Request(DATA / folder, split, check_audio=clips)))
+    assert not [item for item in items if isinstance(item, Reject)]
+    counts = Counter((item["task"], item["label"]) for item in items)
+    assert {key: counts[key] for key in expected} == expected
+    assert len({item["id"] for item in items}) == len(items) and all(item["answer"] for item in items)
+    assert not clips or all(item["seconds"] > 0.5 for item in items)
