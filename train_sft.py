@@ -27,7 +27,7 @@ from audiollm.training.checkpoints import load_trained, save_merged, whole_check
 from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
-from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer
+from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer, refuse_deepspeed
 
 
 logger = logging.getLogger("audiollm.train")
@@ -92,6 +92,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         config: as [`read_config`] gives it.
         model, processor: to train these instead of what the `model` section describes.
     """
+    refuse_deepspeed(config["training"])
     arguments = SFTConfig(**AUDIO_SFT, **config["training"])
     set_seed(arguments.seed)
     dataset = read_training_rows(config["data"])

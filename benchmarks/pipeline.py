@@ -5,13 +5,14 @@
 Ours is the small preset's model (Whisper-tiny.en twice, SmolLM2-135M-Instruct, 10 s windows) with untrained adapters:
 its answers mean nothing here, only how long they take. The cascade transcribes with Whisper-tiny.en and asks
 SmolLM2-135M-Instruct about the transcript. Both write exactly as many tokens of explanation; ours also gives
-probabilities of seven labels, the cascade a transcript. Clips, threads and process limits are the same, systems take turns.
+probabilities of seven labels, the cascade a transcript. Clips and threads are the same; the systems take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -83,15 +85,27 @@ def load_cascade(folder: Path, models: Path, tokens: int) -> Callable[[list[np.n
     return answer
 
 
+class Cost(NamedTuple):
+    """Seconds by the clock and of the processor; on a machine that others use too, the latter are the steady ones."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 SYSTEMS = {"ours": load_ours, "cascade": load_cascade}
 
 
-def cold_start(system: str, folder: Path, models: Path, clip: Path, tokens: int) -> float:
-    """Seconds from the start of a new process to its first answer, imports and loading included."""
+def cold_start(system: str, folder: Path, models: Path, clip: Path, tokens: int) -> Cost:
+    """From the start of a new process to its first answer, imports and loading included."""
     command = [sys.executable, __file__, "--models", str(models), "--first-answer", system, str(folder), str(clip)]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _children_seconds()
     subprocess.run([*command, "--tokens", str(tokens)], check=True, capture_output=True)
-    return time.perf_counter() - started
+    return Cost(time.perf_counter() - started, _children_seconds() - used)
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def first_answer(system: str, folder: Path, models: Path, clip: Path, tokens: int):
@@ -100,11 +114,12 @@ def first_answer(system: str, folder: Path, models: Path, clip: Path, tokens: in
     print(SYSTEMS[system](folder, models, tokens)([load_audio(str(clip))])[0])
 
 
-def answers_per_second(answer: Callable, clips: Sequence[np.ndarray], batch: int) -> float:
-    started = time.perf_counter()
+def cost_of_answers(answer: Callable, clips: Sequence[np.ndarray], batch: int) -> Cost:
+    """Of one answer, at this batch size."""
+    started, used = time.perf_counter(), time.process_time()
     for start in range(0, len(clips), batch):
         answer(list(clips[start : start + batch]))
-    return len(clips) / (time.perf_counter() - started)
+    return Cost((time.perf_counter() - started) / len(clips), (time.process_time() - used) / len(clips))
 
 
 def measure(models: Path, clips: Sequence[Path], tokens: int, repeats: int) -> dict:
@@ -125,17 +140,23 @@ def measure(models: Path, clips: Sequence[Path], tokens: int, repeats: int) -> d
             answer(samples[:1])
         for _ in range(repeats):
             for name, answer in loaded.items():
-                speeds[name][1].append(answers_per_second(answer, samples[:3], 1))
-                speeds[name][len(clips)].append(answers_per_second(answer, samples, len(samples)))
+                speeds[name][1].append(cost_of_answers(answer, samples[:2], 1))
+                speeds[name][len(clips)].append(cost_of_answers(answer, samples, len(samples)))
     return {
         "tokens": tokens,
         "clips": len(clips),
         "threads": torch.get_num_threads(),
-        "seconds_to_first_answer": {name: statistics.median(values) for name, values in cold.items()},
-        "answers_per_second": {
-            name: {f"batch {batch}": statistics.median(values) for batch, values in by_batch.items()}
+        "first_answer_from_cold": {name: _medians(costs) for name, costs in cold.items()},
+        "one_answer": {
+            name: {f"batch {batch}": _medians(costs) for batch, costs in by_batch.items()}
             for name, by_batch in speeds.items()
         },
+    }
+
+
+def _medians(costs: Sequence[Cost]) -> dict[str, float]:
+    return {
+        field: round(statistics.median(values), 3) for field, values in zip(Cost._fields, zip(*costs, strict=True))
     }
 
 

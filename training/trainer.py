@@ -58,14 +58,25 @@ def _asks_for_fsdp(args: SFTConfig) -> bool:
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
-    """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
-    if args.deepspeed is not None or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+def refuse_deepspeed(training: dict[str, Any]):
+    """Refuse DeepSpeed before `SFTConfig` sees it, which asks for a package that need not be there.
+
+    Args:
+        training: the `training` section of a configuration.
+
+    Raises:
+        ValueError: if the section or `accelerate launch` asks for DeepSpeed.
+    """
+    if training.get("deepspeed") or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         raise ValueError(
             "DeepSpeed ZeRO is not supported: it decides by `requires_grad` at the start what it optimizes and saves "
             "(DeepSpeed#4055, #2615), and does not see that other parts learn in another round. Use DDP, or FSDP2 for "
             "models that do not fit: configs/accelerate/."
         )
+
+
+def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
+    """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if not _asks_for_fsdp(args):
         return
     version = (args.fsdp_config or {}).get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
