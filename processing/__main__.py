@@ -11,14 +11,15 @@ DESCRIPTION = """From a downloaded corpus to verified, documented training data 
 
   python -m audiollm.processing read meld MELD.Raw build/meld
   python -m audiollm.processing verify build/meld
-  python -m audiollm.processing extract ...      (see its --help)
-  python -m audiollm.processing export build/meld build/meld-dataset
+  python -m audiollm.processing extract build/meld --out build/reasons --teacher server:MODEL@URL
+  python -m audiollm.processing audit build/meld --reasons build/reasons
+  python -m audiollm.processing export build/reasons build/meld-dataset
 
-docs/corpora.md tells more."""
+COMMAND --help tells each one's options; docs/corpora.md and docs/reasons.md tell more."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run`, a function of the arguments that gives the exit code."""
     from audiollm.processing.corpora import commands as corpora
     from audiollm.processing.reasons import commands as reasons
 
@@ -30,7 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     corpora.add_commands(subparsers)
     reasons.add_commands(subparsers)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    args = build_parser().parse_args(argv)
     try:
         return args.run(args)
     except (ValueError, OSError) as error:  # what the user can mend, said in a sentence

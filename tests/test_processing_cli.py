@@ -1,10 +1,22 @@
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.__main__ import main
+from audiollm.processing.__main__ import build_parser, main
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("corpora", "reasons")
+
+
+def blocks(page, language):
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
 
 
 @pytest.fixture
@@ -63,3 +75,29 @@ def test_help_of_read_shows_layouts_and_options(capsys):
         main(["read", "--help"])
     text = capsys.readouterr().out
     assert "EmoEvaluation" in text and "--option test_session=..." in text and "slue_sqa5" in text
+
+
+def documented_commands():
+    for page in PAGES:
+        for line in "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:3] == ["python", "-m", "audiollm.processing"]:
+                yield pytest.param(words[3:], id=f"{page}: {' '.join(words[3:])}")
+
+
+@pytest.mark.parametrize("words", documented_commands())
+def test_the_commands_of_the_docs_are_understood(words):
+    build_parser().parse_args(words)
+
+
+def test_the_examples_of_the_docs_run():
+    examples = blocks("reasons", "python")
+    assert examples
+    for number, example in enumerate(examples, 1):
+        exec(compile(example, f"docs/reasons.md, example {number}", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_the_docs_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", (DOCS / f"{page}.md").read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (DOCS / link).exists()] == []

@@ -72,7 +72,8 @@ def test_a_label_target_keeps_the_question_and_answer_of_its_row(tmp_path):
 
 
 def test_questions_are_the_same_in_every_run_and_differ_by_seed():
-    drawn = [[read_prompts().question("evidence", "er", f"r{n}", seed) for n in range(20)] for seed in (0, 0, 1)]
+    prompts = read_prompts()
+    drawn = [[prompts.question("evidence", "er", f"r{n}", seed) for n in range(20)] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 

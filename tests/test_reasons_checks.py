@@ -1,8 +1,11 @@
 """An answer becomes a target only if it states its label, quotes what was said and explains in its own words."""
 
+import re
+
 import pytest
 
-from audiollm.processing.reasons.checks import Demand, clean_answer, find_faults, stated_words
+from audiollm.processing.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults, stated_words
+from audiollm.processing.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
 from audiollm.processing.reasons.vocabulary import load_vocabulary
 
 
@@ -107,6 +110,20 @@ def test_words_of_an_example_that_the_speech_has_too_are_no_copy():
     assert codes(text, "interpretive", said="it is done", examples=examples) == ["copied"]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The speaker sounds happy. We won the cup, nobody thought we'd do it.", ["parroted"]),
+        ("The speaker sounds happy. They won the cup! Nobody thought we'd do it.", ["parroted"]),
+        ("The speaker sounds happy. Nobody thought that they would win, and so they rejoice.", []),
+        ("The speaker sounds happy. They won the cup, which means all the world to them today.", []),
+        ('The speaker sounds happy. "it, we won the cup! Nobody thought" says who doubted this before.', []),
+    ],
+)
+def test_the_speech_again_without_a_word_of_explanation_is_parroted(text, found):
+    assert codes(text, "interpretive") == found
+
+
 def test_characters_that_no_text_has_are_dropped():
     assert clean_answer("a\x00b\ud800c\ufffd\n") == "abc"
 
@@ -119,11 +136,14 @@ def test_emotions_in_quotes_reasons_and_denials_are_not_stated():
 
 
 def test_every_fault_has_a_hint_for_the_teacher():
-    from audiollm.processing.reasons.checks import Fault
-    from audiollm.processing.reasons.prompts import read_prompts
-
     prompts = read_prompts()
-    codes = "empty refusal no_label other_label no_quote quote_not_said too_short too_long unfinished language"
-    for code in [*codes.split(), "repetitive", "copied", "generic", "meta", "markup", "reviewer"]:
+    for code in FAULTS:
         plain, hinted = (prompts.messages("evidence", "er", "sad", "x", faults) for faults in ([], [Fault(code)]))
         assert hinted[:-1] == plain[:-1] and len(hinted[-1]["content"]) > len(plain[-1]["content"]) + 40
+
+
+def test_a_prompt_file_without_a_hint_is_refused_before_anything_is_asked(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(re.sub("  parroted: .*\n", "", DEFAULT_PROMPTS.read_text()))
+    with pytest.raises(PromptError, match="mine.yaml: field 'parroted' is missing"):
+        read_prompts(path)

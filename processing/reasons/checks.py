@@ -20,8 +20,31 @@ NEGATION_REACH = 6
 LOOPS = ((4, 3), (6, 2))
 # So many words in a row that an example has and the transcript has not are copied.
 COPIED_WORDS = 6
+# So much of an explanation, in runs of so many words of the transcript, is the speech again.
+PARROTED_WORDS, PARROTED_SHARE = 3, 0.8
 LEAST_LATIN, LEAST_ENGLISH = 0.9, 0.2
 LANGUAGES = ("en", "any")
+
+# Every fault has a hint in the prompt file; `generic` and `reviewer` are found by the extraction.
+FAULTS = (
+    "empty",
+    "refusal",
+    "no_label",
+    "other_label",
+    "no_quote",
+    "quote_not_said",
+    "too_short",
+    "too_long",
+    "unfinished",
+    "language",
+    "repetitive",
+    "copied",
+    "parroted",
+    "generic",
+    "meta",
+    "markup",
+    "reviewer",
+)
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.S | re.I)
 _PREFIX = re.compile(r"^(?:answer|response|explanation)\s*:\s*", re.I)
@@ -33,7 +56,7 @@ _SENTENCE = re.compile(r"[.!?;\n\u3002\uff01\uff1f]+")
 
 @dataclass(frozen=True)
 class Fault:
-    """Why an answer is refused: a `code` of the prompts' hints, and what in it was found."""
+    """Why an answer is refused: one of [`FAULTS`], and what in it was found."""
 
     code: str
     detail: str = ""
@@ -103,6 +126,8 @@ def find_faults(text: str, demand: Demand) -> list[Fault]:
         faults.append(Fault("repetitive", loop))
     if copied := _copied(own, demand):
         faults.append(Fault("copied", copied))
+    if parroted := _parroted(own, demand):
+        faults.append(Fault("parroted", parroted))
     if meta := vocabulary.has("meta", own):
         faults.append(Fault("meta", meta))
     if markup := _MARKUP.search(text):
@@ -236,6 +261,16 @@ def _copied(own: str, demand: Demand) -> str | None:
     shown = {run for example in demand.examples for run in _runs(_explanation(example), COPIED_WORDS)}
     said = set(_runs(normalised_words(demand.transcript), COPIED_WORDS))
     return next((" ".join(run) for run in words if run in shown and run not in said), None)
+
+
+def _parroted(own: str, demand: Demand) -> str | None:
+    words, said = (
+        normalised_words(own.partition(". ")[2]),
+        set(_runs(normalised_words(demand.transcript), PARROTED_WORDS)),
+    )
+    places = [start for start, run in enumerate(_runs(words, PARROTED_WORDS)) if run in said]
+    covered = {start + offset for start in places for offset in range(PARROTED_WORDS)}
+    return " ".join(words) if covered and len(covered) >= PARROTED_SHARE * len(words) else None
 
 
 def _explanation(example: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from audiollm.processing.language_models import Messages
-from audiollm.processing.reasons.checks import LANGUAGES, Fault, one_line
+from audiollm.processing.reasons.checks import FAULTS, LANGUAGES, Fault, one_line
 
 
 DEFAULT_PROMPTS = Path(__file__).with_name("prompts_v1.yaml")
@@ -108,10 +108,9 @@ def read_prompts(path: str | Path | None = None) -> Prompts:
         data = yaml.safe_load(content)
         digest = hashlib.sha256(content).hexdigest()[:12]
         prompts = Prompts(str(data["version"]), digest, data.get("language", "en"), data)
-        codes = list(data["hints"])
         for target, tasks in data["targets"].items():
             for task in tasks:
-                prompts.messages(target, task, "x", "x", [Fault(code) for code in codes])
+                prompts.messages(target, task, "x", "x", [Fault(code) for code in FAULTS])
                 least, most = prompts.words(target, task)
                 prompts.question(target, task, "x", 0)
     except KeyError as error:

@@ -1,0 +1,143 @@
+"""Extraction of reasons against asking for one row at a time, with a local teacher and with a server on loopback.
+
+    python benchmarks/reasons.py local --teacher path/to/smollm2-135m-instruct --rows 32
+    python benchmarks/reasons.py server --rows 320
+
+Both sides run the whole extraction (prompts, checks, journal, rows) over the same rows, in one process. The local
+teacher is timed by CPU time on one thread, so that other load on the machine counts for neither side; the server, which
+answers after 50 ms, by the clock. `local` tells how many answers of both sides are the same, letter by letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from audiollm.processing.language_models import LanguageModel, LocalModel, Messages, Reply, ServerModel
+from audiollm.processing.reasons.extract import Extraction
+from audiollm.processing.reasons.prompts import read_prompts
+from audiollm.processing.reasons.rows import Input
+from tests.chat_server import chat_server
+from tests.reasons_rows import good_answer
+
+
+EMOTIONS = ("angry", "happy", "sad", "neutral", "surprised")
+OPENERS = ("Oh my God,", "Well,", "You know what,", "Hey,", "Look,", "I mean,", "Okay,", "So")
+MIDDLES = ("she never told me that", "we have to leave tonight", "I found the ring under the bed", "it works again")
+ENDINGS = ("and nobody said a word.", "after all these years!", "can you believe it?", "so here we are.", "right?")
+
+
+class OneByOne:
+    """A teacher that is asked for each row alone, and answers before the next is asked."""
+
+    def __init__(self, model: LanguageModel):
+        self.model, self.name = model, model.name
+
+    def ask(
+        self, requests: Iterable[Messages], seed: int = 0, schema: dict[str, Any] | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        for number, messages in enumerate(requests):
+            ((_, reply),) = self.model.ask([messages], seed, schema)
+            yield number, reply
+
+
+def made_rows(count: int) -> list[dict]:
+    """Rows of spoken length, each different."""
+    rows = []
+    for number in range(count):
+        words = (OPENERS[number % 8], MIDDLES[number // 8 % 4], ENDINGS[number % 5], f"That makes {number}.")
+        row = {"id": str(number), "task": "er", "audio": f"{number}.wav", "transcript": " ".join(words)}
+        rows.append(row | {"label": EMOTIONS[number % 5], "question": "How does the speaker feel?", "split": "train"})
+    return rows
+
+
+def meld_rows(path: str, count: int) -> list[dict]:
+    """The first rows of a MELD CSV."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:count]
+    names = {"joy": "happy", "anger": "angry", "sadness": "sad", "surprise": "surprised", "fear": "fearful"}
+    names |= {"disgust": "disgusted"}
+    return [
+        row | {"transcript": line["Utterance"], "label": names.get(line["Emotion"], line["Emotion"])}
+        for row, line in zip(made_rows(len(rows)), rows)
+    ]
+
+
+def seconds_of(
+    teacher: LanguageModel, rows: list[dict], clock: Callable[[], float]
+) -> tuple[float, dict[str, str], float]:
+    """Time of an extraction of evidence, its answers by row, and the share accepted."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "rows.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        extraction = Extraction(
+            Input([source]), Path(folder) / "out", teacher, read_prompts(), ["evidence"], attempts=1
+        )
+        with extraction:
+            start = clock()
+            report = extraction.run()
+            seconds = clock() - start
+        lines = (Path(folder) / "out" / "attempts.jsonl").read_text().splitlines()
+        answers = {entry["row"]: entry["text"] for entry in map(json.loads, lines)}
+    return seconds, answers, report.counts["evidence"]["at once"] / len(rows)
+
+
+def local(options: argparse.Namespace) -> None:
+    rows = meld_rows(options.meld, options.rows) if options.meld else made_rows(options.rows)
+    model = LocalModel(options.teacher, options.batch_size, options.max_new_tokens, device="cpu")
+    seconds_of(model, rows[: options.batch_size], time.process_time)  # memory is allocated, kernels are chosen
+    together, answers, accepted = seconds_of(model, rows, time.process_time)
+    alone, single, _ = seconds_of(OneByOne(model), rows, time.process_time)
+    same = sum(answers[row] == single[row] for row in answers)
+    print(f"local teacher, {len(rows)} rows, at most {options.max_new_tokens} new tokens, 1 thread, CPU time")
+    print(f"  one row at a time  {alone:8.1f} s  {len(rows) / alone:6.2f} rows/s")
+    print(f"  batches of {options.batch_size:<8}{together:8.1f} s  {len(rows) / together:6.2f} rows/s")
+    print(f"  ratio {alone / together:.2f}; {same} of {len(rows)} answers the same; {100 * accepted:.1f}% accepted")
+
+
+def server(options: argparse.Namespace) -> None:
+    rows = made_rows(options.rows)
+    few = rows[: max(20, options.rows // 8)]  # one at a time takes long, and its rate does not depend on the number
+    with chat_server(lambda body: good_answer(body["messages"]), delay=options.latency) as at:
+        model = ServerModel("m", at.url, concurrency=options.concurrency)
+        seconds_of(model, rows[:16], time.perf_counter)
+        together, _, _ = seconds_of(model, rows, time.perf_counter)
+        alone, _, _ = seconds_of(OneByOne(ServerModel("m", at.url, concurrency=1)), few, time.perf_counter)
+    rate, rate_alone = len(rows) / together, len(few) / alone
+    print(f"server with {1000 * options.latency:.0f} ms, {len(rows)} rows ({len(few)} one at a time), by the clock")
+    print(f"  one row at a time  {rate_alone:7.1f} rows/s")
+    print(f"  {options.concurrency} in flight       {rate:7.1f} rows/s")
+    print(f"  ratio {rate / rate_alone:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("local", "server"))
+    parser.add_argument("--teacher", help="checkpoint of the local teacher")
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--meld", help="a MELD CSV to take the rows of `local` from")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--latency", type=float, default=0.05, help="of the server, in seconds")
+    options = parser.parse_args()
+    if options.part == "local" and not options.teacher:
+        parser.error("local needs --teacher")
+    torch.set_num_threads(1)
+    {"local": local, "server": server}[options.part](options)
+
+
+if __name__ == "__main__":
+    main()
