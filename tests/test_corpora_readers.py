@@ -276,6 +276,43 @@ def test_mnsc_reads_parts_3_to_6_of_asr_and_sqa(tmp_path):
     assert [row["task"] for row in read("mnsc", tmp_path, "train", tasks=("sqa",), work=tmp_path / "w")[0]] == ["sqa"]
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder in the place of the Hub: `owner/name` below it is what `datasets` loads by that name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    on_disk = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: on_disk(path) and not str(path).startswith("owner/"))
+    return tmp_path / "owner"
+
+
+def test_splits_that_a_dataset_on_the_hub_lacks_are_empty(hub, tmp_path):
+    rows = [flat(number, "How do they feel?", "anger") for number in range(20)]
+    parquet(hub / "meld_emotion_test" / "data" / "dev-00000-of-00001.parquet", FLAT, rows)
+    name = Path("owner/meld_emotion_test")
+    found = read("audiobench", name, "validation", work=tmp_path / "work")[0]
+    assert len(found) == 20 and soundfile.info(found[0]["audio"]).duration == 0.1
+    assert read("audiobench", name, "test", work=tmp_path / "work") == ([], [])
+    with pytest.raises(CorpusError, match="owner/never: cannot be read from the Hub"):
+        read("audiobench", Path("owner/never"), "test", options={"task": "er"})
+
+
+def test_mnsc_is_streamed_part_by_part(hub, tmp_path):
+    configs = [f"{task}-PART{part}-Test" for task in ("ASR", "SQA") for part in (3, 4, 5, 6)]
+    for config in configs:
+        parquet(hub / "mnsc" / config / "train-00000-of-00001.parquet", FLAT, [flat(1, "What is said?", config)])
+    card = [{"config_name": config, "data_files": f"{config}/train-*"} for config in configs]
+    (hub / "mnsc" / "README.md").write_text(f"---\nconfigs: {json.dumps(card)}\n---\n")
+    rows = read("mnsc", Path("owner/mnsc"), "test", work=tmp_path / "work", options={"parts": "36"})[0]
+    assert [(row["task"], row["subset"]) for row in rows] == [
+        ("asr", "ASR-PART3"),
+        ("asr", "ASR-PART6"),
+        ("sqa", "SQA-PART3"),
+        ("sqa", "SQA-PART6"),
+    ]
+
+
 def test_cpqa_is_read_from_a_saved_dataset(tmp_path):
     file = parquet(tmp_path / "a.parquet", NESTED, [nested(0, "How does she feel about it?", "She seems angry.")])
     Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache")).save_to_disk(str(tmp_path / "CPQA"))
@@ -327,6 +364,17 @@ def test_own_tables_are_read_with_usual_and_with_named_columns(tmp_path, form):
         "sr": "positive",
     }
     assert rows[0]["corpus"] == "mine" and rows[0]["speaker"] == "p1" and rows[0]["transcript"] == "hello"
+
+
+def test_own_clips_may_lie_elsewhere_if_their_folder_is_named(tmp_path):
+    good = clip(tmp_path / "clips" / "a.wav")
+    other = clip(tmp_path / "elsewhere" / "b.wav")
+    table = tmp_path / "tables" / "t.csv"
+    table.parent.mkdir()
+    table.write_text(f"audio,emotion\n{good},sad\na.wav,sad\n{other},sad\n")
+    assert len(read("own", table, "train")[1]) == 3
+    rows, (reject,) = read("own", table, "train", options={"clips": str(tmp_path / "clips")})
+    assert [row["audio"] for row in rows] == [str(good)] * 2 and "leads outside" in reject.reason
 
 
 def test_own_label_sets_can_be_named(tmp_path):

@@ -71,6 +71,12 @@ def test_a_label_target_keeps_the_question_and_answer_of_its_row(tmp_path):
     assert (made["question"], made["answer"], teacher.asked) == ("How?", "Happy, I say.", [])
 
 
+def test_what_reading_and_verifying_leave_beside_the_rows_is_not_read(rows):
+    for name in ("rejects", "problems"):
+        (rows.parent / f"{name}.jsonl").write_text('{"task": "er"}\n')
+    assert Input([rows.parent]).files == [rows]
+
+
 def test_questions_are_the_same_in_every_run_and_differ_by_seed():
     prompts = read_prompts()
     drawn = [[prompts.question("evidence", "er", f"r{n}", seed) for n in range(20)] for seed in (0, 0, 1)]

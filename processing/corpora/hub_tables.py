@@ -14,6 +14,7 @@ from .reader import visible
 from .rejects import CorpusError
 
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BATCH = 16  # rows of a batch: a row may hold minutes of audio
 ALIASES = {"validation": ("validation", "valid", "val", "dev"), "train": ("train",), "test": ("test",)}
 
@@ -85,13 +86,15 @@ def _parquet(folder: Path, split: str, any_split: bool) -> Iterator[dict[str, An
 def _streamed(name: str, split: str, config: str | None) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not HUB_NAME.fullmatch(name):
         raise CorpusError(f"{name}: neither a folder nor a name on the Hub (`owner/name`).")
     try:
-        dataset = load_dataset(name, config, split=split, streaming=True)
-    except Exception as error:  # network, missing repository, missing split: each its own exception
-        raise CorpusError(f"{name}: cannot be opened on the Hub ({_short(error)}).") from error
-    yield from dataset.decode(False)
+        splits = load_dataset(name, config, streaming=True)
+        for own in ALIASES.get(split, (split,)):
+            if own in splits:
+                yield from splits[own].decode(False)
+    except Exception as error:  # network, missing repository or configuration: each its own exception
+        raise CorpusError(f"{name}: cannot be read from the Hub ({_short(error)}).") from error
 
 
 def _short(error: Exception) -> str:

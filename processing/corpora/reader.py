@@ -105,6 +105,12 @@ class Request:
     def option(self, name: str, default: str | None = None) -> str | None:
         return self.options.get(name, default)
 
+    @property
+    def clip_root(self) -> Path:
+        """Folder that audio paths start from and may not leave."""
+        named = self.option("clips")
+        return Path(named) if named else self.root.parent if self.root.is_file() else self.root
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -162,9 +168,7 @@ class Reader:
             return
         name = request.option("corpus", self.name)
         wanted = request.tasks or self.usual or self.tasks
-        clips = ClipStore(
-            request.root.parent if request.root.is_file() else request.root, request.work, request.check_audio
-        )
+        clips = ClipStore(request.clip_root, request.work, request.check_audio)
         for item in self.utterances(request):
             known = {"corpus": name, "split": request.split}
             if isinstance(item, Reject):

@@ -72,7 +72,9 @@ def _check_text(text: str):
     if text.startswith(_TOO_LONG[:-1]):
         raise BadRow(None, f"the line is longer than {MAX_LINE:,} characters.")
     if not text.isascii() and _UNDECODED.search(text):
-        raise BadRow(None, "bytes that are not in the file's encoding; save it as UTF-8 or name it with --encoding.")
+        raise BadRow(
+            None, "bytes that are not in the file's encoding; save it as UTF-8, or name it: --option encoding=cp1252."
+        )
 
 
 def _json_rows(

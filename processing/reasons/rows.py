@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audiollm.processing.corpora.schema import EMOTION_TASKS, RowError, validate_row
+from audiollm.processing.corpora.verify import NO_ROWS
 from audiollm.processing.reasons.vocabulary import load_vocabulary, split_words
 
 
@@ -181,7 +182,7 @@ def _fault(row: dict[str, Any]) -> str | None:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.glob("*.jsonl") if file.stem not in ("attempts", "rejects"))
+        found = sorted(file for file in path.glob("*.jsonl") if file.name not in NO_ROWS)
         if not found:
             raise InputError(f"{path}: holds no .jsonl file.")
         return found

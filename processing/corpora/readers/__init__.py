@@ -26,6 +26,7 @@ from .spoken_squad import SPOKEN_SQUAD
 
 __all__ = ["READERS", "CorpusError", "open_reader", "read_corpus", "read_items"]
 logger = logging.getLogger(__name__)
+ON_HUB = ("audiobench", "own", "cpqa", "mnsc", "slue_sqa5")  # readers that take a name on the Hub
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
@@ -55,7 +56,7 @@ def open_reader(name: str | None, root: Path) -> Reader:
     if name not in READERS:
         raise CorpusError(f"Unknown corpus reader {name!r}; it is one of {', '.join(READERS)}.")
     on_hub = len(root.parts) == 2 and not root.is_absolute()  # `owner/name`
-    if not root.exists() and not (on_hub and name in ("audiobench", "own", "cpqa", "slue_sqa5")):
+    if not root.exists() and not (on_hub and name in ON_HUB):
         raise CorpusError(f"{root}: no such folder (corpus {name}).")
     return READERS[name]
 

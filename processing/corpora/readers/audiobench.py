@@ -3,8 +3,8 @@
 Flat rows are `context` (audio), `instruction`, `answer`; nested ones `context.audio`, `instruction.text`,
 `answer.text` (AudioLLMs/AudioBench, `dataset_src/iemocap_emotion_test.py` and `spoken_squad_test.py`). MNSC is
 `MERaLiON/Multitask-National-Speech-Corpus-v1` with a folder for each task, part and split, as AudioBench loads it
-(`data_dir="ASR-PART3-Test"`); CPQA is `MERaLiON/CPQA-Evaluation-Set`, a `save_to_disk` folder. We have seen neither
-and read both forms in both.
+(`data_dir="ASR-PART3-Test"`), flat by its card; CPQA is `MERaLiON/CPQA-Evaluation-Set`, a `save_to_disk` folder. We
+have seen the files of neither and read both forms in both.
 """
 
 from __future__ import annotations
@@ -59,10 +59,17 @@ def _utterances(
     any_split: bool = False,
     subset: str | None = None,
 ) -> Iterator[Utterance | Reject]:
-    for number, row in enumerate(hub_rows(folder, request.split, config, any_split)):
-        where = f"{name}, {request.split}, row {number}"
+    rows = hub_rows(folder, request.split, config, any_split)
+    yield from _read_rows(rows, name, request.split, task, subset or name)
+
+
+def _read_rows(
+    rows: Iterator[dict[str, Any]], name: str, split: str, task: str, subset: str
+) -> Iterator[Utterance | Reject]:
+    for number, row in enumerate(rows):
+        where = f"{name}, {split}, row {number}"
         try:
-            yield _utterance(row, where, f"{subset or name}-{request.split}-{number:07d}", task, subset or name)
+            yield _utterance(row, where, f"{subset}-{split}-{number:07d}", task, subset)
         except BadRow as error:
             yield error.at(where, task=task)
 
@@ -129,11 +136,15 @@ def _text(value: Any) -> str | None:
     return value.get("text") if isinstance(value, dict) else value
 
 
+MNSC_CARD = "dataset card MERaLiON/Multitask-National-Speech-Corpus-v1"
 MNSC_FOLDER = re.compile(r"(ASR|SQA)-PART([3-6])(?:-(Train|Test))?$", re.IGNORECASE)
 
 
 def _mnsc(request: Request) -> Iterator[Utterance | Reject]:
     parts = request.option("parts", "3456")
+    if not request.root.exists():
+        yield from _mnsc_on_hub(request, parts)
+        return
     for folder in visible(request.root.iterdir()) if request.root.is_dir() else ():
         match = MNSC_FOLDER.match(folder.name)
         if match is None or match[2] not in parts:
@@ -142,6 +153,16 @@ def _mnsc(request: Request) -> Iterator[Utterance | Reject]:
         if (not request.tasks or task in request.tasks) and said in ("", request.split):
             subset = f"{match[1].upper()}-PART{match[2]}"
             yield from _utterances(request, folder, folder.name, task, any_split=bool(said), subset=subset)
+
+
+def _mnsc_on_hub(request: Request, parts: str) -> Iterator[Utterance | Reject]:
+    """A configuration for each task, part and split, whose one split the Hub calls `train`."""
+    for task in request.tasks or MNSC.tasks:
+        for part in parts:
+            subset = f"{task.upper()}-PART{part}"
+            config = f"{subset}-{request.split.title()}"
+            rows = hub_rows(request.root, "train", config)
+            yield from _read_rows(rows, config, request.split, task, subset)
 
 
 def _cpqa(request: Request) -> Iterator[Utterance | Reject]:
@@ -170,10 +191,16 @@ AUDIOBENCH = Reader(
 MNSC = Reader(
     name="mnsc",
     title="MNSC, the Multitask National Speech Corpus (Wang et al., 2025), ASR and SQA, parts 3 to 6",
-    layout="MNSC, `{ASR,SQA}-PART{3..6}-{Train,Test}/*.parquet` (or a `datasets` folder each).",
+    layout="MNSC, `{ASR,SQA}-PART{3..6}-{Train,Test}/*.parquet` (or a `datasets` folder each), or its name on "
+    "the Hub.",
     utterances=_mnsc,
     tasks=("asr", "sqa"),
     splits=("train", "test"),
+    published=(
+        Published(MNSC_CARD, "test", "asr", {None: 1000}, subset="ASR-PART3"),
+        Published(MNSC_CARD, "test", "sqa", {None: 100}, subset="SQA-PART5"),
+        Published(MNSC_CARD, "test", "sqa", {None: 100}, subset="SQA-PART6"),
+    ),
     licence="Singapore Open Data Licence (NSC)",
     options={"parts": "digits of the parts to read (3456)"},
 )

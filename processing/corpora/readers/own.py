@@ -42,7 +42,8 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
     if found:
         table, split = found
         items = read_table(table, encoding=request.option("encoding"))
-        yield from _rows(request, items, table.parent, split)
+        base = request.clip_root if request.option("clips") else table.parent
+        yield from _rows(request, items, base, split)
     elif not request.root.exists() or _is_dataset(request.root):
         rows = hub_rows(request.root, request.split, request.option("config"))
         items = ((f"{request.root.name}, {request.split}, row {n}", row) for n, row in enumerate(rows))
@@ -70,7 +71,7 @@ def _table_of(request: Request) -> tuple[Path, str | None] | None:
 def _rows(
     request: Request, items: Iterator[tuple[str, dict[str, Any]] | Reject], base: Path, split: str | None
 ) -> Iterator[Utterance | Reject]:
-    root = request.root if request.root.is_dir() else base
+    root = request.clip_root
     words = _words(request)
     columns: dict[str, str] | None = None
     keys: list[str] = []
@@ -221,5 +222,6 @@ OWN = Reader(
         "encoding": "of the table, if it is not UTF-8",
         "holdout": "share of speakers (rows without one) that is test, where no split is given",
         "config": "of a Hub dataset",
+        "clips": "folder that audio paths start from, if it is not the table's; paths below it may be absolute",
     },
 )
