@@ -5,7 +5,6 @@ import math
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_emotion2vec import Emotion2VecConfig
 
@@ -18,6 +17,7 @@ ADAPTER_NORMS = ("layer", "batch")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
+PARTS = {"speech_config": "whisper", "emotion_config": "whisper", "text_config": "gemma2"}  # types where none is named
 LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -118,11 +118,8 @@ class AudioLLMConfig(PreTrainedConfig):
     """
 
     model_type = "audiollm"
-    sub_configs_defaults = {
-        "speech_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper"),
-        "emotion_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper", optional=True),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="gemma2"),
-    }
+    # Not `sub_configs_defaults`, which transformers before 5.21 lacks: vLLM 0.33 pins transformers < 5.21.
+    sub_configs = dict.fromkeys(PARTS, AutoConfig)
 
     speech_config: dict | PreTrainedConfig | None = None
     emotion_config: dict | PreTrainedConfig | None = None
@@ -145,6 +142,11 @@ class AudioLLMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.fusion is None:
             self.fusion = "none" if self.emotion_config is None else "sequence"
+        for name, default_type in PARTS.items():
+            part = getattr(self, name)
+            if isinstance(part, dict) or (part is None and name != "emotion_config"):
+                fields = {"model_type": default_type, **(part or {})}
+                setattr(self, name, AutoConfig.for_model(**fields))
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -174,6 +176,11 @@ class AudioLLMConfig(PreTrainedConfig):
     def tokens_per_window(self) -> int:
         """Placeholders that one window of audio takes in the prompt."""
         return self.speech_tokens + (self.emotion_tokens if self.fusion == "sequence" else 0)
+
+    @property
+    def max_source_positions(self) -> int:
+        """Under this name vLLM's Transformers backend looks for the tokens of the clip with which it measures memory."""
+        return self.tokens_per_window
 
 
 __all__ = ["AudioLLMConfig"]

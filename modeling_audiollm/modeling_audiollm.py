@@ -18,6 +18,8 @@ from .modeling_emotion2vec import Emotion2VecModel
 
 
 WHISPER_FRAMES_PER_SECOND = 50
+# What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
+VLLM_ATTENTION = ("vllm", "vllm_mla")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
 # from another copy of the same remote code than AutoModel knows.
 OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
@@ -210,8 +212,16 @@ def _least_length(config) -> int:
     return length
 
 
-def _real_windows(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order."""
+def _real_windows(
+    features: torch.Tensor | Sequence[torch.Tensor], mask: torch.Tensor | Sequence[torch.Tensor] | None
+) -> torch.Tensor:
+    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order.
+
+    Either may be a list of clips that have not equally many windows, as vLLM batches requests.
+    """
+    if not (isinstance(features, torch.Tensor) and (mask is None or isinstance(mask, torch.Tensor))):
+        masks = [None] * len(features) if mask is None else mask
+        return torch.cat([clip if m is None else clip[m.bool().any(-1)] for clip, m in zip(features, masks)])
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
 
 
@@ -441,6 +451,15 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         text = config.get_text_config()
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def _from_config(cls, config: AudioLLMConfig, **kwargs: Any) -> PreTrainedModel:
+        # vLLM builds `AutoModel.from_config` and puts a head of its own on it, so it must get the base model, while a
+        # person's AutoModel must generate. This can go when vLLM asks for the base model (`.base_model`, or a class of
+        # its own in `auto_map`), or when AutoModel is nobody's way to a generating model any more.
+        if config.get_text_config()._attn_implementation in VLLM_ATTENTION:
+            return AudioLLMModel._from_config(config, **kwargs)
+        return super()._from_config(config, **kwargs)
 
     @classmethod
     def from_parts(
