@@ -179,7 +179,7 @@ class AudioLLMConfig(PreTrainedConfig):
 
     @property
     def max_source_positions(self) -> int:
-        """Under this name vLLM's Transformers backend looks for the tokens of the clip with which it measures memory."""
+        """Tokens of the clip with which vLLM measures memory; its Transformers backend looks for this name."""
         return self.tokens_per_window
 
 
