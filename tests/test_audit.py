@@ -77,7 +77,7 @@ def make_page(folder, **options):
 
 def test_the_page_shows_samples_of_every_target_and_label_with_audio(folder):
     tags = Tags(make_page(folder, per_label=2, refused=5))
-    cards = [attrs for attrs in tags.all("article") if "data-id" in attrs]
+    cards = [attrs for attrs in tags.all("article") if attrs.get("class") != "refused"]
     shown = {(attrs["data-kind"], attrs["data-answer"].partition(".")[0]) for attrs in cards}
     assert {
         ("evidence, emotion", "The speaker sounds sad"),
@@ -90,9 +90,12 @@ def test_the_page_shows_samples_of_every_target_and_label_with_audio(folder):
 
 
 def test_the_page_shows_rates_and_plots(folder):
-    tags = Tags(make_page(folder))
-    row = re.search(r"evidence(41)(\d+)(\d)(\d)(0)(0)", re.sub(r"\s", "", tags.text))
-    assert row is not None
+    page = make_page(folder)
+    tags = Tags(page)
+    lines = re.findall(r'<tr><th scope="row">(.*?)</th><td>.*?</td><td>(.*?)</td></tr>', page)
+    of = {name: float(value.rstrip("%")) for name, value in lines}
+    assert of["jobs"] == 41 == of["accepted at once"] + of["accepted after asking again"] + of["set aside"]
+    assert of["accepted after asking again"] >= 5 and of["set aside"] >= 5 and of["with a quote"] == 100
     names = {image["alt"] for image in tags.all("img")}
     assert {"Outcome by target", "Faults of answers", "Labels: emotion", "Labels: sentiment"} <= names
     assert {"Length of accepted answers", "Distinctness and repetition"} <= names
@@ -136,7 +139,7 @@ def test_missing_audio_is_a_note_on_its_card(folder):
 
 
 def test_the_marks_that_a_card_gives_are_read_back(folder, tmp_path):
-    cards = [attrs for attrs in Tags(make_page(folder, per_label=9)).all("article") if "data-id" in attrs]
+    cards = Tags(make_page(folder, per_label=9, refused=0)).all("article")
     saved = [
         {"id": card["data-id"], "mark": "accept", "answer": card["data-answer"], "note": "",
          "provenance": json.loads(card["data-provenance"])}
@@ -153,6 +156,20 @@ def test_the_marks_that_a_card_gives_are_read_back(folder, tmp_path):
         extraction.run()
     page = write_audit(source, tmp_path / "out", page=Page(per_label=9)).read_text()
     assert page.count("Kept by a reviewer.") == len(cards)
+
+
+def test_a_refused_answer_can_be_accepted_by_a_reviewer(folder, tmp_path):
+    refused = [attrs for attrs in Tags(make_page(folder)).all("article") if attrs.get("class") == "refused"]
+    card = next(attrs for attrs in refused if "evidence" in attrs["data-kind"])
+    mark = {"id": card["data-id"], "mark": "accept", "answer": card["data-answer"]}
+    path = tmp_path / "marks.json"
+    path.write_text(json.dumps({"marks": [mark]}))
+    source = Input([folder / "in"])
+    with Extraction(source, tmp_path / "out", Teacher(), read_prompts(), ["evidence"]) as extraction:
+        assert apply_marks(read_marks(path), extraction.attempts, source) == {"kept": 1, "stale": 0}
+        extraction.run()
+    rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
+    assert card["data-answer"] in {row["answer"] for row in rows}
 
 
 def test_the_command_writes_the_page_and_names_errors(folder, tmp_path, capsys):

@@ -27,7 +27,14 @@ from audiollm.processing.reasons.audit_plots import (
     outcome_plot,
 )
 from audiollm.processing.reasons.extract import SETTINGS, describe_fault
-from audiollm.processing.reasons.figures import Figures, TargetFigures, collect_figures, distinct, overlap
+from audiollm.processing.reasons.figures import (
+    OVERLAP_WORDS,
+    Figures,
+    TargetFigures,
+    collect_figures,
+    distinct,
+    overlap,
+)
 from audiollm.processing.reasons.rows import Input, Job
 
 
@@ -103,11 +110,7 @@ def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: 
     """
     audio = _Audio(page, place)
     sections = [_figures_section(figures), _plots_section(figures), _openings_section(figures)]
-    sections += [
-        _samples_section(figures, audio),
-        _aside_section(figures, audio),
-        _making_section(settings, page, audio),
-    ]
+    sections += [_review_section(figures, audio), _making_section(settings, page, audio)]
     script = (_FOLDER / "audit.js").read_text(encoding="utf-8")
     style = (_FOLDER / "audit.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -208,30 +211,42 @@ class _Audio:
 def _figures_section(figures: Figures) -> str:
     cards = []
     for name, target in figures.targets.items():
-        done = target.accepted + target.outcomes["aside"]
-        again = target.outcomes["again"]
-        cards.append(_card(f"{name}: accepted", _share(target.accepted, done), f"of {done} finished targets"))
-        cards.append(_card(f"{name}: asked again", _share(again, target.accepted), f"of {target.accepted} accepted"))
-    head = ("target", "jobs", "accepted at once", "after asking again", "set aside", "failed", "open", "answers asked")
-    head += ("median words", "quote", "quotes letter by letter", "distinct-1", "distinct-2", "overlap")
-    lines = "".join(_figures_line(name, target) for name, target in figures.targets.items())
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+        of = f"of {target.answered} answered targets"
+        cards.append(_card(f"{name}: accepted", _share(target.accepted, target.answered), of))
+        cards.append(_card(f"{name}: asked again", _share(target.reasked, target.answered), of))
+    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in figures.targets)
+    figures_of = [_target_figures(target) for target in figures.targets.values()]
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(str(of[name]))}</td>" for of in figures_of)
+        + "</tr>"
+        for name in (figures_of[0] if figures_of else ())
+    )
     unfit = f'<p class="note">{figures.unfit} lines of the input are unfit.</p>' if figures.unfit else ""
     return (
-        f'<section><div class="cards">{"".join(cards)}</div><h3>Targets</h3><div class="scroll" tabindex="0">'
-        f'<table class="figures"><thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table></div>'
-        f"{unfit}</section>"
+        f'<section><div class="cards">{"".join(cards)}</div><div class="scroll" tabindex="0">'
+        f'<table class="figures"><thead><tr><th scope="col">targets</th>{columns}</tr></thead><tbody>{lines}</tbody>'
+        f"</table></div>{unfit}</section>"
     )
 
 
-def _figures_line(name: str, target: TargetFigures) -> str:
+def _target_figures(target: TargetFigures) -> dict[str, Any]:
+    """The lines of the table for one target."""
     texts, outcomes = target.texts.items, target.outcomes
-    cells = [target.jobs, *(outcomes[key] for key in ("at once", "again", "aside", "failed", "open")), target.answers]
-    cells += [_median(target.words), _percent(_share(target.quoting, target.accepted))]
-    cells.append(_percent(_share(target.quotes["exact"], sum(target.quotes.values()))))
-    cells += [_percent(_hundred(share)) for share in (distinct(texts, 1), distinct(texts, 2), overlap(texts))]
-    shown = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
-    return f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>'
+    shares = (distinct(texts, 1), distinct(texts, 2), overlap(texts))
+    names = ("distinct-1", "distinct-2", f"overlap, {OVERLAP_WORDS} words")
+    return {
+        "jobs": target.jobs,
+        "accepted at once": outcomes["at once"],
+        "accepted after asking again": outcomes["again"],
+        "set aside": outcomes["aside"],
+        "failed requests": outcomes["failed"],
+        "open": outcomes["open"],
+        "answers in all": target.answers,
+        "median words": _median(target.words),
+        "with a quote": _percent(_share(target.quoting, target.accepted)),
+        "quotes letter by letter": _percent(_share(target.quotes["exact"], sum(target.quotes.values()))),
+    } | {name: _percent(_hundred(share)) for name, share in zip(names, shares)}
 
 
 def _plots_section(figures: Figures) -> str:
@@ -241,9 +256,9 @@ def _plots_section(figures: Figures) -> str:
     plots = {
         "Outcome by target": outcome_plot(targets),
         "Faults of answers": fault_plot(targets),
+        "Length of accepted answers": length_plot(targets),
         "Labels: emotion": label_plot(targets, "er"),
         "Labels: sentiment": label_plot(targets, "sr"),
-        "Length of accepted answers": length_plot(targets),
         "Distinctness and repetition": distinct_plot(targets),
     }
     shown = "".join(
@@ -267,51 +282,65 @@ def _openings_section(figures: Figures) -> str:
     return f'<section><h2>Openings</h2>{note}<div class="plots">{lists}</div></section>' if lists else ""
 
 
-def _samples_section(figures: Figures, audio: _Audio) -> str:
-    if not figures.samples:
+def _review_section(figures: Figures, audio: _Audio) -> str:
+    """Samples to be listened to and marked: accepted answers, then those that were refused."""
+    if not figures.samples and not figures.aside.items:
         return ""
-    kinds = sorted(figures.samples)
-    names = ["all", *dict.fromkeys(f"{target}, {TASKS[task]}" for target, task, _ in kinds)]
+    accepted = [pair for kind in sorted(figures.samples) for pair in figures.samples[kind].items]
+    names = ["all", *sorted({_kind(job) for job, _ in (*accepted, *figures.aside.items)})]
     buttons = "".join(
         f'<button type="button" data-show="{escape(name)}" aria-pressed="{str(name == "all").lower()}">'
         f"{escape(name)}</button>"
         for name in names
     )
-    cards = "".join(_sample(job, entry, audio) for kind in kinds for job, entry in figures.samples[kind].items)
     marking = (
         '<div class="marking"><p><strong data-count="accept">0</strong> accepted, <strong data-count="reject">0'
         '</strong> rejected</p><button type="button" data-save>Save marks</button><p class="note">Give marks.json to '
         "<code>extract --marks marks.json</code>: what you accept is kept for good, what you reject is asked again."
         "</p></div>"
     )
-    return (
-        '<section><h2>Accepted targets</h2><div class="filter" role="group" aria-label="Which targets">'
-        f'{buttons}</div>{marking}<div class="clips">{cards}</div></section>'
-    )
+    shown = "".join(_sample(job, entry, audio) for job, entry in accepted)
+    refused = "".join(_refused(job, entry, audio) for job, entry in figures.aside.items)
+    count = f"{len(figures.aside.items)} of {figures.aside.seen}, with the faults of each attempt."
+    parts = f'<h2>Accepted targets</h2><div class="clips">{shown}</div>' if shown else ""
+    if refused:
+        parts += f'<h2>Not accepted</h2><p class="note">{count} Accept what the checks were wrong about.</p>'
+        parts += f'<div class="clips">{refused}</div>'
+    which = f'<div class="filter" role="group" aria-label="Which targets">{buttons}</div>'
+    return f"<section>{which}{marking}{parts}</section>"
 
 
 def _sample(job: Job, entry: dict[str, Any], audio: _Audio) -> str:
     row, provenance = job.row, entry.get("provenance") or {}
-    kind = f"{job.target}, {TASKS[row['task']]}"
     reviewed = '<p class="note">Kept by a reviewer.</p>' if entry.get("reviewed") else ""
     made = f"attempt {provenance.get('attempts', '?')}, seed {provenance.get('seed', '?')}"
     return (
-        f'<article data-kind="{escape(kind)}" data-id="{escape(job.key)}" data-answer="{escape(entry["text"])}" '
-        f'data-provenance="{escape(json.dumps(provenance))}">{_heading(job)}{audio.html(row)}'
+        f"<article {_marked(job, entry)}>{_heading(job)}{audio.html(row)}"
         f"<blockquote>{highlight_transcript(row['transcript'], entry['text']) or '<em>no words</em>'}</blockquote>"
         f"<p>{highlight_answer(entry['text'], row['transcript'])}</p><p class='note'>{escape(made)}</p>{reviewed}"
-        '<div class="marks" role="group" aria-label="Your mark"><button type="button" data-mark="accept" '
-        'aria-pressed="false">Accept</button><button type="button" data-mark="reject" aria-pressed="false">Reject'
-        '</button><input type="text" maxlength="200" placeholder="why" aria-label="Note"></div></article>'
+        f"{_buttons('accept', 'reject')}</article>"
     )
 
 
-def _aside_section(figures: Figures, audio: _Audio) -> str:
-    if not figures.aside.items:
-        return ""
-    cards = "".join(_refused(job, entry, audio) for job, entry in figures.aside.items)
-    note = f'<p class="note">{len(figures.aside.items)} of {figures.aside.seen}.</p>'
-    return f'<section><h2>Not accepted</h2>{note}<div class="clips">{cards}</div></section>'
+def _marked(job: Job, entry: dict[str, Any]) -> str:
+    """Attributes of a card whose answer can be marked."""
+    provenance = json.dumps(entry.get("provenance") or {})
+    return (
+        f'data-kind="{escape(_kind(job))}" data-id="{escape(job.key)}" data-answer="{escape(entry["text"])}" '
+        f'data-provenance="{escape(provenance)}"'
+    )
+
+
+def _kind(job: Job) -> str:
+    return f"{job.target}, {TASKS[job.row['task']]}"
+
+
+def _buttons(*marks: str) -> str:
+    buttons = "".join(
+        f'<button type="button" data-mark="{mark}" aria-pressed="false">{mark.title()}</button>' for mark in marks
+    )
+    note = '<input type="text" maxlength="200" placeholder="why" aria-label="Note">'
+    return f'<div class="marks" role="group" aria-label="Your mark">{buttons}{note}</div>'
 
 
 def _refused(job: Job, entry: dict[str, Any], audio: _Audio) -> str:
@@ -319,9 +348,11 @@ def _refused(job: Job, entry: dict[str, Any], audio: _Audio) -> str:
     rounds = "".join(
         f"<li>{escape(', '.join(describe_fault(fault) for fault in faults))}</li>" for faults in entry["faults"]
     )
+    marked, buttons = (_marked(job, entry), _buttons("accept")) if answer else ("", "")
     return (
-        f'<article class="refused">{_heading(job)}{audio.html(job.row)}<blockquote>{escape(transcript)}</blockquote>'
-        f"<p>{highlight_answer(answer, transcript)}</p><ol class='note'>{rounds}</ol></article>"
+        f'<article class="refused" {marked}>{_heading(job)}{audio.html(job.row)}'
+        f"<blockquote>{escape(transcript)}</blockquote><p>{highlight_answer(answer, transcript)}</p>"
+        f"<ol class='note'>{rounds}</ol>{buttons}</article>"
     )
 
 

@@ -25,7 +25,7 @@ _STYLE = {
     "text.color": INK,
     "svg.fonttype": "path",
 }
-MOST_LABELS = 24
+MOST_LABELS, MOST_FAULTS = 24, 10
 
 
 def outcome_plot(targets: dict[str, TargetFigures]) -> str:
@@ -51,6 +51,7 @@ def fault_plot(targets: dict[str, TargetFigures]) -> str | None:
     if not codes:
         return None
     codes.sort(key=lambda code: -sum(figures.faults[code] for figures in targets.values()))
+    codes = codes[:MOST_FAULTS]
     series = {
         target: [100 * figures.faults[code] / max(1, figures.answers) for code in codes]
         for target, figures in targets.items()
@@ -116,7 +117,7 @@ def distinct_plot(targets: dict[str, TargetFigures]) -> str | None:
         target: [100 * (share or 0) for share in (*(distinct(texts, n) for n in (1, 2, 3)), overlap(texts))]
         for target, texts in drawn.items()
     }
-    return _bars(series, names, "%; overlap: runs of words that another answer has too")
+    return _bars(series, names, "%; overlap: shared with another answer")
 
 
 def _bars(series: dict[str, Sequence[float]], names: Sequence[str], unit: str) -> str:

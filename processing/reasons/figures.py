@@ -10,13 +10,14 @@ from typing import Any
 
 from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
 from audiollm.processing.journal import read_journal_at
+from audiollm.processing.reasons.checks import without_quotes
 from audiollm.processing.reasons.extract import ACCEPTED, ATTEMPTS, ERROR, REFUSED, Answers
 from audiollm.processing.reasons.rows import TEACHER_TARGETS, Input, Job, Unfit
 
 
 # Distinct-n falls with the number of texts, so it is measured on so many at most.
 TEXTS_COMPARED = 2_000
-OVERLAP_WORDS = 4
+OVERLAP_WORDS = OPENING_WORDS = 4
 
 
 class Reservoir:
@@ -42,10 +43,11 @@ class TargetFigures:
         outcomes: jobs by outcome, as reports say it.
         labels: jobs by `(task, label)` and whether they are accepted.
         faults: refused answers by what was wrong, and `answers` in all.
+        reasked: jobs that were answered more than once.
         words: accepted answers by their number of words.
         quotes: quotes in accepted answers by how the transcript holds them.
         quoting: accepted answers that quote.
-        openings: accepted answers by their first words after the verdict's sentence.
+        openings: accepted answers by their first words after the verdict's sentence, quotes left out.
         texts: a sample of accepted answers.
     """
 
@@ -53,6 +55,7 @@ class TargetFigures:
     labels: Counter = field(default_factory=Counter)
     faults: Counter = field(default_factory=Counter)
     answers: int = 0
+    reasked: int = 0
     words: Counter = field(default_factory=Counter)
     quotes: Counter = field(default_factory=Counter)
     quoting: int = 0
@@ -62,6 +65,10 @@ class TargetFigures:
     @property
     def accepted(self) -> int:
         return self.outcomes["at once"] + self.outcomes["again"]
+
+    @property
+    def answered(self) -> int:
+        return sum(self.labels.values())
 
     @property
     def jobs(self) -> int:
@@ -116,6 +123,7 @@ def _count_job(figures: Figures, job: Job, entry: dict | None, is_open: bool, pe
         return
     accepted = entry["state"] == ACCEPTED
     target.labels[*label, accepted] += 1
+    target.reasked += entry["asked"] > 1
     if not accepted:
         target.outcomes["open" if is_open else "aside"] += 1
         figures.aside.add((job, entry))
@@ -129,7 +137,7 @@ def _count_job(figures: Figures, job: Job, entry: dict | None, is_open: bool, pe
     quotes = find_quotes(text)
     target.quoting += bool(quotes)
     target.quotes.update(ground_quote(quote.text, job.row["transcript"]).kind or "not said" for quote in quotes)
-    target.openings[" ".join(normalised_words(text.partition(". ")[2])[:4])] += 1
+    target.openings[" ".join(normalised_words(without_quotes(text).partition(". ")[2])[:OPENING_WORDS])] += 1
     target.texts.add(text)
 
 
