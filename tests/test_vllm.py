@@ -57,10 +57,16 @@ def served(request, tmp_path_factory):
         yield AudioLLMForConditionalGeneration.from_pretrained(folder).eval(), processor, server, folder
 
 
-def ask(server, messages, **options):
+def ask(server, messages):
     client = ServerModel("tiny", server.url).client
     answer = client.chat.completions.create(
-        model="tiny", messages=messages, temperature=0, max_tokens=12, logprobs=True, top_logprobs=5, **options
+        model="tiny",
+        messages=messages,
+        temperature=0,
+        max_tokens=12,
+        logprobs=True,
+        top_logprobs=5,
+        extra_body={"return_token_ids": True},
     )
     return answer.choices[0]
 
@@ -75,14 +81,13 @@ def generated(model, processor, clips, question=QUESTION):
         **inputs, max_new_tokens=12, do_sample=False, return_dict_in_generate=True, output_logits=True
     )
     tokens = output.sequences[0, inputs["input_ids"].shape[1] :]
-    return processor.decode(tokens, skip_special_tokens=True), output.logits[0][0].log_softmax(-1)
+    return tokens.tolist(), output.logits[0][0].log_softmax(-1)
 
 
-def agrees(choice, text, logprobs, processor):
-    given = [(entry.token, entry.logprob) for entry in choice.logprobs.content[0].top_logprobs]
-    expected = logprobs.topk(len(given)).values.tolist()
-    assert [value for _, value in given] == pytest.approx(expected, abs=1e-3)
-    assert choice.message.content == text
+def agrees(choice, tokens, logprobs):
+    given = [entry.logprob for entry in choice.logprobs.content[0].top_logprobs]
+    assert given == pytest.approx(logprobs.topk(len(given)).values.tolist(), abs=1e-3)
+    assert choice.token_ids == tokens
 
 
 @needs_vllm
@@ -92,7 +97,7 @@ def test_answers_and_probabilities_are_those_of_generate(served, tone):
     with ThreadPoolExecutor(len(clips)) as pool:
         answers = list(pool.map(lambda clip: ask(server, request(wav(clip))), clips))
     for clip, answer in zip(clips, answers):
-        agrees(answer, *generated(model, processor, [clip]), processor)
+        agrees(answer, *generated(model, processor, [clip]))
     firsts = {round(answer.logprobs.content[0].logprob, 6) for answer in answers}
     assert len(firsts) == len(clips)  # what is heard makes a difference
 
@@ -105,7 +110,7 @@ def test_clips_of_different_length_in_one_question_are_all_heard(served, tone):
     with ThreadPoolExecutor(2) as pool:  # so that vLLM may encode the clips of both together
         both = list(pool.map(lambda group: ask(server, request(*map(wav, group))), (clips, alone)))
     for group, answer in zip((clips, alone), both):
-        agrees(answer, *generated(model, processor, group), processor)
+        agrees(answer, *generated(model, processor, group))
 
 
 @needs_vllm
@@ -114,8 +119,22 @@ def test_a_data_url_is_audio_too_and_text_alone_is_answered(served, tone):
     clip = tone(0.6)
     url = {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{wav(clip)}"}}
     answer = ask(server, [{"role": "user", "content": [url, {"type": "text", "text": QUESTION}]}])
-    agrees(answer, *generated(model, processor, [clip]), processor)
-    assert ask(server, request(question="i lost my old dog")).message.content
+    agrees(answer, *generated(model, processor, [clip]))
+    assert ask(server, request(question="i lost my old dog")).token_ids
+
+
+@needs_vllm
+def test_a_question_that_holds_placeholders_harms_nobody(served, tone):
+    from openai import BadRequestError
+
+    model, processor, server, _ = served
+    clip = tone(0.6)
+    for question in ("<|audio|>", "<|audio|>" * 40, "<|audio_end|><|audio_start|>"):
+        try:
+            ask(server, request(wav(clip), question=question))
+        except BadRequestError:
+            pass
+    agrees(ask(server, request(wav(clip))), *generated(model, processor, [clip]))
 
 
 @needs_vllm
@@ -139,7 +158,7 @@ def test_bad_audio_in_the_middle_gets_an_error_and_disturbs_nobody(served, tone)
     assert {number for number, said in enumerate(answers) if isinstance(said, BadRequestError)} == set(bad)
     for number, said in enumerate(answers):
         if number not in bad:
-            agrees(said, *generated(model, processor, [clips[number]]), processor)
+            agrees(said, *generated(model, processor, [clips[number]]))
 
 
 @needs_vllm
@@ -149,7 +168,9 @@ def test_the_endpoint_system_answers_as_the_folder_does(served, tone):
     questions = [f"{QUESTION} {number}" for number in range(8)]
     remote = Endpoint("tiny", server.url, max_new_tokens=12, concurrency=4).answer_batch(clips, questions)
     local = AudioLLM(str(folder), max_new_tokens=12)
-    assert remote == [local.answer(clip, question) for clip, question in zip(clips, questions)]
+    answers = [local.answer(clip, question) for clip, question in zip(clips, questions)]
+    # A random model may end within a character, which vLLM leaves out.
+    assert [text.rstrip("\ufffd") for text in remote] == [text.rstrip("\ufffd") for text in answers]
 
 
 @needs_vllm
