@@ -2,10 +2,14 @@
 
     python benchmarks/reasons.py local --teacher path/to/smollm2-135m-instruct --rows 32
     python benchmarks/reasons.py server --rows 320
+    python benchmarks/reasons.py kills --data rows.jsonl --teacher server:MODEL@http://localhost:8000/v1 --out FOLDER
 
 Both sides run the whole extraction (prompts, checks, journal, rows) over the same rows, in one process. The local
-teacher is timed by CPU time on one thread, so that other load on the machine counts for neither side; the server, which
-answers after 50 ms, by the clock. `local` tells how many answers of both sides are the same, letter by letter.
+teacher is timed by CPU time on one thread, so that other load on the machine counts for neither side; the server,
+which answers after 50 ms, by the clock. `local` tells how many answers of both sides are the same, letter by letter.
+
+`kills` runs the command itself against a real server, kills it with SIGKILL at ten random moments, lets it finish, and
+counts in the journal what was lost or asked again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import random
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +40,7 @@ from tests.chat_server import chat_server
 from tests.reasons_rows import good_answer
 
 
+KILLS = 10
 EMOTIONS = ("angry", "happy", "sad", "neutral", "surprised")
 OPENERS = ("Oh my God,", "Well,", "You know what,", "Hey,", "Look,", "I mean,", "Okay,", "So")
 MIDDLES = ("she never told me that", "we have to leave tonight", "I found the ring under the bed", "it works again")
@@ -122,10 +130,61 @@ def server(options: argparse.Namespace) -> None:
     print(f"  ratio {rate / rate_alone:.2f}")
 
 
+def kills(options: argparse.Namespace) -> None:
+    journal, moments = options.out / "attempts.jsonl", random.Random(0)
+    command = [sys.executable, "-m", "audiollm.processing", "extract", options.data, "--out", str(options.out)]
+    command += ["--teacher", options.teacher, "--quiet", "--max-new-tokens", str(options.max_new_tokens)]
+    command += ["--concurrency", str(options.concurrency)]
+    survived: list[str] = []
+    for number in range(KILLS):
+        written = len(whole_lines(journal)) + moments.randint(0, options.lines_between)
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while child.poll() is None and len(whole_lines(journal)) <= written:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 2))
+        child.send_signal(signal.SIGKILL)
+        code = child.wait()
+        lines = whole_lines(journal)
+        lost = survived != lines[: len(survived)]
+        survived = lines
+        print(
+            f"  kill {number + 1}: exit {code}, {len(lines)} answers stored{', LINES LOST' if lost else ''}",
+            flush=True,
+        )
+    subprocess.run(command, check=True)
+    entries = [json.loads(line) for line in whole_lines(journal)]
+    again = accepted_and_asked_again(entries)
+    kept = survived == whole_lines(journal)[: len(survived)]
+    jobs = {entry["id"] for entry in entries}
+    rows = sum(bool(line.strip()) for line in Path(options.data).read_text(encoding="utf-8").splitlines())
+    print(f"{rows} rows, {len(jobs)} targets, {len(entries)} answers; stored before a kill and there: {kept}")
+    print(f"answers to targets that had been accepted before: {again}")
+
+
+def whole_lines(journal: Path) -> list[str]:
+    """Lines of a journal that were written to their end."""
+    text = journal.read_bytes() if journal.exists() else b""
+    return text[: text.rfind(b"\n") + 1].decode().splitlines()
+
+
+def accepted_and_asked_again(entries: list[dict[str, Any]]) -> int:
+    """How many answers came after their target had been accepted."""
+    accepted: set[str] = set()
+    again = 0
+    for entry in entries:
+        again += entry["id"] in accepted
+        if entry["state"] == "accepted":
+            accepted.add(entry["id"])
+    return again
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("local", "server"))
-    parser.add_argument("--teacher", help="checkpoint of the local teacher")
+    parser.add_argument("part", choices=("local", "server", "kills"))
+    parser.add_argument("--teacher", help="checkpoint of the local teacher; of `kills` as `extract` takes it")
+    parser.add_argument("--data", help="rows for `kills`")
+    parser.add_argument("--out", type=Path, help="new folder for `kills`")
+    parser.add_argument("--lines-between", type=int, default=60, help="answers between two kills, at most")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--meld", help="a MELD CSV to take the rows of `local` from")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -133,10 +192,12 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--latency", type=float, default=0.05, help="of the server, in seconds")
     options = parser.parse_args()
-    if options.part == "local" and not options.teacher:
-        parser.error("local needs --teacher")
+    if options.part != "server" and not options.teacher:
+        parser.error(f"{options.part} needs --teacher")
+    if options.part == "kills" and not (options.data and options.out):
+        parser.error("kills needs --data and --out")
     torch.set_num_threads(1)
-    {"local": local, "server": server}[options.part](options)
+    {"local": local, "server": server, "kills": kills}[options.part](options)
 
 
 if __name__ == "__main__":
