@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+SPLICE := $(BIN)/python samples/splice.py --base build/base --hearing build/tiny-base
 CLIPS := $(wordlist 1,3,$(wildcard samples/audio/test/*3.ogg))
 
 .PHONY: demo test test-vllm lint setup tiny-base clean
@@ -48,14 +49,19 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Makes samples/tiny-base again: about an hour and a half on 2 cores; needs the synthesisers that samples/README.md names.
+# Makes samples/tiny-base again: about three hours on 2 cores; needs the synthesisers that samples/README.md names.
 tiny-base: setup
 	$(BIN)/pip install --quiet -e '.[synth]'
 	$(BIN)/python samples/make_samples.py base --out build/base --clips 4000
 	$(BIN)/python train_sft.py --config configs/tiny-base.yaml
-	$(BIN)/python samples/splice.py --base build/base --hearing build/tiny-base --out build/spliced
+	$(SPLICE) --out build/spliced
 	$(BIN)/python train_sft.py --config configs/tiny-base-words.yaml
-	rm -rf samples/tiny-base && cp -r build/tiny-base-words/model samples/tiny-base
+	$(SPLICE) --out build/spliced-answers --clips 24000 --seed 2 --answers
+	$(BIN)/python train_sft.py --config configs/tiny-base-answers.yaml
+	$(SPLICE) --out build/spliced-sentences --clips 12000 --seed 4 --strings 0.25 --answers
+	$(BIN)/python samples/more_voices.py --out build/voices --clips 12000 --strings 0.3
+	$(BIN)/python train_sft.py --config configs/tiny-base-voices.yaml
+	$(BIN)/python samples/store_base.py --run build/tiny-base-voices --out samples/tiny-base
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

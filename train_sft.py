@@ -26,6 +26,7 @@ from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints
 from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.feature_cache import FeatureCache
+from audiollm.training.heads import label_classes
 from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
 from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer, refuse_deepspeed
 
@@ -109,6 +110,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         processor,
         augment=Augmentation(**config["augment"]) if config.get("augment") else None,
         ctc=any(round_.ctc for round_ in rounds),
+        classes=label_classes(dataset["task"], dataset["label"]) if any(round_.label for round_ in rounds) else (),
         seed=arguments.seed,
         keys=bool(cache),
     )
@@ -149,6 +151,7 @@ def train(config: dict[str, Any]) -> str:
         # Under FSDP no process has the whole model; the last checkpoint does.
         model = load_trained(whole_checkpoints(output)[-1])[0] if trainer.is_fsdp_enabled else trainer.model
         save_merged(model, trainer.processing_class, final)
+        trainer.save_ctc_head(final)
         plan, steps = asdict(trainer.plan), trainer.state.global_step
         write_facts(training_facts(config, trainer.train_dataset, plan, steps, seconds, READERS), output)
         logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)

@@ -47,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--question-format", default="{question}", help="how questions are put to other systems")
     parser.add_argument("--system-prompt", help="said before to a chat model or endpoint")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the code that a chat model brings")
+    parser.add_argument(
+        "--quote-confidence", type=float, help="least probability of a quoted word, 0 to 1; default: the checkpoint's"
+    )
     parser.add_argument("--limit", type=int, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample")
     parser.add_argument("--overwrite", action="store_true", help="forget the answers that the folder holds")
@@ -74,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         question_format=options.question_format,
         system_prompt=options.system_prompt,
         trust_remote_code=options.trust_remote_code,
+        quote_confidence=options.quote_confidence,
         limit=options.limit,
         seed=options.seed,
     )

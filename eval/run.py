@@ -49,7 +49,7 @@ class Settings:
         group_by: row columns by whose values, and by whose pairs of values, figures are given too.
         batch_size: clips answered together.
         max_new_tokens: longest answer, in tokens.
-        question_format, system_prompt, trust_remote_code: of the system (see [`load_system`]).
+        question_format, system_prompt, trust_remote_code, quote_confidence: of the system (see [`load_system`]).
         limit: evaluate a random sample of so many rows.
         seed: of that sample, and of a judge that samples.
     """
@@ -69,6 +69,7 @@ class Settings:
     question_format: str = "{question}"
     system_prompt: str | None = None
     trust_remote_code: bool = False
+    quote_confidence: float | None = None
     limit: int | None = None
     seed: int = 0
 
@@ -119,6 +120,7 @@ def evaluate_system(
         settings.question_format,
         settings.system_prompt,
         settings.trust_remote_code,
+        settings.quote_confidence,
     )
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:

@@ -193,7 +193,11 @@ def encode(
         features = features.transpose(-1, -2)
     counts, inputs = None, {}
     if mask is not None:
-        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config))
+        # In whole frames: else strided convolutions hear, in the last one, the padding that a longer neighbour makes.
+        # Parakeet masks between them, but too late for odd lengths, and not at all with vLLM's convolutions in it.
+        step = getattr(encoder.config, "subsampling_factor", 1)
+        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config)).add(step - 1).div(step, rounding_mode="floor")
+        lengths = (lengths * step).clamp(max=features.shape[1])
         longest = int(lengths.max())
         features = features[:, :longest]
         mask = torch.arange(longest, device=features.device) < lengths[:, None]

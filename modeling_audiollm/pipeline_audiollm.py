@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, Pipeline
 
+from .answering import generate_answers
 from .evidence import find_quotes
 from .voice_cues import voice_cues
 
@@ -40,6 +41,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         labels (`list[str]`, *optional*): label set to score; by default that of the model.
         question (`str`, *optional*): a free question. Labels are then scored only if `labels` is given.
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
+        quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
+            that of the model's configuration.
         max_new_tokens and others: as for `generate`.
 
     Returns:
@@ -117,10 +120,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return inputs.to(self.model.device)
 
     def _generate(self, clips: list, prompt: str, generate_kwargs: dict[str, Any]) -> list[str]:
-        inputs = self._inputs(clips, prompt)
         settings = {**self._generation_defaults, **self._generate_kwargs, **generate_kwargs}
-        tokens = self.model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+        return generate_answers(self.model, self.processor, self._inputs(clips, prompt), **settings)[0]
 
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is

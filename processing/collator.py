@@ -33,6 +33,8 @@ class AudioLLMCollator:
         augment: applied to each clip's samples (16 kHz), or none. Its random choices depend on `seed` and on the row's
             `place` in the run alone, so that neither workers nor a resumed run change them.
         ctc: whether to add `ctc_labels` from the transcripts.
+        classes: (task, label) pairs; if any, batches of labelled rows get `label_labels`: for each class 1 (that of
+            the row), 0 (another one of its task) or -100.
         seed: of the augmentation.
         keys: whether to add `clip_keys`, a hash of each clip's samples.
     """
@@ -42,10 +44,12 @@ class AudioLLMCollator:
         processor: AudioLLMProcessor,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
         ctc: bool = False,
+        classes: Sequence[tuple[str, str]] = (),
         seed: int = 0,
         keys: bool = False,
     ):
         self.processor, self.augment, self.ctc, self.seed, self.keys = processor, augment, ctc, seed, keys
+        self.classes = list(classes)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         clips = [self._clip(row) for row in rows]
@@ -67,9 +71,14 @@ class AudioLLMCollator:
         }
         if self.ctc:
             tensors["ctc_labels"] = _pad([ctc_labels(row["transcript"]) for row in rows], IGNORED)
+        if self.classes and all(row["label"] for row in rows):
+            tensors["label_labels"] = torch.tensor([self._label(row) for row in rows])
         if self.keys:
             tensors["clip_keys"] = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
         return tensors
+
+    def _label(self, row: dict[str, Any]) -> list[int]:
+        return [int(label == row["label"]) if task == row["task"] else IGNORED for task, label in self.classes]
 
     def _clip(self, row: dict[str, Any]) -> np.ndarray:
         try:

@@ -180,6 +180,34 @@ def sentiment_of(emotion: str, topic: str) -> str:
     return "neutral" if emotion in ("neutral", "surprised") else "negative"
 
 
+MEANING_QUESTIONS = ["What do the words tell?", "What lies behind the words?", "What are the words about?"]
+COMPLETIONS = [
+    "Complete with the words you hear: {}",
+    "Fill in what is said: {}",
+    "Write this with the words said: {}",
+]
+
+
+def meaning_row(sentence: Sentence, rng: np.random.Generator) -> dict:
+    """What the words tell, in the words of an interpretive reason; the feeling is not named."""
+    answer = pick(READINGS[sentence.emotion, sentence.topic], rng)
+    return {"task": "sqa", "question": pick(MEANING_QUESTIONS, rng), "answer": answer, "label": None, "target": None}
+
+
+def completion_row(sentence: Sentence, rng: np.random.Generator) -> dict:
+    """An explanation to complete with a quote; its feeling is drawn at random and given in the question.
+
+    A language model of published size knows how explanations are worded; the tiny one learns it here, and nothing
+    about how a feeling sounds.
+    """
+    emotion, carrier = pick(sorted(VOICE_WORDS), rng), pick(["words", "words", "voice"], rng)
+    shown = evidence(sentence, emotion, carrier, float(rng.uniform()), rng)
+    sentiment = pick(["positive", "negative", "neutral"], rng)
+    tone = pick([f"The speaker sounds {emotion}.", f"The sentiment is {sentiment}."], rng)
+    question = pick(COMPLETIONS, rng).format(f"{tone} {shown.replace(sentence.quote, '...')}")
+    return {"task": "sqa", "question": question, "answer": f"{tone} {shown}", "label": None, "target": None}
+
+
 def evidence(sentence: Sentence, emotion: str, carrier: str, strength: float, rng: np.random.Generator) -> str:
     """What words and voice show: `They say "...", and the voice is ...`."""
     voice = f"the voice is {pick(VOICE_WORDS[emotion], rng)}"

@@ -20,7 +20,7 @@ import soundfile as sf
 import torch
 import torchaudio
 from make_samples import BASE_VOICES, Strings, generator
-from questions import asr_row, pick, sqa_row
+from questions import asr_row, completion_row, meaning_row, pick, sqa_row
 from safetensors.torch import load_file
 from sentences import Sentence, template_sentences, vocabulary
 from tqdm import tqdm
@@ -49,12 +49,11 @@ class Aligner:
     """Finds words in clips by the character CTC that the encoder was trained with.
 
     Args:
-        run: output folder of that training, with `model/` and its last checkpoint.
+        run: output folder of that training, with `model/`.
     """
 
     def __init__(self, run: Path):
-        checkpoints = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-        head = load_file(checkpoints[-1] / "ctc_head.safetensors")
+        head = load_file(run / "model" / "ctc_head.safetensors")
         self.weight, self.bias = head["projection.weight"], head["projection.bias"]
         self.model = AudioLLMForConditionalGeneration.from_pretrained(run / "model").eval()
         self.processor = AudioLLMProcessor.from_pretrained(run / "model")
@@ -128,16 +127,28 @@ def speak(text: str, voice: str, words: dict[tuple[str, str], list[Word]], rng: 
     return wave if len(wave) <= MAX_SECONDS * RATE else None
 
 
-def sentences(seed: int) -> Iterator[tuple[Sentence, str, np.random.Generator]]:
-    """Endless new texts, each with a voice and a generator of its own."""
+def sentences(seed: int, share: float = STRINGS) -> Iterator[tuple[Sentence, str, np.random.Generator]]:
+    """Endless new texts, `share` of them strings of words, each with a voice and a generator of its own."""
     templates, strings = template_sentences()["train"], Strings()
     voices = [name.split(":")[1] for name in BASE_VOICES]
     index = 0
     while True:
         rng = generator(seed, "spliced", index)
-        sentence = strings.draw(rng) if rng.uniform() < STRINGS else pick(pick(templates, rng), rng)
+        sentence = strings.draw(rng) if rng.uniform() < share else pick(pick(templates, rng), rng)
         yield sentence, voices[int(rng.choice(len(voices), p=list(BASE_VOICES.values())))], rng
         index += 1
+
+
+def tasks_of(sentence: Sentence, known: list[str], answers: bool, rng: np.random.Generator) -> list[dict]:
+    """What is asked about a clip: its words and its content; with `answers` also its meaning and a quote."""
+    tasks = [asr_row(sentence, rng)]
+    if sentence.wording != "string" and rng.uniform() < 0.4:
+        tasks.append(sqa_row(sentence, known, rng))
+    if answers and sentence.wording != "string" and rng.uniform() < 0.5:
+        tasks.append(meaning_row(sentence, rng))
+    if answers and rng.uniform() < 0.5:
+        tasks.append(completion_row(sentence, rng))
+    return tasks
 
 
 def main() -> None:
@@ -147,24 +158,24 @@ def main() -> None:
     parser.add_argument("--hearing", type=Path, required=True, help="output of the training that learnt to hear it")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--clips", type=int, default=16_000, help="default 16000")
+    parser.add_argument("--strings", type=float, default=STRINGS, help=f"share of strings of words, default {STRINGS}")
+    parser.add_argument("--answers", action="store_true", help="also ask what the words tell, and to quote them")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     words = cut_words(args.base, Aligner(args.hearing))
     (args.out / "audio").mkdir(parents=True, exist_ok=True)
     rows, made, known = [], 0, vocabulary()
     with tqdm(total=args.clips, unit="clip", desc="joining") as bar:
-        for sentence, voice, rng in sentences(args.seed):
+        for sentence, voice, rng in sentences(args.seed, args.strings):
             wave = speak(sentence.text, voice, words, rng)
             if wave is None:
                 continue
             name = f"w{made:05d}"
             sf.write(args.out / "audio" / f"{name}.wav", wave, RATE, subtype="PCM_16")
-            tasks = [asr_row(sentence, rng)]
-            if sentence.wording != "string" and rng.uniform() < 0.4:
-                tasks.append(sqa_row(sentence, known, rng))
+            tasks = tasks_of(sentence, known, args.answers, rng)
             shared = {"corpus": "audiollm-spliced", "split": "train", "audio": f"audio/{name}.wav", "speaker": voice}
             shared |= {"transcript": sentence.text, "seconds": round(len(wave) / RATE, 2)}
-            rows += [{"id": f"{name}-{task['task']}", **shared, **task} for task in tasks]
+            rows += [{"id": f"{name}-{number}-{task['task']}", **shared, **task} for number, task in enumerate(tasks)]
             made += 1
             bar.update()
             if made == args.clips:

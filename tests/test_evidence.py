@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
+from audiollm.modeling_audiollm.evidence import cut_quotes, find_quotes, ground_quote
 
 
 def texts(source):
@@ -122,3 +122,31 @@ def test_nothing_is_grounded_in_an_empty_transcript():
 def test_chinese_is_compared_by_character():
     assert ground_quote("\u6211\u5f88\u7d2f", "\u4eca\u5929\u6211\u5f88\u7d2f\u3002").grounded
     assert not ground_quote("\u6211\u5f88\u5f00\u5fc3", "\u4eca\u5929\u6211\u5f88\u7d2f\u3002").grounded
+
+
+@pytest.mark.parametrize(
+    ("words", "least", "expected"),
+    [
+        ([0.9, 0.9, 0.9, 0.9], 0.8, "i lost my dog"),
+        ([0.9, 0.9, 0.2, 0.9], 0.8, "i lost"),
+        ([0.2, 0.9, 0.9, 0.9], 0.8, "lost my dog"),
+        ([0.9, 0.2, 0.9, 0.9], 0.8, "my dog"),
+        ([0.1, 0.3, 0.2, 0.1], 0.8, "lost"),
+        ([0.1, 0.3, 0.2, 0.1], 0.0, "i lost my dog"),
+    ],
+)
+def test_a_quote_keeps_its_longest_run_of_sure_words(words, least, expected):
+    source = 'Sad. They say "i lost my dog", and cry.'
+    sureness = [0.0] * len(source)
+    start = source.index("i lost")
+    for word, sure in zip("i lost my dog".split(), words, strict=True):
+        at = source.index(word, start)
+        sureness[at : at + len(word)] = [sure] * len(word)
+        start = at + len(word)
+    assert cut_quotes(source, sureness, least) == source.replace("i lost my dog", expected)
+
+
+def test_text_outside_quotes_is_never_cut():
+    source = 'They say "no", "never again" and leave, don\'t they?'
+    assert cut_quotes(source, [0.0] * len(source), 0.5) == source.replace("never again", "never")
+    assert cut_quotes("nothing quoted", [0.0] * 14, 0.5) == "nothing quoted"

@@ -7,9 +7,11 @@ import textwrap
 import numpy as np
 import pytest
 import soundfile
-from transformers import pipeline
+import torch
+from transformers import LogitsProcessorList, pipeline
 
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.modeling_audiollm.answering import TokenSureness, generate_answers
 from audiollm.processing.audio import AudioError
 from tests.tiny import tiny_model_and_processor
 
@@ -166,3 +168,39 @@ def test_encoded_bytes_of_other_rates_are_understood(pipe, tone):
     buffer = io.BytesIO()
     soundfile.write(buffer, np.stack([tone(0.5, 44_100)] * 2, axis=1), 44_100, format="FLAC")
     assert pipe(buffer.getvalue())["label"] in pipe.model.config.emotion_labels
+
+
+def test_token_probabilities_are_those_of_the_logits(pipe, tone):
+    model, processor = pipe.model, pipe.processor
+    inputs = processor(text=[processor.prompt("Why?")] * 2, audio=[tone(0.7), tone(1.4)])
+    settings = {"max_new_tokens": 7, "do_sample": False}
+    whole = model.generate(**inputs, **settings, output_logits=True, return_dict_in_generate=True)
+    tokens = whole.sequences[:, inputs["input_ids"].shape[1] :]
+    expected = torch.stack(whole.logits, 1).softmax(-1).gather(-1, tokens[:, :, None])[:, :, 0]
+    sureness = TokenSureness(inputs["input_ids"].shape[1])
+    model.generate(**inputs, **settings, logits_processor=LogitsProcessorList([sureness]))
+    found = torch.tensor(sureness.of_tokens(tokens.shape[1]))
+    torch.testing.assert_close(found[:, :-1], expected[:, :-1])
+
+
+def test_quotes_are_cut_where_the_model_is_unsure(pipe, tone, monkeypatch):
+    tokenizer = pipe.processor.tokenizer
+    answer = tokenizer('They say "my dog died today".', add_special_tokens=False)["input_ids"]
+    unsure = len(tokenizer('They say "my dog', add_special_tokens=False)["input_ids"])
+
+    def generate(input_ids, logits_processor=(), **settings):
+        for place, token in enumerate([*answer, tokenizer.eos_token_id]):
+            logits = torch.full((1, len(tokenizer)), 0.0)
+            logits[0, token] = 1.0 if place == unsure else 100.0
+            for processor in logits_processor:
+                processor(input_ids, logits)
+            input_ids = torch.cat([input_ids, torch.tensor([[token]])], dim=1)
+        return input_ids
+
+    monkeypatch.setattr(pipe.model, "generate", generate)
+    inputs = pipe.processor(text=pipe.processor.prompt("Why?"), audio=[tone(0.5)])
+    for least, expected in ((0.0, "my dog died today"), (0.9, "my dog")):
+        (text,), _ = generate_answers(pipe.model, pipe.processor, dict(inputs), least)
+        assert text == f'They say "{expected}".'
+    with pytest.raises(ValueError, match="quote_confidence=0"):
+        generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=2)

@@ -11,8 +11,8 @@ import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.augmentation import Augmentation
 from audiollm.training.alternation import AlternationSampler, set_learning
+from audiollm.training.heads import CTCHead, LabelHead, label_classes
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
-from audiollm.training.trainer import CTCHead
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -43,6 +43,8 @@ def test_named_schedules_are_the_papers():
         ([{"tasks": ["asr"], "train": ["lora"], "lr": "1e-4"}], DUAL, "learning_rate is '1e-4', not a number"),
         ([{"tasks": ["asr"], "train": ["lora"], "epochs": 0}], DUAL, "epochs is 0; it must be above 0"),
         ([{"tasks": ["asr"], "train": ["speech_encoder", "lora"], "ctc": 1, "lm": 0}], DUAL, "lora would never learn"),
+        ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "ctc, label and lm are all 0"),
+        ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
     ],
 )
 def test_a_schedule_that_cannot_be_right_is_refused(spec, parts, message):
@@ -236,6 +238,34 @@ def test_a_new_model_learns_by_ctc_then_by_both_losses(config):
     trainer.train()
     assert watch.changed == {0: {"speech_encoder"}, 1: {"speech_encoder", "speech_adapter", "language_model"}}
     assert all("ctc_loss" in entry for entry in trainer.state.log_history if "loss" in entry)
+
+
+def test_an_emotion_encoder_learns_by_labels_and_then_with_the_language_model(config):
+    config["schedule"] = [
+        {"tasks": ["er"], "train": ["emotion_encoder"], "label": 1.0, "lm": 0.0},
+        {"tasks": ["er", "asr"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "label": 0.5},
+    ]
+    trainer = train_sft.build_trainer(config)
+    watch = _Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed == {0: {"emotion_encoder"}, 1: {"emotion_encoder", "emotion_adapter", "lora"}}
+    assert any("label_loss" in entry for entry in trainer.state.log_history if entry.get("round") == 1)
+
+
+def test_classes_of_other_tasks_count_for_nothing_in_a_label_loss():
+    torch.manual_seed(0)
+    head = LabelHead(4, steps=2, classes=3)
+    frames, mask = torch.randn(2, 5, 4), torch.ones(2, 1, 10)
+    labels = torch.tensor([[1, 0, -100], [0, 1, -100]])
+    loss = head(frames, mask, labels)
+    with torch.no_grad():
+        head.projection.bias[2] += 10
+    torch.testing.assert_close(head(frames, mask, labels), loss)
+    assert label_classes(["sr", "er", "asr", "er"], ["positive", "sad", None, "sad"]) == [
+        ("er", "sad"),
+        ("sr", "positive"),
+    ]
 
 
 def test_configuration_fields_can_be_set_from_the_command_line(tmp_path):

@@ -16,6 +16,9 @@ from audiollm.processing.small_tokenizer import train_tokenizer
 from .schedule import ADAPTERS, part_parameters
 
 
+EXTRAS = ("add_emotion", "quote_confidence")
+
+
 class ModelSectionError(ValueError):
     """A `model` section that can't be built; names the field."""
 
@@ -27,7 +30,8 @@ def assemble(
 
     Args:
         section: exactly one of `checkpoint` (a trained AudioLLM), `parts` (pretrained encoders and language model) or
-            `scratch` (random weights); and, optionally, `add_emotion` (an emotion encoder for a single-encoder model).
+            `scratch` (random weights); and, optionally, `add_emotion` (an emotion encoder for a single-encoder model)
+            and `quote_confidence` (how sure the trained model has to be of a word that it quotes).
         texts: what a tokenizer from scratch is trained on.
 
     Raises:
@@ -35,14 +39,16 @@ def assemble(
     """
     ways = {"checkpoint": _from_checkpoint, "parts": _from_parts, "scratch": lambda spec: _from_scratch(spec, texts)}
     chosen = [way for way in ways if way in section]
-    unknown = set(section) - {*ways, "add_emotion"}
+    unknown = set(section) - {*ways, *EXTRAS}
     if len(chosen) != 1 or unknown:
         raise ModelSectionError(
-            f"`model` needs exactly one of {', '.join(ways)}, and may have add_emotion; it has {', '.join(section)}."
+            f"`model` needs exactly one of {', '.join(ways)}, and may have {' and '.join(EXTRAS)}; it has "
+            f"{', '.join(section)}."
         )
     model, processor = ways[chosen[0]](section[chosen[0]])
     if "add_emotion" in section:
         model, processor = _add_emotion(model, processor, section["add_emotion"])
+    model.config.quote_confidence = section.get("quote_confidence", model.config.quote_confidence)
     return model, processor
 
 
@@ -117,7 +123,7 @@ def _add_emotion(
 ) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
     """Add a pretrained (`encoder`) or random (`config`) emotion encoder, and count its tokens in the processor.
 
-    `encoder: speech_encoder` begins with a copy of the model's own, as the paper does with Whisper twice (its Table 3).
+    `encoder: speech_encoder` begins with a copy of its own, as the paper does with Whisper twice (its Table 3).
     """
     if ("encoder" in spec) == ("config" in spec):
         raise ModelSectionError("`add_emotion` needs exactly one of `encoder` (a checkpoint) and `config`.")

@@ -19,6 +19,8 @@ from audiollm.processing.corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASK
 
 
 PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")
+# What a loss beside the language model's reaches, by the field of a round that weighs it.
+HEAD_PARTS = {"ctc": "speech_encoder", "label": "emotion_encoder"}
 ADAPTERS = ("speech_adapter", "emotion_adapter", "adapter")
 
 
@@ -37,7 +39,9 @@ class Round:
         learning_rate: of this round, `lr` for short; that of the training arguments when left out. The scheduler's
             shape (warmup, decay) goes over the whole run, and is scaled to it.
         ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
-        lm: weight of the language-model loss; 0 trains by CTC only.
+        label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
+            feelings sound before the language model is to tell them.
+        lm: weight of the language-model loss; 0 trains encoders only, by `ctc` or `label`.
     """
 
     tasks: tuple[str, ...]
@@ -45,6 +49,7 @@ class Round:
     epochs: float = 1.0
     learning_rate: float | None = None
     ctc: float = 0.0
+    label: float = 0.0
     lm: float = 1.0
 
 
@@ -104,11 +109,14 @@ def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Roun
                 raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
     round_ = Round(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
     _check_numbers(number, round_)
+    for name, part in HEAD_PARTS.items():
+        if getattr(round_, name) and part not in parts:
+            raise ScheduleError(f"Round {number}: {name} is a loss on the {part}; this model has none.")
     return round_
 
 
 def _check_numbers(number: int, round_: Round):
-    for name in ("epochs", "learning_rate", "ctc", "lm"):
+    for name in ("epochs", "learning_rate", "ctc", "label", "lm"):
         value = getattr(round_, name)
         positive = name in ("epochs", "learning_rate")
         if value is None and name == "learning_rate":
@@ -120,13 +128,14 @@ def _check_numbers(number: int, round_: Round):
             raise ScheduleError(
                 f"Round {number}: {name} is {value}; it must be {'above' if positive else 'at least'} 0."
             )
-    if round_.ctc == round_.lm == 0:
-        raise ScheduleError(f"Round {number}: ctc and lm are both 0, so nothing is learnt.")
-    deaf = [part for part in round_.train if part != "speech_encoder"]
+    reached = [part for name, part in HEAD_PARTS.items() if getattr(round_, name)]
+    if round_.lm == 0 and not reached:
+        raise ScheduleError(f"Round {number}: ctc, label and lm are all 0, so nothing is learnt.")
+    deaf = [part for part in round_.train if part not in reached]
     if round_.lm == 0 and deaf:
         raise ScheduleError(
-            f"Round {number} trains by CTC only (lm: 0), which reaches the speech encoder; {', '.join(deaf)} would "
-            "never learn in it."
+            f"Round {number} trains without the language model (lm: 0), which reaches {' and '.join(reached)} only; "
+            f"{', '.join(deaf)} would never learn in it."
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from trl import SFTConfig, SFTTrainer
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
 from audiollm.modeling_audiollm.modeling_audiollm import encode
-from audiollm.processing.collator import CTC_CHARACTERS, IGNORED, AudioLLMCollator
+from audiollm.processing.collator import IGNORED, AudioLLMCollator
 
 from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, last_proof, set_learning
 from .checkpoints import (
@@ -38,8 +40,9 @@ from .checkpoints import (
     whole_checkpoints,
 )
 from .feature_cache import FeatureCache, fingerprint
+from .heads import CTCHead, LabelHead, head_file
 from .samples import SampleCallback
-from .schedule import Plan, Round
+from .schedule import HEAD_PARTS, Plan, Round
 
 
 # TRL prepares and truncates text; our collator does the first, and audio prompts must not be cut (anchors: P14, P15).
@@ -51,7 +54,6 @@ AUDIO_SFT = {
     "padding_free": False,
 }
 LORA_TARGETS = r"(model\.)*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-CTC_NAME = "ctc_head.safetensors"
 
 
 def _asks_for_fsdp(args: SFTConfig) -> bool:
@@ -89,40 +91,20 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
         raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
 
 
-class CTCHead(nn.Module):
-    """Character CTC on a speech encoder's frames: teaches a new encoder to hear. It is not part of the saved model.
+@contextmanager
+def _listening(encoders: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the last frames that each encoder gives while the model runs."""
+    frames: dict[str, torch.Tensor] = {}
 
-    Args:
-        width: channels of the encoder's frames.
-        steps: time steps of its features for one frame.
-    """
+    def keep(name: str):
+        return lambda module, args, output: frames.__setitem__(name, output.last_hidden_state)
 
-    def __init__(self, width: int, steps: int):
-        super().__init__()
-        self.steps = steps
-        self.projection = nn.Linear(width, len(CTC_CHARACTERS) + 1)
-
-    def forward(self, frames: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean CTC loss per character.
-
-        Args:
-            frames: `[windows, time, width]`, clip after clip.
-            mask: which features are real audio, `[clips, windows, feature time]`. Frames of padding are left out: with
-                them, the loss stays where all is blank.
-            labels: character ids `[clips, longest]`, padded with -100.
-        """
-        counts = -(-mask.sum(-1) // self.steps)
-        heard = [window[:count] for window, count in zip(frames, counts[counts > 0].tolist(), strict=True)]
-        clips, lengths = [], []
-        for windows in counts.gt(0).sum(-1).tolist():
-            clips.append(torch.cat(heard[:windows]))
-            lengths.append(len(clips[-1]))
-            heard = heard[windows:]
-        log_probs = self.projection(nn.utils.rnn.pad_sequence(clips)).float().log_softmax(-1)
-        real = labels != IGNORED
-        return nn.functional.ctc_loss(
-            log_probs, labels.clamp(min=0), torch.tensor(lengths), real.sum(-1), zero_infinity=True
-        )
+    hooks = [encoder.register_forward_hook(keep(name)) for name, encoder in encoders.items()]
+    try:
+        yield frames
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class AudioLLMTrainer(SFTTrainer):
@@ -181,7 +163,7 @@ class AudioLLMTrainer(SFTTrainer):
         set_learning(self.model, tuple(self.plan.parts))
         self.learnable = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         self.order = self._lay_out()
-        self.ctc_head = self._build_ctc_head(model) if data_collator.ctc else None
+        self.heads = self._build_heads(model, len(data_collator.classes))
         self.cache, self.origin = cache, origin
         self._cached: dict[str, str] = {}
         self._cached_round: int | None = None
@@ -213,12 +195,37 @@ class AudioLLMTrainer(SFTTrainer):
         counts = {task: len(paths) for task, paths in clips.items()}
         return self.plan.report(self.model, counts, self.args.learning_rate)
 
-    def _build_ctc_head(self, model: AudioLLMForConditionalGeneration) -> CTCHead:
-        if self.args.world_size > 1:
-            raise ValueError("CTC training of a new encoder runs in one process; its head is not synchronised.")
-        encoder, seconds = model.config.speech_config, model.config.window_seconds
-        steps = round(feature_length(encoder, seconds) / encoder_frames(encoder, seconds))
-        return CTCHead(encoder_width(encoder), steps).to(self.args.device)
+    def _build_heads(self, model: AudioLLMForConditionalGeneration, classes: int) -> nn.ModuleDict:
+        """The heads of the losses beside the language model's that some round weighs."""
+        heads = nn.ModuleDict()
+        for name, part in HEAD_PARTS.items():
+            if not any(getattr(round_, name) for round_ in self.plan.rounds):
+                continue
+            if self.args.world_size > 1:
+                raise ValueError(
+                    f"Rounds with `{name}` run in one process; the head of that loss is not synchronised."
+                )
+            encoder = getattr(model.config, part.replace("encoder", "config"))
+            seconds = model.config.window_seconds
+            steps = round(feature_length(encoder, seconds) / encoder_frames(encoder, seconds))
+            width = encoder_width(encoder)
+            heads[name] = CTCHead(width, steps) if name == "ctc" else LabelHead(width, steps, classes)
+        # The characters are always the same, so a CTC head goes on where the checkpoint's training left it.
+        if "ctc" in heads and self._first_ctc_head.is_file():
+            heads["ctc"].load_state_dict(load_file(self._first_ctc_head))
+        return heads.to(self.args.device)
+
+    @property
+    def _first_ctc_head(self) -> Path:
+        """Where the checkpoint that training started from has its CTC head, if it has one."""
+        return Path(self._base_model().name_or_path) / head_file("ctc")
+
+    def save_ctc_head(self, folder: str | Path):
+        """Save the CTC head that fits the speech encoder, if any, beside the model: it finds words in time."""
+        if "ctc" in self.heads:
+            save_file(self.heads["ctc"].state_dict(), Path(folder) / head_file("ctc"))
+        elif self._first_ctc_head.is_file() and "speech_encoder" not in self.plan.parts:
+            shutil.copy(self._first_ctc_head, folder)
 
     def _base_model(self) -> AudioLLMForConditionalGeneration:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
@@ -240,10 +247,10 @@ class AudioLLMTrainer(SFTTrainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
-        if self.ctc_head is not None:
-            optimizer.add_param_group({"params": list(self.ctc_head.parameters())})
-            # Trainer zeroes the gradients of the model only; those of the head would add up over all steps.
-            optimizer.register_step_post_hook(lambda *_: self.ctc_head.zero_grad())
+        if self.heads:
+            optimizer.add_param_group({"params": list(self.heads.parameters())})
+            # Trainer zeroes the gradients of the model only; those of the heads would add up over all steps.
+            optimizer.register_step_post_hook(lambda *_: self.heads.zero_grad())
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
@@ -307,34 +314,47 @@ class AudioLLMTrainer(SFTTrainer):
         branches = {}
         for branch, extractor in extractors.items():
             parts = (f"{branch}_encoder", f"{branch}_adapter")
-            # A CTC loss listens to the frames of the speech encoder, which the cache does not have.
-            if not all(part in checksums for part in parts) or set(parts) & set(round_.train) or round_.ctc:
+            if not all(part in checksums for part in parts) or set(parts) & set(round_.train):
+                continue
+            # A head listens to the frames of the encoder, which the cache does not have.
+            if any(part in parts and getattr(round_, name) for name, part in HEAD_PARTS.items()):
                 continue
             weights = [checksums[part] for part in parts]
             branches[branch] = fingerprint(weights, base.config.to_dict(), extractor.to_dict(), str(self.args.bf16))
         return branches
 
     def _round_loss(self, model, inputs, return_outputs, num_items_in_batch):
-        labels = inputs.pop("ctc_labels", None)
         round_ = self.plan.round_at(self.state.global_step)
-        if labels is None or round_.ctc == 0:
+        targets = {name: inputs.pop(f"{name}_labels", None) for name in HEAD_PARTS}
+        active = [name for name in self.heads if getattr(round_, name) and targets[name] is not None]
+        if not active:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        encoder = self._base_model().model.speech_encoder
-        mask = inputs["input_features_mask"]
         if round_.lm == 0:
-            real = mask[mask.any(-1)] if self._base_model().config.speech_length_aware else None
-            ctc = self.ctc_head(encode(encoder, inputs["input_features"][mask.any(-1)], real).states[-1], mask, labels)
-            self._metrics["train"]["ctc_loss"].append(ctc.item())
-            return round_.ctc * ctc / self.current_gradient_accumulation_steps
-        frames = []
-        hook = encoder.register_forward_hook(lambda module, args, output: frames.append(output.last_hidden_state))
-        try:
-            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        finally:
-            hook.remove()
-        ctc = self.ctc_head(frames[0], mask, labels)
-        self._metrics["train"]["ctc_loss"].append(ctc.item())
-        return round_.lm * loss + round_.ctc * ctc / self.current_gradient_accumulation_steps
+            loss, frames = 0.0, {name: self._encode(HEAD_PARTS[name], inputs) for name in active}
+        else:
+            with _listening({name: self._encoder(HEAD_PARTS[name]) for name in active}) as frames:
+                loss = round_.lm * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        for name in active:
+            mask = inputs[f"{self._features(HEAD_PARTS[name], inputs)}_mask"]
+            beside = self.heads[name](frames[name], mask, targets[name])
+            self._metrics["train"][f"{name}_loss"].append(beside.item())
+            loss = loss + getattr(round_, name) * beside / self.current_gradient_accumulation_steps
+        return loss
+
+    def _encoder(self, part: str) -> nn.Module:
+        return getattr(self._base_model().model, part)
+
+    def _features(self, part: str, inputs: dict[str, Any]) -> str:
+        """Which input an encoder hears; both hear the same when their extractors are the same."""
+        return "input_features" if part == "speech_encoder" or "input_values" not in inputs else "input_values"
+
+    def _encode(self, part: str, inputs: dict[str, Any]) -> torch.Tensor:
+        """Frames of the windows that hold audio, without the rest of the model."""
+        name = self._features(part, inputs)
+        mask = inputs[f"{name}_mask"]
+        aware = getattr(self._base_model().config, part.replace("encoder", "length_aware"))
+        real = mask.any(-1)
+        return encode(self._encoder(part), inputs[name][real], mask[real] if aware else None).states[-1]
 
     def log(self, logs: dict[str, float], start_time: float | None = None):
         """Log what TRL does, with the round, so that losses can be read by it, and the rows trained in a second."""
@@ -364,15 +384,15 @@ class AudioLLMTrainer(SFTTrainer):
             return
         os.makedirs(folder, exist_ok=True)
         save_trainable(tensors, folder)
-        if self.ctc_head is not None:
-            save_file(self.ctc_head.state_dict(), os.path.join(folder, CTC_NAME))
+        for name, head in self.heads.items():
+            save_file(head.state_dict(), os.path.join(folder, head_file(name)))
         if self.origin is not None:
             save_origin(self.origin, self._base_model().config, self.processing_class, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None):
         load_trainable(model or self.model, resume_from_checkpoint)
-        if self.ctc_head is not None:
-            self.ctc_head.load_state_dict(load_file(os.path.join(resume_from_checkpoint, CTC_NAME)))
+        for name, head in self.heads.items():
+            head.load_state_dict(load_file(os.path.join(resume_from_checkpoint, head_file(name))))
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)

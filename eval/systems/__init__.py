@@ -34,6 +34,7 @@ def load_system(
     question_format: str = "{question}",
     system_prompt: str | None = None,
     trust_remote_code: bool = False,
+    quote_confidence: float | None = None,
 ) -> System:
     """Build a system from its name.
 
@@ -54,6 +55,7 @@ def load_system(
         question_format: how a question is put to a cascade, a chat model or an endpoint.
         system_prompt: said before to a chat model or an endpoint.
         trust_remote_code: run the code that a chat model brings.
+        quote_confidence: least probability of a word that an AudioLLM checkpoint quotes; by default its own.
 
     Raises:
         EvalError: if there is no such system, or it lacks what it needs.
@@ -81,7 +83,7 @@ def load_system(
             return load_system(f"chat:{spec}", data, max_new_tokens, question_format, system_prompt, trust_remote_code)
         from audiollm.eval.systems.audiollm import AudioLLM  # loads torch, which other systems do without
 
-        return AudioLLM(spec, max_new_tokens=max_new_tokens)
+        return AudioLLM(spec, max_new_tokens=max_new_tokens, quote_confidence=quote_confidence)
     raise EvalError(f"no system {spec!r}: give one of: {SYSTEM_FORMS}.")
 
 

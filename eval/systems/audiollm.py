@@ -12,6 +12,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 import audiollm  # noqa: F401  (registers the Auto classes)
 from audiollm.eval import EvalError
 from audiollm.eval.systems.base import System, fingerprint_of
+from audiollm.modeling_audiollm.answering import generate_answers
 
 
 class AudioLLM(System):
@@ -20,12 +21,13 @@ class AudioLLM(System):
     Args:
         folder: model and processor.
         max_new_tokens: longest answer, in tokens; answers that are cut there are counted in `describe()`.
+        quote_confidence: least probability of a word that stays in a quote; by default that of the checkpoint.
 
     Raises:
         EvalError: if the folder holds no checkpoint.
     """
 
-    def __init__(self, folder: str, max_new_tokens: int = 128):
+    def __init__(self, folder: str, max_new_tokens: int = 128, quote_confidence: float | None = None):
         if not (Path(folder) / "config.json").is_file():
             raise EvalError(f"{folder} is not a checkpoint folder: it has no config.json.")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,7 +37,9 @@ class AudioLLM(System):
         self.model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         self.max_new_tokens = max_new_tokens
         self.name = Path(folder).resolve().name
-        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens)
+        config = self.model.config
+        self.quote_confidence = config.quote_confidence if quote_confidence is None else quote_confidence
+        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence)
         self._answered = self._cut = 0
 
     def answer(self, audio: np.ndarray, question: str) -> str:
@@ -45,12 +49,17 @@ class AudioLLM(System):
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str]:
         prompts = [self.processor.prompt(question) for question in questions]
         inputs = self.processor(text=prompts, audio=list(audios)).to(self.device)
-        output = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
-        answers = output[:, inputs["input_ids"].shape[1] :]
-        self._answered += len(answers)
-        self._cut += int((~torch.isin(answers, self._end_ids()).any(dim=1)).sum())
-        decoded = self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
-        return [answer.strip() for answer in decoded]
+        texts, tokens = generate_answers(
+            self.model,
+            self.processor,
+            inputs,
+            self.quote_confidence,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+        )
+        self._answered += len(texts)
+        self._cut += int((~torch.isin(tokens, self._end_ids()).any(dim=1)).sum())
+        return texts
 
     def describe(self) -> dict:
         return {
@@ -58,6 +67,7 @@ class AudioLLM(System):
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.device),
             "max_new_tokens": self.max_new_tokens,
+            "quote_confidence": self.quote_confidence,
             "answers_given": self._answered,
             "answers_cut": self._cut,
         }
