@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audiollm.processing.corpora.reader import Request
-from audiollm.processing.corpora.readers import read_items
+from audiollm.processing.corpora.readers import READERS, read_items
 from audiollm.processing.corpora.rejects import Reject
 
 
@@ -33,3 +33,23 @@ def test_real_files_are_read_whole(folder):
     assert {key: counts[key] for key in expected} == expected
     assert len({item["id"] for item in items}) == len(items) and all(item["answer"] for item in items)
     assert not clips or all(item["seconds"] > 0.5 for item in items)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_melds_csvs_hold_the_published_classes_for_both_tasks(split):
+    if not (DATA / "meld").is_dir():
+        pytest.skip("meld is not beside this checkout")
+    items = list(read_items("meld", Request(DATA / "meld", split, check_audio=False)))
+    assert not [item for item in items if isinstance(item, Reject)]
+    counts = Counter((item["task"], item["label"]) for item in items)
+    stated = [p for p in READERS["meld"].published if p.split == split and p.source.startswith("Poria")]
+    assert counts == {(p.task, label): rows for p in stated for label, rows in p.counts.items()} and len(stated) == 2
+
+
+def test_a_table_of_real_clips_is_read_as_own_data():
+    if not (DATA / "meld_tts").is_dir():
+        pytest.skip("meld_tts is not beside this checkout")
+    words = {"map": "joy:happy,anger:angry,sadness:sad,disgust:disgusted,fear:fearful,surprise:surprised"}
+    items = list(read_items("own", Request(DATA / "meld_tts", "test", tasks=("er", "sr"), options=words)))
+    assert len(items) == 2 * 344 and not [item for item in items if isinstance(item, Reject)]
+    assert all(item["seconds"] > 0.2 and item["transcript"] and item["speaker"] for item in items)
