@@ -199,6 +199,7 @@ def throughput(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         pipeline_class=AudioEmotionReasoningPipeline,
         dtype=torch.float32,
         max_new_tokens=options.tokens,
+        quote_confidence=0,  # answers as they are generated, which is what vLLM gives
     )
     question = asked[0].question  # a call of the pipeline has one
     asked = [one._replace(question=question) for one in asked]

@@ -53,7 +53,7 @@ def served(request, tmp_path_factory):
             torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
     folder = tmp_path_factory.mktemp(request.param) / "model"
     save_merged(model.eval(), processor, folder)
-    with vllm_server(folder, "tiny", folder.parent / "vllm.log", [*AUDIO_MODEL, "--max-model-len", "512"]) as server:
+    with vllm_server(folder, "tiny", folder.parent / "vllm.log", [*AUDIO_MODEL, "--max-model-len", "1024"]) as server:
         yield AudioLLMForConditionalGeneration.from_pretrained(folder).eval(), processor, server, folder
 
 
@@ -145,7 +145,7 @@ def test_bad_audio_in_the_middle_gets_an_error_and_disturbs_nobody(served, tone)
     clips = [tone(0.3 + 0.1 * seed, seed=seed) for seed in range(8)]
     data = [wav(clip) for clip in clips]
     bad = {1: "no base64!", 3: base64.b64encode(b"RIFF no sound").decode(), 5: wav(np.zeros(0, np.float32))}
-    bad[6] = wav(tone(60))  # more tokens than the context holds: refused, not cut
+    bad[6] = wav(tone(120))  # more tokens than the context holds: refused, not cut
 
     def answer(number):
         try:
@@ -167,7 +167,7 @@ def test_the_endpoint_system_answers_as_the_folder_does(served, tone):
     clips = [(tone(0.2 + 0.3 * seed, seed=seed) * 32767).astype(np.int16) / np.float32(32768) for seed in range(8)]
     questions = [f"{QUESTION} {number}" for number in range(8)]
     remote = Endpoint("tiny", server.url, max_new_tokens=12, concurrency=4).answer_batch(clips, questions)
-    local = AudioLLM(str(folder), max_new_tokens=12)
+    local = AudioLLM(str(folder), max_new_tokens=12, quote_confidence=0)
     answers = [local.answer(clip, question) for clip, question in zip(clips, questions)]
     # A random model may end within a character, which vLLM leaves out.
     assert [text.rstrip("\ufffd") for text in remote] == [text.rstrip("\ufffd") for text in answers]
@@ -216,3 +216,16 @@ def test_clips_batched_as_a_list_give_the_tokens_of_the_padded_batch(tiny, tone)
     assert windows.tolist() == [1, 3, 1]
     torch.testing.assert_close(listed, padded)
     torch.testing.assert_close(mixed, padded)
+
+
+@pytest.mark.parametrize("hundredths", [5, 39, 41, 43, 50])
+def test_what_is_heard_does_not_depend_on_a_longer_clip_beside_it(hundredths, tone):
+    model, processor = tiny.tiny_model_and_processor(speech="parakeet_encoder", emotion=None, speech_length_aware=True)
+    clip = tone(hundredths / 100)
+
+    @torch.inference_mode()
+    def heard(*clips):
+        inputs = processor(text=[processor.prompt(QUESTION)] * len(clips), audio=list(clips))
+        return model.eval().get_audio_features(inputs["input_features"], inputs["input_features_mask"])[0][0]
+
+    torch.testing.assert_close(heard(clip, tone(1.0)), heard(clip))
