@@ -5,7 +5,6 @@ import math
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_emotion2vec import Emotion2VecConfig
 
@@ -18,6 +17,7 @@ ADAPTER_NORMS = ("layer", "batch")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
+PARTS = {"speech_config": "whisper", "emotion_config": "whisper", "text_config": "gemma2"}  # types where none is named
 LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -109,6 +109,9 @@ class AudioLLMConfig(PreTrainedConfig):
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
+        quote_confidence (`float`, *optional*, defaults to 0.0): least probability of a word that stays in a quote when
+            pipeline or evaluation decode an answer: a model that hears badly then quotes less, not wrongly. 0 leaves
+            quotes as they are generated.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the model's head is its embedding.
         initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.
 
@@ -118,11 +121,8 @@ class AudioLLMConfig(PreTrainedConfig):
     """
 
     model_type = "audiollm"
-    sub_configs_defaults = {
-        "speech_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper"),
-        "emotion_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper", optional=True),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="gemma2"),
-    }
+    # Not `sub_configs_defaults`, which transformers before 5.21 lacks: vLLM 0.33 pins transformers < 5.21.
+    sub_configs = dict.fromkeys(PARTS, AutoConfig)
 
     speech_config: dict | PreTrainedConfig | None = None
     emotion_config: dict | PreTrainedConfig | None = None
@@ -139,12 +139,18 @@ class AudioLLMConfig(PreTrainedConfig):
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
+    quote_confidence: float = 0.0
     tie_word_embeddings: bool = True
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
         if self.fusion is None:
             self.fusion = "none" if self.emotion_config is None else "sequence"
+        for name, default_type in PARTS.items():
+            part = getattr(self, name)
+            if isinstance(part, dict) or (part is None and name != "emotion_config"):
+                fields = {"model_type": default_type, **(part or {})}
+                setattr(self, name, AutoConfig.for_model(**fields))
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -153,6 +159,8 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
         if self.adapter_norm not in ADAPTER_NORMS:
             raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
+        if not 0 <= self.quote_confidence <= 1:
+            raise ValueError(f"quote_confidence must be in [0, 1]; got {self.quote_confidence}.")
         if (self.fusion == "none") != (self.emotion_config is None):
             raise ValueError(
                 f"fusion {self.fusion!r} contradicts "
@@ -174,6 +182,11 @@ class AudioLLMConfig(PreTrainedConfig):
     def tokens_per_window(self) -> int:
         """Placeholders that one window of audio takes in the prompt."""
         return self.speech_tokens + (self.emotion_tokens if self.fusion == "sequence" else 0)
+
+    @property
+    def max_source_positions(self) -> int:
+        """Tokens of the clip with which vLLM measures memory; its Transformers backend looks for this name."""
+        return self.tokens_per_window
 
 
 __all__ = ["AudioLLMConfig"]

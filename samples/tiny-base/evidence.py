@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -73,6 +74,38 @@ def find_quotes(text: str) -> list[Quote]:
         if any(character.isalnum() for character in inside):
             quotes.append(Quote(text[start:end], start, end))
     return quotes
+
+
+def cut_quotes(text: str, sureness: Sequence[float], least: float) -> str:
+    """Shorten each quote to the longest run of its words that are sure; the surest word alone if none is sure enough.
+
+    Args:
+        text: an explanation.
+        sureness: for each character of `text`, a probability; a word is as sure as its least sure character.
+        least: probability in [0, 1] from which a word stays.
+    """
+    pieces, end = [], 0
+    for quote in find_quotes(text):
+        words = [(quote.start + word.start(), quote.start + word.end()) for word in re.finditer(r"\S+", quote.text)]
+        sure = [min(sureness[start:stop]) for start, stop in words]
+        first, last = _longest_run([value >= least for value in sure]) or (sure.index(max(sure)),) * 2
+        kept = text[words[first][0] : words[last][1]]
+        pieces += [text[end : quote.start], kept if (first, last) == (0, len(words) - 1) else kept.strip(",.;:")]
+        end = quote.end
+    return "".join([*pieces, text[end:]])
+
+
+def _longest_run(good: Sequence[bool]) -> tuple[int, int] | None:
+    """First and last index of the longest run of trues, the earliest of several; None without any."""
+    best, start = None, None
+    for index, value in enumerate([*good, False]):
+        if value and start is None:
+            start = index
+        elif not value and start is not None:
+            if best is None or index - start > best[1] - best[0] + 1:
+                best = (start, index - 1)
+            start = None
+    return best
 
 
 def ground_quote(quote: str, transcript: str, threshold: float = FUZZY_THRESHOLD) -> Grounding:

@@ -18,6 +18,8 @@ from .modeling_emotion2vec import Emotion2VecModel
 
 
 WHISPER_FRAMES_PER_SECOND = 50
+# What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
+VLLM_ATTENTION = ("vllm", "vllm_mla")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
 # from another copy of the same remote code than AutoModel knows.
 OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
@@ -191,7 +193,11 @@ def encode(
         features = features.transpose(-1, -2)
     counts, inputs = None, {}
     if mask is not None:
-        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config))
+        # In whole frames: else strided convolutions hear, in the last one, the padding that a longer neighbour makes.
+        # Parakeet masks between them, but too late for odd lengths, and not at all with vLLM's convolutions in it.
+        step = getattr(encoder.config, "subsampling_factor", 1)
+        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config)).add(step - 1).div(step, rounding_mode="floor")
+        lengths = (lengths * step).clamp(max=features.shape[1])
         longest = int(lengths.max())
         features = features[:, :longest]
         mask = torch.arange(longest, device=features.device) < lengths[:, None]
@@ -210,8 +216,16 @@ def _least_length(config) -> int:
     return length
 
 
-def _real_windows(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order."""
+def _real_windows(
+    features: torch.Tensor | Sequence[torch.Tensor], mask: torch.Tensor | Sequence[torch.Tensor] | None
+) -> torch.Tensor:
+    """Rows of `features` `[clips, windows, ...]` that hold audio by `mask` `[clips, windows, time]`, in order.
+
+    Either may be a list of clips that have not equally many windows, as vLLM batches requests.
+    """
+    if not (isinstance(features, torch.Tensor) and (mask is None or isinstance(mask, torch.Tensor))):
+        masks = [None] * len(features) if mask is None else mask
+        return torch.cat([clip if m is None else clip[m.bool().any(-1)] for clip, m in zip(features, masks)])
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
 
 
@@ -295,6 +309,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         input_values: torch.Tensor | None = None,
         input_values_mask: torch.Tensor | None = None,
+        speech_embeds: torch.Tensor | None = None,
+        emotion_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Embed audio clips.
@@ -304,26 +320,37 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             input_features_mask: 1 on real audio, `[clips, windows, time]`; a window of zeros only is not encoded.
             input_values: the emotion encoder's features; left out when both encoders share `input_features`.
             input_values_mask: as `input_features_mask`.
+            speech_embeds, emotion_embeds: what [`embed_branch`] gave for these clips before; that branch is then not
+                computed. Not with fusion `"feature"`, which has no branches.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
             `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
         """
-        features = _real_windows(input_features, input_features_mask)
-        speech = encode(self.speech_encoder, features, self._heard("speech", input_features_mask))
-        if self.config.fusion == "none":
-            embeddings = self.speech_adapter(speech)
+        speech = (input_features, input_features_mask)
+        emotion = speech if input_values is None else (input_values, input_values_mask)
+        if self.config.fusion == "feature":
+            embeddings = self.adapter(self._encode("speech", *speech), self._encode("emotion", *emotion))
         else:
-            mask = input_features_mask
-            if input_values is not None:
-                features, mask = _real_windows(input_values, input_values_mask), input_values_mask
-            heard = self._heard("emotion", mask)
-            emotion = encode(self.emotion_encoder, features, heard, all_layers=self.config.emotion_layer_mix)
-            if self.config.fusion == "feature":
-                embeddings = self.adapter(speech, emotion)
-            else:
-                embeddings = torch.cat([self.speech_adapter(speech), self.emotion_adapter(emotion)], dim=1)
+            branches = [self.embed_branch("speech", *speech) if speech_embeds is None else speech_embeds]
+            if self.config.fusion == "sequence":
+                branches.append(self.embed_branch("emotion", *emotion) if emotion_embeds is None else emotion_embeds)
+            embeddings = torch.cat(branches, dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
+
+    def embed_branch(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Tokens of one branch of a model without feature fusion, `[windows, tokens, hidden]`.
+
+        Args:
+            part: `"speech"` or `"emotion"`.
+            features, mask: as in [`get_audio_features`].
+        """
+        return getattr(self, f"{part}_adapter")(self._encode(part, features, mask))
+
+    def _encode(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+        all_layers = part == "emotion" and self.config.emotion_layer_mix
+        encoder = getattr(self, f"{part}_encoder")
+        return encode(encoder, _real_windows(features, mask), self._heard(part, mask), all_layers=all_layers)
 
     def _heard(self, part: str, mask: torch.Tensor | None) -> torch.Tensor | None:
         """What the encoder of `part` is to hear of its windows, `[windows, time]`, or none for all."""
@@ -368,9 +395,15 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         past_key_values: Any | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
+        speech_embeds: torch.Tensor | None = None,
+        emotion_embeds: torch.Tensor | None = None,
+        kept: torch.BoolTensor | None = None,
         **kwargs: Any,
     ) -> AudioLLMModelOutputWithPast:
-        """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any decoder-only model."""
+        """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any decoder-only model.
+
+        With `kept` `[batch, length]`, `last_hidden_state` holds these positions only, in one row: what a loss scores.
+        """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
@@ -378,7 +411,12 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         audio_embeds = None
         if input_features is not None:
             audio_embeds = self.get_audio_features(
-                input_features, input_features_mask, input_values, input_values_mask
+                input_features,
+                input_features_mask,
+                input_values,
+                input_values_mask,
+                speech_embeds=speech_embeds,
+                emotion_embeds=emotion_embeds,
             ).pooler_output
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
             inputs_embeds = inputs_embeds.masked_scatter(
@@ -392,8 +430,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             use_cache=use_cache,
             **{**kwargs, "return_dict": True},
         )
+        states = outputs.last_hidden_state
         return AudioLLMModelOutputWithPast(
-            last_hidden_state=outputs.last_hidden_state,
+            last_hidden_state=states if kept is None else states[kept].unsqueeze(0),
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -416,6 +455,15 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         text = config.get_text_config()
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def _from_config(cls, config: AudioLLMConfig, **kwargs: Any) -> PreTrainedModel:
+        # vLLM builds `AutoModel.from_config` and puts a head of its own on it, so it must get the base model, while a
+        # person's AutoModel must generate. This can go when vLLM asks for the base model (`.base_model`, or a class of
+        # its own in `auto_map`), or when AutoModel is nobody's way to a generating model any more.
+        if config.get_text_config()._attn_implementation in VLLM_ATTENTION:
+            return AudioLLMModel._from_config(config, **kwargs)
+        return super()._from_config(config, **kwargs)
 
     @classmethod
     def from_parts(

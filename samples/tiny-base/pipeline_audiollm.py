@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, Pipeline
 
+from .answering import generate_answers
 from .evidence import find_quotes
+from .voice_cues import voice_cues
 
 
 # For each task: the question asked by default, the beginning of an answer after which labels are scored, and the
@@ -37,13 +40,17 @@ class AudioEmotionReasoningPipeline(Pipeline):
         task (`str`, *optional*, defaults to `"emotion"`): `"emotion"` or `"sentiment"`.
         labels (`list[str]`, *optional*): label set to score; by default that of the model.
         question (`str`, *optional*): a free question. Labels are then scored only if `labels` is given.
+        return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
+        quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
+            that of the model's configuration.
         max_new_tokens and others: as for `generate`.
 
     Returns:
         For each clip a mapping: `generated_text`; `reasoning`, the answer without its opening label sentence where it
         says more than the label; `quotes`, each with `text`, `start` and `end` in `reasoning`; `scores`, a probability
         for each label, from the likelihood of its words after "The speaker sounds"; `label` and `score`, the most
-        likely one. `label`, `score` and `scores` are `None` where no labels are scored.
+        likely one. `label`, `score` and `scores` are `None` where no labels are scored. With `return_cues`, `cues`:
+        pitch, loudness, rate and pauses, measured on the clip, not inferred by the model; see [`VoiceCues`].
 
     Raises:
         AudioError: naming the clip, if its audio can't be used.
@@ -63,9 +70,10 @@ class AudioEmotionReasoningPipeline(Pipeline):
         task: str | None = None,
         labels: Sequence[str] | None = None,
         question: str | None = None,
+        return_cues: bool | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict, dict, dict]:
-        given = {"task": task, "labels": labels, "question": question}
+        given = {"task": task, "labels": labels, "question": question, "return_cues": return_cues}
         forward = {key: value for key, value in given.items() if value is not None}
         if task is not None and task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
@@ -91,6 +99,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         task: str = "emotion",
         labels: Sequence[str] | None = None,
         question: str | None = None,
+        return_cues: bool = False,
         generate_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, list[dict]]:
         clips = model_inputs["clips"]
@@ -99,24 +108,33 @@ class AudioEmotionReasoningPipeline(Pipeline):
         texts = self._generate(clips, prompt, generate_kwargs or {})
         if labels is None and question is None:
             labels = getattr(self.model.config, label_field)
-        if labels is None:
-            scores = [None] * len(texts)
-        else:
-            scores = self._score(clips, self.processor.prompt(default_question) + opening, labels)
-        return {"answers": [{"text": text, "scores": row, "opening": opening} for text, row in zip(texts, scores)]}
+        scores = [None] * len(texts) if labels is None else self.score_labels(clips, task, labels)
+        answers = [{"text": text, "scores": row, "opening": opening} for text, row in zip(texts, scores)]
+        if return_cues:
+            rate = self.processor.feature_extractor.sampling_rate
+            answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
+        return {"answers": answers}
 
     def _inputs(self, clips: list, prompt: str) -> dict[str, torch.Tensor]:
         inputs = self.processor(text=[prompt] * len(clips), audio=clips)
         return inputs.to(self.model.device)
 
     def _generate(self, clips: list, prompt: str, generate_kwargs: dict[str, Any]) -> list[str]:
-        inputs = self._inputs(clips, prompt)
         settings = {**self._generation_defaults, **self._generate_kwargs, **generate_kwargs}
-        tokens = self.model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+        return generate_answers(self.model, self.processor, self._inputs(clips, prompt), **settings)[0]
 
-    def _score(self, clips: list, opening: str, labels: Sequence[str]) -> list[dict[str, float]]:
-        """Probabilities of the labels, each scored with a full stop, so that none is the beginning of another."""
+    def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
+        """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
+        the beginning of another.
+
+        Args:
+            clips: arrays at the processor's rate, which go through the model together.
+            task: `"emotion"` or `"sentiment"`.
+            labels: to score; by default those of the model.
+        """
+        question, opening, label_field = TASKS[task]
+        labels = labels or getattr(self.model.config, label_field)
+        opening = self.processor.prompt(question) + opening
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
         whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in labels]
@@ -140,6 +158,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
             "reasoning": reasoning,
             "quotes": quotes,
             "generated_text": text,
+            **({"cues": answer["cues"]} if "cues" in answer else {}),
         }
 
     def save_pretrained(self, save_directory: str, **kwargs: Any):
