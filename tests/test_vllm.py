@@ -25,7 +25,7 @@ needs_vllm = pytest.mark.skipif(not VLLM_PYTHON.exists(), reason=MISSING)
 QUESTION = "what emotion does the speaker show"
 MODELS = {
     "none": {"emotion": None, "speech": "parakeet_encoder", "speech_length_aware": True, "adapter_norm": "batch"},
-    "feature": {"fusion": "feature"},
+    "feature": {"fusion": "feature", "text": "gemma2"},
     "sequence": {"fusion": "sequence", "emotion": "emotion2vec", "text": "qwen3"},
 }
 
