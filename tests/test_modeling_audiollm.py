@@ -301,7 +301,10 @@ def test_length_aware_encoder_does_not_hear_the_padding(emotion, tone):
     whole = inputs[name].shape[-1] if inputs[name].ndim == 3 else max(inputs[name].shape[-2:])
     assert heard[0] <= 0.3 * whole
     noise = inputs[name].clone()
+    # An encoder that subsamples hears whole frames: the padding in the last one is the same whatever stands beside it.
+    step = getattr(model.model.emotion_encoder.config, "subsampling_factor", 1)
     mask = inputs[f"{name}_mask"]
+    mask = torch.arange(mask.shape[-1]) < (-(-mask.sum(-1, keepdim=True) // step) * step)
     mask = mask if noise.ndim == 3 else mask.unsqueeze(2 if noise.shape[-1] == mask.shape[-1] else 3)
     inputs["input_values"] = torch.where(mask, noise, torch.randn_like(noise))
     inputs["input_values_mask"] = inputs[f"{name}_mask"]

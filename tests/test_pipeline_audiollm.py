@@ -191,7 +191,7 @@ def test_quotes_are_cut_where_the_model_is_unsure(pipe, tone, monkeypatch):
     def generate(input_ids, logits_processor=(), **settings):
         for place, token in enumerate([*answer, tokenizer.eos_token_id]):
             logits = torch.full((1, len(tokenizer)), 0.0)
-            logits[0, token] = 1.0 if place == unsure else 100.0
+            logits[0, token] = 1.0 if place in (unsure, unsure + 1) else 100.0
             for processor in logits_processor:
                 processor(input_ids, logits)
             input_ids = torch.cat([input_ids, torch.tensor([[token]])], dim=1)
