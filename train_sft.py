@@ -110,7 +110,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         processor,
         augment=Augmentation(**config["augment"]) if config.get("augment") else None,
         ctc=any(round_.ctc for round_ in rounds),
-        classes=label_classes(dataset["task"], dataset["label"]) if any(round_.label for round_ in rounds) else (),
+        classes=label_classes(dataset["task"], dataset["label"], rounds),
         seed=arguments.seed,
         keys=bool(cache),
     )

@@ -262,10 +262,15 @@ def test_classes_of_other_tasks_count_for_nothing_in_a_label_loss():
     with torch.no_grad():
         head.projection.bias[2] += 10
     torch.testing.assert_close(head(frames, mask, labels), loss)
-    assert label_classes(["sr", "er", "asr", "er"], ["positive", "sad", None, "sad"]) == [
-        ("er", "sad"),
-        ("sr", "positive"),
-    ]
+
+
+def test_classes_are_those_of_the_rows_and_a_round_of_labels_needs_them():
+    tasks, labels = ["sr", "er", "asr", "er"], ["positive", "sad", None, "sad"]
+    rounds = [Round(("er", "asr"), ("emotion_encoder", "lora"), label=0.5)]
+    assert label_classes(tasks, labels, rounds) == [("er", "sad"), ("sr", "positive")]
+    assert label_classes(tasks, labels, [Round(("er",), ("lora",))]) == []
+    with pytest.raises(ScheduleError, match="Round 1 learns from labels alone, which rows of asr lack"):
+        label_classes(tasks, labels, [Round(("er", "asr"), ("emotion_encoder",), label=1.0, lm=0.0)])
 
 
 def test_configuration_fields_can_be_set_from_the_command_line(tmp_path):

@@ -16,13 +16,14 @@ def corpus(tmp_path, tone):
         name = f"{number}.wav"
         soundfile.write(tmp_path / name, tone(0.4 + 0.1 * number, seed=number), 16_000)
         shared = {"corpus": "test", "split": "train", "audio": name, "transcript": "my old dog", "speaker": "a"}
-        for task, answer in {
-            "asr": "my old dog",
-            "sqa": "dog",
-            "er": "The speaker sounds sad.",
-            "sr": "negative",
-        }.items():
-            rows.append({**shared, "id": f"{number}-{task}", "task": task, "question": "What?", "answer": answer})
+        for task, answer, label in (
+            ("asr", "my old dog", None),
+            ("sqa", "dog", None),
+            ("er", "The speaker sounds sad.", ("sad", "neutral")[number % 2]),
+            ("sr", "negative", "negative"),
+        ):
+            row = {"id": f"{number}-{task}", "task": task, "question": "What?", "answer": answer, "label": label}
+            rows.append({**shared, **row})
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from audiollm.processing.collator import CTC_CHARACTERS, IGNORED
 
+from .schedule import Round, ScheduleError
+
 
 def head_file(name: str) -> str:
     """Name of a head's file in a checkpoint."""
@@ -93,6 +95,19 @@ class LabelHead(nn.Module):
         return torch.stack(losses).mean()
 
 
-def label_classes(tasks: Sequence[str], labels: Sequence[str | None]) -> list[tuple[str, str]]:
-    """The classes of all rows, in a fixed order: a task and one of its labels."""
+def label_classes(
+    tasks: Sequence[str], labels: Sequence[str | None], rounds: Sequence[Round]
+) -> list[tuple[str, str]]:
+    """The classes that a schedule's label losses tell apart, in a fixed order: a task and one of its labels.
+
+    Raises:
+        ScheduleError: if a round of nothing but a label loss has rows without a label.
+    """
+    if not any(round_.label for round_ in rounds):
+        return []
+    bare = {task for task, label in zip(tasks, labels) if not label}
+    for number, round_ in enumerate(rounds, 1):
+        if round_.label and not round_.lm and bare & set(round_.tasks):
+            lacking = ", ".join(sorted(bare & set(round_.tasks)))
+            raise ScheduleError(f"Round {number} learns from labels alone, which rows of {lacking} lack.")
     return sorted({(task, label) for task, label in zip(tasks, labels) if label})
