@@ -17,13 +17,9 @@ class TokenSureness(LogitsProcessor):
 
     A token's probability is known one step later, when it stands at the end of the input; that of the last one is
     never asked for. Unlike `output_logits=True`, it holds the logits of one step, not of all.
-
-    Args:
-        prompt_tokens: length of the input.
     """
 
-    def __init__(self, prompt_tokens: int):
-        self.prompt_tokens = prompt_tokens
+    def __init__(self):
         self.steps: list[torch.Tensor] = []
         self._last: torch.Tensor | None = None
 
@@ -66,7 +62,7 @@ def generate_answers(
         return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)], tokens
     if (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
         raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
-    sureness = TokenSureness(prompt_tokens)
+    sureness = TokenSureness()
     watching = LogitsProcessorList([*settings.pop("logits_processor", []), sureness])
     tokens = model.generate(**inputs, **settings, logits_processor=watching)[:, prompt_tokens:]
     rows = zip(tokens.tolist(), sureness.of_tokens(tokens.shape[1]))

@@ -19,7 +19,7 @@ from .collator import ctc_labels
 from .processing_audiollm import AudioLLMProcessor
 
 
-CTC_NAME = "ctc_head.safetensors"  # training/heads.py: head_file("ctc")
+CTC_NAME = "ctc_head.safetensors"
 
 
 class AlignmentError(ValueError):

@@ -21,13 +21,12 @@ import torch
 import torchaudio
 from make_samples import BASE_VOICES, Strings, generator
 from questions import asr_row, completion_row, meaning_row, pick, sqa_row
-from safetensors.torch import load_file
 from sentences import Sentence, template_sentences, vocabulary
 from tqdm import tqdm
 from voices import MAX_SECONDS, RATE
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.modeling_audiollm import encode
+from audiollm.processing.alignment import Aligner
 from audiollm.processing.collator import ctc_labels
 from audiollm.processing.processing_audiollm import AudioLLMProcessor
 
@@ -45,34 +44,26 @@ class Word:
     speaker: np.ndarray
 
 
-class Aligner:
-    """Finds words in clips by the character CTC that the encoder was trained with.
+def load_aligner(run: Path) -> Aligner:
+    """What finds words in time, from the output folder of the training that learnt to hear by character CTC."""
+    folder = run / "model"
+    model = AudioLLMForConditionalGeneration.from_pretrained(folder).eval()
+    aligner = Aligner.beside(folder, model, AudioLLMProcessor.from_pretrained(folder))
+    if aligner is None:
+        raise FileNotFoundError(f"{folder} has no CTC head; train it with `ctc` in the schedule.")
+    return aligner
 
-    Args:
-        run: output folder of that training, with `model/`.
-    """
 
-    def __init__(self, run: Path):
-        head = load_file(run / "model" / "ctc_head.safetensors")
-        self.weight, self.bias = head["projection.weight"], head["projection.bias"]
-        self.model = AudioLLMForConditionalGeneration.from_pretrained(run / "model").eval()
-        self.processor = AudioLLMProcessor.from_pretrained(run / "model")
-
-    @torch.no_grad()
-    def borders(self, wave: np.ndarray, text: str) -> list[int] | None:
-        """Samples at which the words of `text` begin, and the end of the clip; None if it is said too fast."""
-        inputs = self.processor(text=self.processor.prompt(""), audio=[wave], return_tensors="pt")
-        mask = inputs["input_features_mask"].flatten(0, 1)
-        heard = encode(self.model.model.speech_encoder, inputs["input_features"].flatten(0, 1), mask)
-        frames = heard.states[-1][0, : int(heard.counts[0])]
-        emissions = torch.nn.functional.linear(frames, self.weight, self.bias).log_softmax(-1)
-        labels = ctc_labels(text)
-        space = ctc_labels(" ")[0]
-        if len(labels) + sum(left == right for left, right in zip(labels, labels[1:])) > len(frames):
-            return None
-        path, _ = torchaudio.functional.forced_align(emissions[None], torch.tensor([labels], dtype=torch.int32))
-        gaps = [i for i, (label, before) in enumerate(zip(path[0][1:], path[0]), 1) if label == space != before]
-        return [0, *(quietest(wave, gap * FRAME, FRAME) for gap in gaps), len(wave)]
+def word_borders(aligner: Aligner, wave: np.ndarray, text: str) -> list[int] | None:
+    """Samples at which the words of `text` begin, and the end of the clip; None if it is said too fast."""
+    emissions = aligner.emissions(wave)
+    labels = ctc_labels(text)
+    space = ctc_labels(" ")[0]
+    if len(labels) + sum(left == right for left, right in zip(labels, labels[1:])) > len(emissions):
+        return None
+    path, _ = torchaudio.functional.forced_align(emissions[None], torch.tensor([labels], dtype=torch.int32))
+    gaps = [i for i, (label, before) in enumerate(zip(path[0][1:], path[0]), 1) if label == space != before]
+    return [0, *(quietest(wave, gap * FRAME, FRAME) for gap in gaps), len(wave)]
 
 
 def quietest(wave: np.ndarray, center: int, reach: int) -> int:
@@ -94,7 +85,7 @@ def cut_words(base: Path, aligner: Aligner) -> dict[tuple[str, str], list[Word]]
         wave, _ = sf.read(base / row["audio"], dtype="float32")
         voice, formant, pitch = row["speaker"].rsplit("-", 2)
         speaker = np.log([float(formant), float(pitch)]) * (3.0, 1.0)
-        borders = aligner.borders(wave, row["transcript"])
+        borders = word_borders(aligner, wave, row["transcript"])
         if borders is None:
             continue
         for word, start, end in zip(row["transcript"].split(), borders[:-1], borders[1:], strict=True):
@@ -162,7 +153,7 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="also ask what the words tell, and to quote them")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    words = cut_words(args.base, Aligner(args.hearing))
+    words = cut_words(args.base, load_aligner(args.hearing))
     (args.out / "audio").mkdir(parents=True, exist_ok=True)
     rows, made, known = [], 0, vocabulary()
     with tqdm(total=args.clips, unit="clip", desc="joining") as bar:

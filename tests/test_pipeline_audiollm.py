@@ -177,7 +177,7 @@ def test_token_probabilities_are_those_of_the_logits(pipe, tone):
     whole = model.generate(**inputs, **settings, output_logits=True, return_dict_in_generate=True)
     tokens = whole.sequences[:, inputs["input_ids"].shape[1] :]
     expected = torch.stack(whole.logits, 1).softmax(-1).gather(-1, tokens[:, :, None])[:, :, 0]
-    sureness = TokenSureness(inputs["input_ids"].shape[1])
+    sureness = TokenSureness()
     model.generate(**inputs, **settings, logits_processor=LogitsProcessorList([sureness]))
     found = torch.tensor(sureness.of_tokens(tokens.shape[1]))
     torch.testing.assert_close(found[:, :-1], expected[:, :-1])

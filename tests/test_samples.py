@@ -188,3 +188,12 @@ def test_rows_are_of_the_texts_in_the_source(rows, texts):
             else:
                 assert any(shape.fullmatch(row["transcript"]) for shape in shapes.values())
                 assert row["transcript"] not in free
+
+
+def test_the_tiny_base_carries_the_code_of_this_checkout():
+    for copy in sorted((SAMPLES / "tiny-base").glob("*.py")):
+        homes = [SAMPLES.parent / room / copy.name for room in ("modeling_audiollm", "processing")]
+        (home,) = [home for home in homes if home.is_file()]
+        assert copy.read_text(encoding="utf-8") == home.read_text(encoding="utf-8"), (
+            f"{copy.name}: save the base again"
+        )

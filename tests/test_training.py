@@ -9,9 +9,10 @@ from transformers import AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.processing.alignment import CTC_NAME
 from audiollm.processing.augmentation import Augmentation
 from audiollm.training.alternation import AlternationSampler, set_learning
-from audiollm.training.heads import CTCHead, LabelHead, label_classes
+from audiollm.training.heads import CTCHead, LabelHead, head_file, label_classes
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -262,6 +263,10 @@ def test_classes_of_other_tasks_count_for_nothing_in_a_label_loss():
     with torch.no_grad():
         head.projection.bias[2] += 10
     torch.testing.assert_close(head(frames, mask, labels), loss)
+
+
+def test_the_aligner_looks_for_the_ctc_head_where_training_leaves_it():
+    assert head_file("ctc") == CTC_NAME
 
 
 def test_classes_are_those_of_the_rows_and_a_round_of_labels_needs_them():
