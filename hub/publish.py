@@ -19,7 +19,6 @@ from audiollm.eval.runs import read_run
 from audiollm.eval.tables import Table, class_table, interval_table, overall_table
 from audiollm.hub import PublishError
 from audiollm.hub.card import CardFacts, count_parameters, model_card, public_name
-from audiollm.processing.alignment import CTC_NAME
 from audiollm.processing.corpora.schema import EMOTION_TASKS, read_rows
 from audiollm.training.facts import FACTS_NAME, dataset_card_facts
 
@@ -125,9 +124,6 @@ def model_publication(
     files, left_out = _checkpoint_files(model)
     config = _read_json(model / CONFIG)
     _check_code(config, model, files)
-    head = _ctc_head(model, home)
-    if head is not None:
-        files[CTC_NAME] = head
     training = next(
         (_read_json(folder / FACTS_NAME) for folder in (home, model) if (folder / FACTS_NAME).is_file()), None
     )
@@ -230,13 +226,6 @@ def _check_code(config: Mapping[str, Any], model: Path, files: Mapping[str, Any]
         if f"{module}.py" not in files:
             raise PublishError(f"{model}: {module}.py is missing, which the checkpoint needs; save the model again.")
         waiting += _IMPORT.findall(Path(files[f"{module}.py"]).read_text(encoding="utf-8"))
-
-
-def _ctc_head(model: Path, home: Path) -> Path | None:
-    """The character CTC head of the speech encoder, with which words can be found in time, if one was trained."""
-    steps = sorted(home.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[-1]), reverse=True)
-    found = [folder / CTC_NAME for folder in (model, *steps[:1]) if (folder / CTC_NAME).is_file()]
-    return found[0] if found else None
 
 
 def _read_results(path: str | Path) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
 import json
 import os
 import re
@@ -10,19 +11,23 @@ import pytest
 import soundfile
 import torch
 from huggingface_hub import ModelCard
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
+from audiollm.demo.listen import Listener
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.hub import PublishError
 from audiollm.hub.__main__ import main
 from audiollm.hub.card import CardFacts, model_card
 from audiollm.hub.publish import model_publication
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.processing.alignment import CTC_NAME
+from audiollm.train_sft import train
 from audiollm.training.checkpoints import save_merged
 from audiollm.training.facts import training_facts, write_facts
 from tests.hub_server import hub_server
 from tests.tiny import tiny_model_and_processor
+from tests.tiny_run import config, corpus  # noqa: F401
 
 
 class Parrot:
@@ -54,7 +59,7 @@ def corpus_folder(folder, licence="cc-by-4.0"):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A training output: merged model, facts, CTC head in the last checkpoint, and files that must stay."""
+    """A training output: merged model with a CTC head, facts, a checkpoint, and files that must stay."""
     folder = tmp_path_factory.mktemp("outputs") / "run"
     torch.manual_seed(0)
     model, processor = tiny_model_and_processor(emotion="emotion2vec")
@@ -69,9 +74,9 @@ def run(tmp_path_factory):
     }
     plan = {"rounds": [{"tasks": ["er"], "train": ["emotion_adapter", "lora"]}], "stops": [20], "rows": {"er": 3}}
     write_facts(training_facts(config, rows, {**plan, "window": 2}, 20, 90.0, {}), folder)
-    for step in (9, 20):
-        (folder / f"checkpoint-{step}").mkdir()
-        save_file({"step": torch.tensor([step])}, folder / f"checkpoint-{step}" / "ctc_head.safetensors")
+    for home in (folder / "model", folder / "checkpoint-20"):
+        home.mkdir(exist_ok=True)
+        save_file({"projection.bias": torch.zeros(29)}, home / CTC_NAME)
     (folder / "model" / "optimizer.bin").write_bytes(b"pickle")
     (folder / "emissions.csv").write_text("emissions,duration\n0.0012,5\n0.0003,6\n")
     return folder
@@ -99,13 +104,24 @@ def test_a_run_publishes_weights_code_processor_card_results_licence_and_aligner
         "modeling_audiollm.py",
         "processing_audiollm.py",
         "training.json",
-        "ctc_head.safetensors",
+        CTC_NAME,
         "results/corpus-test.json",
     }
     assert expected <= set(publication.files)
-    assert publication.files["ctc_head.safetensors"].parent.name == "checkpoint-20"
+    assert publication.files[CTC_NAME].parent == run / "model"
+    assert not [name for name in publication.files if "checkpoint" in name]
     assert publication.left_out == ["optimizer.bin"]
     assert not [name for name in publication.files if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+def test_the_ctc_head_of_a_training_finds_words_in_the_published_folder(config, tmp_path):
+    schedule = [{"tasks": ["asr"], "train": ["speech_encoder"], "ctc": 1.0, "lm": 0.0}]
+    training = config["training"] | {"max_grad_norm": 1.0}
+    train({name: config[name] for name in ("model", "data")} | {"schedule": schedule, "training": training})
+    assert main(["publish", str(tmp_path / "out"), "--out", str(tmp_path / "hub")]) == 0
+    trained = load_file(tmp_path / "out" / "model" / CTC_NAME)
+    aligner = Listener.load(str(tmp_path / "hub")).aligner
+    assert torch.equal(aligner.weight, trained["projection.weight"]) and aligner.weight.any()
 
 
 def test_nothing_published_names_a_folder_of_the_machine(run, results):
