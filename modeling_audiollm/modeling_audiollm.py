@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from .modeling_emotion2vec import Emotion2VecModel
 
 
 WHISPER_FRAMES_PER_SECOND = 50
+# The name of the key-value cache, as input and output: transformers before 5.24, which vLLM 0.33 pins, has the longer.
+CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
 # What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
 VLLM_ATTENTION = ("vllm", "vllm_mla")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
@@ -236,7 +238,7 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio", "text")
     output_modalities = ("text",)
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = [CACHE]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -392,9 +394,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         input_values_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Any | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         speech_embeds: torch.Tensor | None = None,
         emotion_embeds: torch.Tensor | None = None,
         kept: torch.BoolTensor | None = None,
@@ -402,13 +404,17 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     ) -> AudioLLMModelOutputWithPast:
         """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any decoder-only model.
 
-        With `kept` `[batch, length]`, `last_hidden_state` holds these positions only, in one row: what a loss scores.
+        `mm_encoder_outputs["audio"]`, what `get_audio_features` gave for these clips before, stands for audio inputs:
+        several questions about a clip then encode it once. With `kept` `[batch, length]`, `last_hidden_state` holds
+        these positions only, in one row: what a loss scores.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if input_features is not None and mm_encoder_outputs is not None:
+            raise ValueError("Give input_features or mm_encoder_outputs, not both.")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        audio_embeds = None
+        audio_embeds = None if mm_encoder_outputs is None else mm_encoder_outputs["audio"].pooler_output
         if input_features is not None:
             audio_embeds = self.get_audio_features(
                 input_features,
@@ -418,6 +424,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
                 speech_embeds=speech_embeds,
                 emotion_embeds=emotion_embeds,
             ).pooler_output
+        if audio_embeds is not None:
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
             inputs_embeds = inputs_embeds.masked_scatter(
                 mask, audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
@@ -426,17 +433,16 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
             **{**kwargs, "return_dict": True},
         )
         states = outputs.last_hidden_state
         return AudioLLMModelOutputWithPast(
             last_hidden_state=states if kept is None else states[kept].unsqueeze(0),
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             audio_hidden_states=audio_embeds,
+            **{CACHE: outputs.get(CACHE)},
         )
 
 
@@ -562,6 +568,22 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             old.speech_adapter.load_state_dict(kept)
         return self
 
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        input_ids: torch.LongTensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.LongTensor, dict[str, Any]]:
+        """Repeat encoded audio for each beam as its prompt is; transformers 5.24 does so for images and videos only."""
+        if mm_encoder_outputs is not None:
+            counts = (input_ids == self.config.audio_token_id).sum(-1).tolist()
+            rows = mm_encoder_outputs["audio"].pooler_output.split(counts)
+            beams = torch.cat([row for row in rows for _ in range(expand_size)])
+            mm_encoder_outputs = {"audio": BaseModelOutputWithPooling(pooler_output=beams)}
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, input_ids=input_ids, **kwargs)
+        return input_ids, {**kwargs, **({"mm_encoder_outputs": mm_encoder_outputs} if mm_encoder_outputs else {})}
+
     def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """As [`AudioLLMModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
@@ -595,14 +617,14 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         input_values_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Any | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Any,
     ) -> AudioLLMCausalLMOutputWithPast:
-        """Audio inputs as in [`AudioLLMModel.get_audio_features`], the others as in any causal language model."""
+        """Audio inputs as in [`AudioLLMModel.forward`], the others as in any causal language model."""
         outputs = self.model(
             input_ids=input_ids,
             input_features=input_features,
@@ -611,9 +633,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             input_values_mask=input_values_mask,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -626,10 +648,10 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         return AudioLLMCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             audio_hidden_states=outputs.audio_hidden_states,
+            **{CACHE: outputs.get(CACHE)},
         )
 
     @torch.no_grad()
@@ -655,14 +677,13 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         first = prompt.logits[:, -1:].expand(-1, many, -1).flatten(0, 1).unsqueeze(1)
         logits = first
         if ids.shape[1] > 1:
-            cache = prompt.past_key_values
+            cache = prompt[CACHE]
             cache.batch_repeat_interleave(many)
             fed = ids[:, :-1].repeat(size, 1)
             seen = torch.cat([mask.repeat_interleave(many, 0), torch.ones_like(fed)], dim=1)
             positions = (seen.cumsum(-1) - 1)[:, -fed.shape[1] :]
-            later = self(
-                input_ids=fed, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True
-            ).logits
+            follow = {"input_ids": fed, "attention_mask": seen, "position_ids": positions, CACHE: cache}
+            later = self(**follow, use_cache=True).logits
             logits = torch.cat([first, later], dim=1)
         scores = logits.float().log_softmax(-1).gather(-1, ids.repeat(size, 1).unsqueeze(-1)).squeeze(-1)
         real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]

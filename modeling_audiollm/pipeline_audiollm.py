@@ -104,24 +104,36 @@ class AudioEmotionReasoningPipeline(Pipeline):
     ) -> dict[str, list[dict]]:
         clips = model_inputs["clips"]
         default_question, opening, label_field = TASKS[task]
+        audio = self._encode(clips)
         prompt = self.processor.prompt(question or default_question)
-        texts = self._generate(clips, prompt, generate_kwargs or {})
+        texts = self._generate(self._ask(clips, audio, prompt), generate_kwargs or {})
         if labels is None and question is None:
             labels = getattr(self.model.config, label_field)
-        scores = [None] * len(texts) if labels is None else self.score_labels(clips, task, labels)
+        scores = [None] * len(texts) if labels is None else self._score(clips, audio, task, labels)
         answers = [{"text": text, "scores": row, "opening": opening} for text, row in zip(texts, scores)]
         if return_cues:
             rate = self.processor.feature_extractor.sampling_rate
             answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
         return {"answers": answers}
 
-    def _inputs(self, clips: list, prompt: str) -> dict[str, torch.Tensor]:
-        inputs = self.processor(text=[prompt] * len(clips), audio=clips)
-        return inputs.to(self.model.device)
+    @torch.no_grad()
+    def _encode(self, clips: list) -> dict[str, Any]:
+        """What the model hears, which all questions about the clips share."""
+        inputs = self.processor(text=[self.processor.audio_token] * len(clips), audio=clips).to(self.model.device)
+        features = {name: inputs[name] for name in inputs if name not in ("input_ids", "attention_mask")}
+        return {"audio": self.model.get_audio_features(**features)}
 
-    def _generate(self, clips: list, prompt: str, generate_kwargs: dict[str, Any]) -> list[str]:
+    def _ask(self, clips: list, audio: dict[str, Any], prompt: str) -> dict[str, Any]:
+        """Inputs for one question about clips that are encoded."""
+        token = self.processor.audio_token
+        texts = [prompt.replace(token, token * self.processor.num_audio_tokens(len(clip))) for clip in clips]
+        # The processor refuses placeholders that come without their audio.
+        inputs = self.processor.tokenizer(texts, **self.processor.text_kwargs).to(self.model.device)
+        return {**inputs, "mm_encoder_outputs": audio}
+
+    def _generate(self, inputs: dict[str, Any], generate_kwargs: dict[str, Any]) -> list[str]:
         settings = {**self._generation_defaults, **self._generate_kwargs, **generate_kwargs}
-        return generate_answers(self.model, self.processor, self._inputs(clips, prompt), **settings)[0]
+        return generate_answers(self.model, self.processor, inputs, **settings)[0]
 
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
@@ -132,6 +144,9 @@ class AudioEmotionReasoningPipeline(Pipeline):
             task: `"emotion"` or `"sentiment"`.
             labels: to score; by default those of the model.
         """
+        return self._score(clips, self._encode(clips), task, labels)
+
+    def _score(self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str]) -> list[dict[str, float]]:
         question, opening, label_field = TASKS[task]
         labels = labels or getattr(self.model.config, label_field)
         opening = self.processor.prompt(question) + opening
@@ -140,9 +155,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in labels]
         if any(ids[: len(alone)] != alone for ids in whole):
             raise ValueError("The tokenizer merges a label with the words before it; labels can't be scored.")
-        likelihoods = self.model.score_continuations(
-            [ids[len(alone) :] for ids in whole], **self._inputs(clips, opening)
-        )
+        continuations = [ids[len(alone) :] for ids in whole]
+        likelihoods = self.model.score_continuations(continuations, **self._ask(clips, audio, opening))
         return [dict(zip(labels, row)) for row in likelihoods.softmax(-1).tolist()]
 
     def postprocess(self, model_outputs: dict[str, list[dict]]) -> dict[str, Any]:

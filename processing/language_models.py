@@ -228,7 +228,7 @@ class LocalModel:
         if len(prompts) == 1 or shared < LEAST_SHARED or not whole or longest > window:
             return None
         tokens = torch.tensor([prompts[0][:shared]], device=self.model.device)
-        self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(input_ids=tokens, cache=cache, use_cache=True, logits_to_keep=1)
         return cache
 
     @torch.inference_mode()
@@ -238,8 +238,8 @@ class LocalModel:
         options: dict[str, Any] = {}
         if beginning is not None:
             shared = beginning.get_seq_length()
-            options["past_key_values"] = copy.deepcopy(beginning)
-            options["past_key_values"].batch_repeat_interleave(len(prompts))
+            options["cache"] = copy.deepcopy(beginning)
+            options["cache"].batch_repeat_interleave(len(prompts))
         # Padding goes between the shared beginning and the rest, so that the beginning stands where it was read.
         filled = [row[:shared] + [pad] * (longest - len(row)) + row[shared:] for row in prompts]
         mask = [[1] * shared + [0] * (longest - len(row)) + [1] * (len(row) - shared) for row in prompts]

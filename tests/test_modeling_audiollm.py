@@ -36,6 +36,20 @@ def test_every_language_model_generates_and_encodes_audio_once(text, tone):
     assert calls == {"speech": 1, "emotion": 1}
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_encoded_audio_stands_for_audio(beams, tone):
+    model, processor = tiny_model_and_processor()
+    model.eval()
+    inputs = inputs_for(processor, tone(0.7), tone(1.6, seed=1))
+    expected = model.generate(**inputs, max_new_tokens=5, do_sample=False, num_beams=beams)
+    text = {name: inputs.pop(name) for name in ("input_ids", "attention_mask")}
+    audio = {"audio": model.get_audio_features(**inputs)}
+    told = model.generate(**text, mm_encoder_outputs=audio, max_new_tokens=5, do_sample=False, num_beams=beams)
+    assert told.tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="not both"):
+        model(**text, **inputs, mm_encoder_outputs=audio)
+
+
 @pytest.mark.parametrize("text", TEXT_MODELS)
 def test_a_padded_batch_generates_what_each_clip_does_alone(text, tone):
     model, processor = tiny_model_and_processor(text=text)

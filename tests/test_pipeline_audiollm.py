@@ -60,6 +60,19 @@ def test_every_kind_of_input_gives_the_same_answer(pipe, tone, tmp_path):
         same(dict(pipe(given)), dict(expected))
 
 
+def test_answer_and_labels_hear_a_clip_once(pipe, tone):
+    calls = []
+    hooks = [
+        getattr(pipe.model.model, f"{name}_encoder").register_forward_hook(lambda *_, name=name: calls.append(name))
+        for name in ("speech", "emotion")
+    ]
+    answer = pipe([tone(2.4), tone(0.6, seed=1)], batch_size=2)
+    for hook in hooks:
+        hook.remove()
+    assert calls == ["speech", "emotion"]
+    assert answer[1]["scores"] == pytest.approx(pipe.score_labels([tone(0.6, seed=1)])[0], abs=1e-5)
+
+
 def test_lists_and_generators_in_batches_give_what_each_clip_gives(pipe, tone):
     clips = [tone(seconds, seed=number) for number, seconds in enumerate((0.3, 2.4, 1.0, 0.6, 1.7))]
     alone = [pipe(clip) for clip in clips]
