@@ -575,7 +575,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> tuple[torch.LongTensor, dict[str, Any]]:
-        """Repeat encoded audio for each beam as its prompt is; transformers 5.24 does so for images and videos only."""
+        """Repeat encoded audio for each beam, as its prompt is; transformers 5.24 does so for images and videos."""
         if mm_encoder_outputs is not None:
             counts = (input_ids == self.config.audio_token_id).sum(-1).tolist()
             rows = mm_encoder_outputs["audio"].pooler_output.split(counts)
