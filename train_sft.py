@@ -42,6 +42,7 @@ SECTIONS = (
     "max_steps",
     "feature_cache",
     "samples_per_round",
+    "position_gap",
 )
 
 
@@ -113,6 +114,7 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         classes=label_classes(dataset["task"], dataset["label"], rounds),
         seed=arguments.seed,
         keys=bool(cache),
+        position_gap=config.get("position_gap", 0),
     )
     trainer = AudioLLMTrainer(
         model=model,

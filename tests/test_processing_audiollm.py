@@ -284,6 +284,23 @@ def test_training_prompt_is_the_prompt_of_generation(tiny, tone, tmp_path):
     assert processor(text=processor.prompt("How?"), audio=[path])["input_ids"][0].tolist() == prompt.tolist()
 
 
+def test_a_position_gap_moves_what_follows_the_audio(tiny, tone, tmp_path):
+    model, processor = tiny
+    rows = [_row(tmp_path, tone(0.5), number=number) | {"place": number} for number in range(20)]
+    collator = AudioLLMCollator(processor, position_gap=5, seed=3)
+    batch = collator(rows)
+    gaps = set()
+    for ids, positions in zip(batch["input_ids"].tolist(), batch["position_ids"].tolist()):
+        after = len(ids) - ids[::-1].index(processor.audio_token_id)
+        assert positions[:after] == list(range(after))
+        gap = positions[after] - after
+        assert positions[after:] == list(range(after + gap, len(ids) + gap))
+        gaps.add(gap)
+    assert gaps == set(range(6))
+    assert torch.equal(collator(rows[7:8])["position_ids"][0], batch["position_ids"][7])
+    assert model(**batch).loss.isfinite()
+
+
 def test_a_training_row_that_cannot_be_used_is_named(tiny, tone, tmp_path):
     _, processor = tiny
     collator = AudioLLMCollator(processor)
