@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
 from pathlib import Path
 
@@ -45,8 +46,10 @@ def space_publication(model: str) -> Publication:
         model: `OWNER/NAME` on the Hub; or a folder, whose files then go along in `model/`.
 
     Raises:
-        PublishError: if it is neither.
+        PublishError: if it is neither, or Gradio, whose version a Space states, is not installed.
     """
+    if importlib.util.find_spec("gradio") is None:
+        raise PublishError("A Space states a version of Gradio, which is not installed: pip install 'audiollm[demo]'.")
     files: dict[str, Path | bytes] = {}
     left_out = []
     if Path(model).is_dir():

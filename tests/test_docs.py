@@ -39,8 +39,6 @@ def workplace(tmp_path_factory):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_examples_of_a_page_run_one_after_the_other(page, workplace, monkeypatch):
-    if page == "web_demo":
-        pytest.importorskip("gradio", reason="needs pip install 'audiollm[demo]'")
     monkeypatch.chdir(workplace)
     names = {"__name__": page}
     examples = blocks(page, "python")

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from audiollm.demo.render import page
 from audiollm.hub.__main__ import main as hub_main
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
+from audiollm.processing.audio import load_audio
 from audiollm.processing.collator import CTC_CHARACTERS, ctc_labels
+from audiollm.processing.corpora.schema import read_rows
 from tests.tiny import tiny_model_and_processor
 
-
-gradio = pytest.importorskip("gradio", reason="the page needs pip install 'audiollm[demo]'")
 
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=2</script>${window.hacked=3}{{hacked}}"
 EXPLANATION = f'The speaker sounds sad. They say "my old dog" and "a cat", and {HOSTILE}.'
@@ -30,9 +31,13 @@ TRANSCRIPT = f"i lost my old dog {HOSTILE}"
 class Scripted(AudioEmotionReasoningPipeline):
     """A pipeline that scores with its model, and says what the test wants it to say."""
 
-    def _generate(self, clips, prompt, generate_kwargs):
-        said = TRANSCRIPT if "Write down" in prompt else EXPLANATION if "emotion" in prompt else f"answer {HOSTILE}"
-        return [said] * len(clips)
+    def _generate(self, inputs, generate_kwargs):
+        prompts = self.processor.batch_decode(inputs["input_ids"])
+        return [self.says(prompt) for prompt in prompts]
+
+    @staticmethod
+    def says(prompt):
+        return TRANSCRIPT if "Write down" in prompt else EXPLANATION if "emotion" in prompt else f"answer {HOSTILE}"
 
 
 class Placed(Aligner):
@@ -161,11 +166,30 @@ def test_words_are_found_where_their_characters_are(tmp_path, monkeypatch):
         aligner.align(np.zeros(16_000, np.float32), "far too many words " * 9)
 
 
-@pytest.fixture(scope="module")
-def served(pipe):
-    """The address of the page, with recordings of up to a minute."""
-    import os
+def test_words_of_two_clips_lie_where_each_was_said():
+    """With the embedded base, which cuts audio into windows of four seconds."""
+    aligner = Listener.load("samples/tiny-base").aligner
+    transcripts = {row["audio"]["path"]: row["transcript"] for row in read_rows("samples", "test")}
+    for paths in (list(transcripts)[:2], list(transcripts)[20:22]):
+        first, second = (load_audio(path) for path in paths)
+        silence = np.zeros(16_000, np.float32)
+        said = [transcripts[path] for path in paths]
+        words = aligner.align(np.concatenate([first, silence, second]), " ".join(said))
+        number = len(said[0].split())
+        assert [word.word for word in words] == " ".join(said).split()
+        assert words[number - 1].end == pytest.approx(len(first) / 16_000, abs=0.15)
+        assert words[number].start == pytest.approx(len(first) / 16_000 + 1, abs=0.15)
+        assert find_words(said[1], words) == (words[number].start, words[-1].end)
 
+
+@pytest.fixture(scope="module")
+def gradio():
+    return pytest.importorskip("gradio", reason="the page needs pip install 'audiollm[demo]'")
+
+
+@pytest.fixture(scope="module")
+def served(pipe, gradio):
+    """The address of the page, with recordings of up to a minute."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     from audiollm.demo.app import serve
 
@@ -290,7 +314,7 @@ SPACE = textwrap.dedent("""
     """)
 
 
-def test_a_space_folder_holds_all_that_its_page_needs(clips, tmp_path):
+def test_a_space_folder_holds_all_that_its_page_needs(gradio, clips, tmp_path):
     model, processor = tiny_model_and_processor()
     model.save_pretrained(tmp_path / "run")
     processor.save_pretrained(tmp_path / "run")
