@@ -61,7 +61,8 @@ tiny-base: setup
 	$(SPLICE) --out build/spliced-sentences --clips 12000 --seed 4 --strings 0.25 --answers
 	$(BIN)/python samples/more_voices.py --out build/voices --clips 12000 --strings 0.3
 	$(BIN)/python train_sft.py --config configs/tiny-base-voices.yaml
-	$(BIN)/python samples/store_base.py --run build/tiny-base-voices --out samples/tiny-base
+	$(BIN)/python train_sft.py --config configs/tiny-base-positions.yaml
+	$(BIN)/python samples/store_base.py --run build/tiny-base-positions --out samples/tiny-base
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

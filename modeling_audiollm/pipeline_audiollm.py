@@ -176,7 +176,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         }
 
     def save_pretrained(self, save_directory: str, **kwargs: Any):
-        """Save model, code and the processor, which the base class forgets (transformers 5.23)."""
+        """Save model, code and the processor, which the base class forgets (transformers 5.24)."""
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
 
