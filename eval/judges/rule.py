@@ -262,12 +262,15 @@ class RuleJudge:
 
 
 def _spread_denial(tokens: list[str], mentions: list[_Mention]) -> None:
-    """Negate the middle of a list that a conjunction ends: "not happy, sad or angry"."""
-    for first, second, third in zip(mentions, mentions[1:], mentions[2:]):
-        commas = [tokens[first.end : second.start], tokens[second.end : third.start]]
-        ends_list = any(token in ("or", "nor") for token in commas[1])
-        if first.negated and not second.negated and ends_list and commas[0] == [","]:
-            second.negated = third.negated = True
+    """Negate the rest of a list that a negated emotion begins and "or" ends: "not happy, sad, angry or afraid"."""
+    for number, first in enumerate(mentions):
+        if not first.negated:
+            continue
+        gaps = [tokens[one.end : other.start] for one, other in zip(mentions[number:], mentions[number + 1 :])]
+        last = next((place for place, gap in enumerate(gaps) if gap != [","]), None)
+        if last and {"or", "nor"}.intersection(gaps[last]):
+            for mention in mentions[number + 1 : number + last + 2]:
+                mention.negated = True
 
 
 def _mask_quotes(text: str) -> str:
