@@ -62,7 +62,7 @@ def write_corpus(folder: Path, clips: int, seconds: tuple[float, float], tasks: 
     (folder / "train.jsonl").write_text("\n".join(lines))
 
 
-def encoder(width: int, layers: int = 1) -> dict[str, Any]:
+def encoder(width: int, layers: int = 1, dropout: float = 0.0) -> dict[str, Any]:
     return {
         "model_type": "parakeet_encoder",
         "hidden_size": width,
@@ -72,8 +72,10 @@ def encoder(width: int, layers: int = 1) -> dict[str, Any]:
         "num_mel_bins": 80,
         "subsampling_factor": 4,
         "subsampling_conv_channels": 4,
-        "dropout": 0.1,
-        "layerdrop": 0.1,
+        "dropout": dropout,
+        "layerdrop": dropout,
+        "attention_dropout": dropout,
+        "activation_dropout": dropout,
     }
 
 
@@ -86,8 +88,8 @@ def tiny_config(work: Path, out: Path) -> dict[str, Any]:
                 "window_seconds": 1,
                 "speech_tokens": 5,
                 "emotion_tokens": 2,
-                "speech_config": encoder(16),
-                "emotion_config": encoder(16),
+                "speech_config": encoder(16, dropout=0.1),
+                "emotion_config": encoder(16, dropout=0.1),
                 "text_config": {
                     "model_type": "llama",
                     "hidden_size": 16,
@@ -317,86 +319,98 @@ def run_config(work: Path, model: dict[str, Any], schedule: list[dict], **change
     return config | changes
 
 
-def rows_per_second(config: dict[str, Any]) -> float:
-    """Median rows a second over the steps of a run, the first left out."""
+def step_seconds(config: dict[str, Any]) -> list[float]:
+    """Seconds of each step of a run, loading of its rows and all, the first left out."""
     import audiollm.train_sft as train_sft
 
     trainer = train_sft.build_trainer(config)
     trainer.train()
     speeds = [entry["samples_per_second"] for entry in trainer.state.log_history if "samples_per_second" in entry]
-    return statistics.median(speeds[1:])
+    return [trainer.plan.window / speed for speed in speeds[1:]]
 
 
 # The paper's 637 : 164 : 9240 million, divided by 400.
 DUAL_SPEECH, DUAL_EMOTION, DUAL_TEXT = whisper(192, 3, 10), encoder(96, 3), text_model(448, 9)
+PAPER_MILLIONS = {"speech_encoder": 637, "emotion_encoder": 164, "language_model": 9240}
 
 
-def dual(options: argparse.Namespace) -> dict[str, Any]:
-    """Training throughput of a dual against a single encoder, on clips of 2-10 s."""
-    import audiollm.train_sft  # noqa: F401
-
-    single_model = {
+def dual_model() -> dict[str, Any]:
+    """A dual model of the paper's proportions, for clips of up to 10 s."""
+    return {
         "vocab_size": 300,
         "window_seconds": 10,
         "speech_tokens": 100,
+        "emotion_tokens": 10,
         "speech_config": DUAL_SPEECH,
+        "emotion_config": DUAL_EMOTION,
+        "emotion_length_aware": True,
         "text_config": DUAL_TEXT,
     }
-    dual_model = single_model | {"emotion_tokens": 10, "emotion_config": DUAL_EMOTION, "emotion_length_aware": True}
-    learning = {"train": ["speech_encoder", "speech_adapter", "lora", "language_model"], "tasks": ["er"]}
-    single_parts = ["speech_encoder", "speech_adapter", "lora"]
-    dual_parts = [*single_parts, "emotion_encoder", "emotion_adapter"]
+
+
+def proportions(model: dict[str, Any]) -> dict[str, float]:
+    """Million parameters of the parts that the paper names."""
+    from audiollm.training.assemble import assemble
+    from audiollm.training.schedule import part_parameters
+
+    parts = part_parameters(assemble({"scratch": model}, WORDS)[0])
+    return {part: round(sum(p.numel() for _, p in parts[part]) / 1e6, 2) for part in PAPER_MILLIONS}
+
+
+def dual(options: argparse.Namespace) -> dict[str, Any]:
+    """Training throughput of a dual against a single encoder, on clips of 2-10 s, where everything learns jointly."""
+    import audiollm.train_sft  # noqa: F401
+
+    models = {"dual": dual_model()}
+    models["single"] = {name: value for name, value in dual_model().items() if not name.startswith("emotion")}
+    parts = {"single": ["speech_encoder", "speech_adapter", "lora"]}
+    parts["dual"] = [*parts["single"], "emotion_encoder", "emotion_adapter"]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        write_corpus(work / "corpus", 24, (2, 10), ("er", "asr"))
-        closing = [learning | {"epochs": 0.2}]
-        joint = {
-            "single": run_config(work, single_model, [{"tasks": ["er"], "train": single_parts}, *closing]),
-            "dual": run_config(work, dual_model, [{"tasks": ["er"], "train": dual_parts}, *closing]),
-        }
-        for config in joint.values():
-            config["max_steps"] = 4
-        results = turn_about({name: partial(rows_per_second, config) for name, config in joint.items()}, options.turns)
-    ratios = [two["result"] / one["result"] for one, two in zip(results["single"], results["dual"])]
+        write_corpus(work / "corpus", 24, (2, 10), ("er",))
+        sides = {}
+        for kind in ("single", "dual"):
+            # The language model is random, so some round must train it; this one is never reached.
+            closing = {"tasks": ["er"], "train": ["language_model"], "epochs": 0.2}
+            config = run_config(work, models[kind], [{"tasks": ["er"], "train": parts[kind]}, closing])
+            sides[kind] = partial(step_seconds, config | {"max_steps": 5})
+        results = turn_about(sides, options.turns)
+    seconds = {kind: [result["result"] for result in side] for kind, side in results.items()}
+    # Both sides train on the same rows in the same order, so each step has its twin.
+    twins = [pair for turn in zip(seconds["single"], seconds["dual"]) for pair in zip(*turn, strict=True)]
+    ratios = [single / both for single, both in twins]
     return {
-        "single_rows_per_second": median(result["result"] for result in results["single"]),
-        "dual_rows_per_second": median(result["result"] for result in results["dual"]),
+        "single_rows_per_second": median(4 * len(steps) / sum(steps) for steps in seconds["single"]),
+        "dual_rows_per_second": median(4 * len(steps) / sum(steps) for steps in seconds["dual"]),
         "dual_over_single": median(ratios),
+        "steps": len(ratios),
         "paper": 0.933,
+        "millions": in_fork(partial(proportions, dual_model()))["result"],
+        "paper_millions": PAPER_MILLIONS,
     }
 
 
 def cache(options: argparse.Namespace) -> dict[str, Any]:
-    """An emotion round of four epochs with and without the feature cache."""
+    """An emotion round of four epochs, at the paper's proportions, with and without the feature cache."""
     import audiollm.train_sft as train_sft
 
-    model = {
-        "vocab_size": 300,
-        "window_seconds": 10,
-        "speech_tokens": 20,
-        "emotion_tokens": 4,
-        "speech_config": whisper(256, 4, 10),
-        "emotion_config": encoder(64, 2),
-        "emotion_length_aware": True,
-        "text_config": text_model(192, 3),
-    }
-    # Two steps of everything else, so that no part stays random; then the round that is measured.
+    # One step of everything else, so that no part stays random; then the round that is measured.
     schedule = [
-        {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "language_model"], "epochs": 0.2},
+        {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "language_model"], "epochs": 0.3},
         {"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "epochs": 4},
     ]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        write_corpus(work / "corpus", 16, (2, 10), ("er", "asr"))
+        write_corpus(work / "corpus", 12, (2, 10), ("er", "asr"))
 
         def measure(cached: bool) -> dict[str, float]:
             folder = work / f"cache-{os.getpid()}"
-            config = run_config(work, model, schedule)
+            config = run_config(work, dual_model(), schedule)
             config["feature_cache"] = {"folder": str(folder), "max_gb": 1} if cached else None
             trainer = train_sft.build_trainer(config)
             trainer.train()
             logged = [entry for entry in trainer.state.log_history if entry.get("round") == 2]
-            disk = sum(path.stat().st_size for path in folder.rglob("*")) if cached else 0
+            disk = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) if cached else 0
             return {"seconds": sum(4 / entry["samples_per_second"] for entry in logged), "disk_mb": disk / 1e6}
 
         results = turn_about({"off": partial(measure, False), "on": partial(measure, True)}, options.turns)
@@ -406,57 +420,67 @@ def cache(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_with": median(seconds["on"]),
         "saved_share": median(1 - on / off for on, off in zip(seconds["on"], seconds["off"])),
         "disk_mb": median(result["result"]["disk_mb"] for result in results["on"]),
-        "clips": 16,
+        "clips": 12,
     }
 
 
+def resident_mb() -> float:
+    """Memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
 def memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Peak memory of a training step with 256 k words: our loss, and the model's own over whole logits."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from trl.trainer.utils import add_fused_lm_head
+    """Peak memory of a training step with 256 k words: our trainer's, and that of the model's own loss in it."""
+    from transformers import TrainerCallback
 
-    from audiollm.training.trainer import AudioLLMTrainer  # noqa: F401
+    import audiollm.train_sft as train_sft
+    from audiollm.training.assemble import assemble
 
-    batch, length, scored = options.batch, 200, 40
-    sizes = text_model(128, 2) | {"vocab_size": 256_000, "tie_word_embeddings": True}
-    settings = {name: value for name, value in sizes.items() if name != "model_type"}
+    model = {
+        "vocab_size": 300,
+        "window_seconds": 10,
+        "speech_tokens": 100,
+        "speech_config": whisper(128, 1, 10),
+        "text_config": text_model(128, 2),
+    }
 
-    def step(fused: bool) -> float:
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **settings))
-        model.get_input_embeddings().weight.requires_grad_(False)
-        ids = torch.randint(0, 256_000, (batch, length))
-        labels = ids.clone()
-        labels[:, : length - scored] = -100
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if fused:
-            add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-            kept = labels[:, 1:] != -100
-            inner = model.model.forward
+    class Note(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            self.before = resident_mb()
 
-            def keep_scored(*args: Any, **kwargs: Any):
-                output = inner(*args, **kwargs)
-                output.last_hidden_state = output.last_hidden_state[:, :-1][kept].unsqueeze(0)
-                return output
+        def on_optimizer_step(self, args, state, control, **kwargs):
+            self.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-            model.model.forward = keep_scored
-            shifted = labels[:, 1:][kept].unsqueeze(0)
-            output = model(input_ids=ids, labels=labels, shift_labels=shifted, fused_lm_head=True)
-        else:
-            output = model(input_ids=ids, labels=labels)
-        output.loss.backward()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - base
+    def step(work: Path, whole: bool) -> dict[str, float]:
+        built, processor = assemble({"scratch": model}, WORDS)
+        built.resize_token_embeddings(256_000)
+        config = run_config(work, model, [{"tasks": ["er"], "train": ["lora"]}])
+        # A model at hand counts as trained, so that its embeddings may stay as they are, as in the paper.
+        config |= {"model": {"checkpoint": "at hand"}, "max_steps": 1}
+        config["training"]["per_device_train_batch_size"] = options.batch
+        trainer = train_sft.build_trainer(config, built, processor)
+        if whole:
+            trainer.compute_loss = lambda model, inputs, **kwargs: model(**inputs).loss
+        note = Note()
+        trainer.add_callback(note)
+        trainer.train()
+        labels = trainer.data_collator([trainer.train_dataset[n] for n in range(options.batch)])["labels"]
+        scored = int((labels != -100).sum())
+        return {"step": note.peak - note.before, "process": note.peak, "tokens": labels.numel(), "scored": scored}
 
-    results = turn_about({"full": partial(step, False), "ours": partial(step, True)}, options.turns)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_corpus(work / "corpus", options.batch, (2, 10), ("er",))
+        results = turn_about({"full": partial(step, work, True), "ours": partial(step, work, False)}, options.turns)
     full, ours = ([result["result"] for result in results[name]] for name in ("full", "ours"))
     return {
-        "full_logits_mb": median(full),
-        "ours_mb": median(ours),
-        "ours_over_full": median(a / b for a, b in zip(ours, full)),
-        "batch": batch,
-        "tokens": length,
-        "scored": scored,
+        "full_logits_mb": median(result["step"] for result in full),
+        "ours_mb": median(result["step"] for result in ours),
+        "ours_over_full": median(a["step"] / b["step"] for a, b in zip(ours, full)),
+        "process_mb": {"full": median(r["process"] for r in full), "ours": median(r["process"] for r in ours)},
+        "batch": options.batch,
+        "tokens": full[0]["tokens"],
+        "scored": full[0]["scored"],
     }
 
 
@@ -479,12 +503,12 @@ def scaling(options: argparse.Namespace) -> dict[str, Any]:
             work = Path(name)
             write_corpus(work / "corpus", clips, (seconds, seconds), ("asr",))
             config = run_config(work, model, learning)
-            results = turn_about({"run": partial(rows_per_second, config)}, options.turns)["run"]
+            results = turn_about({"run": partial(step_seconds, config)}, options.turns)["run"]
             table.append(
                 {
                     "seconds_of_clip": seconds,
                     "clips": clips,
-                    "ms_per_row": median(1000 / result["result"] for result in results),
+                    "ms_per_row": median(250 * s for result in results for s in result["result"]),
                     "run_seconds": median(result["seconds"] for result in results),
                     "peak_mb": median(result["peak_mb"] for result in results),
                 }
@@ -504,8 +528,7 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
             config["schedule"][0].pop("ctc")
             config["lora"]["lora_dropout"] = 0.0
             for part in ("speech_config", "emotion_config"):
-                config["model"]["scratch"][part] |= {"dropout": 0.0, "layerdrop": 0.0, "attention_dropout": 0.0}
-                config["model"]["scratch"][part] |= {"activation_dropout": 0.0}
+                config["model"]["scratch"][part] = encoder(16)
             config["model"]["scratch"]["text_config"]["attention_dropout"] = 0.0
             config["training"] |= {"gradient_accumulation_steps": accumulation, "save_steps": 1000}
             path = work / f"config-{processes_}.yaml"
@@ -515,162 +538,188 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
                 launch += ["-m", "accelerate.commands.launch", "--main_process_port", "0", "--config_file"]
                 launch += [str(root / "configs" / "accelerate" / "cpu-ddp.yaml")]
             command = [*launch, str(root / "train_sft.py"), "--config", str(path)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(done.stderr[done.stderr.find("Traceback") :][:4000])
             state = json.loads((work / f"out-{processes_}" / "trainer_state.json").read_text())
             losses[processes_] = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
     differences = [abs(one - two) for one, two in zip(losses[1], losses[2], strict=True)]
     return {"steps": len(differences), "largest_difference": max(differences)}
 
 
-def peer(options: argparse.Namespace) -> dict[str, Any]:
-    """Rows trained and answers given a second, beside transformers' Qwen2-Audio of the same sizes.
+PEER_LORA = {"r": 16, "lora_alpha": 32}
+PEER_PROJECTIONS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)"
+PEER_WORDS = 49_152
 
-    Both have a Whisper encoder of 384 x 4, a Llama of 576 x 30 (`--shrink` divides the layers) and LoRA on the same
-    projections; both train on the same clips and texts. Qwen2-Audio is called as its documentation does.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
+
+def peer_rows(work: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (work / "corpus" / "train.jsonl").read_text().splitlines()]
+
+
+def save_sides(work: Path, layers: int):
+    """Both models with random weights, as checkpoints: a Whisper encoder of 384 x 4 and a Llama of 576 x `layers`."""
     from transformers import (
         Qwen2AudioConfig,
         Qwen2AudioForConditionalGeneration,
+        Qwen2AudioProcessor,
         WhisperFeatureExtractor,
     )
-    from trl.trainer.utils import add_fused_lm_head
 
-    from audiollm.processing.collator import AudioLLMCollator
     from audiollm.training.assemble import assemble
-    from audiollm.training.trainer import LORA_TARGETS
 
-    layers = 30 // options.shrink
-    text = {
-        "model_type": "llama",
-        "hidden_size": 576,
+    text = text_model(576, layers) | {
         "intermediate_size": 1536,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 9,
         "num_key_value_heads": 3,
         "max_position_embeddings": 4096,
     }
-    generator = np.random.default_rng(options.seed)
-    clips = [generator.normal(0, 0.1, round(s * RATE)).astype(np.float32) for s in generator.uniform(2, 10, 8)]
-    texts = ["What emotion does the speaker show, and which words show it?"] * 8
-    answers = [f'The speaker sounds sad. The words "{" ".join(generator.choice(WORDS, 8))}" show it.' for _ in clips]
-    lora = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
-    size, vocabulary = options.batch, 49_152
-
     section = {
         "vocab_size": 1200,
         "window_seconds": 10,
         "speech_tokens": 50,
         "speech_config": whisper(384, 4, 10),
+        "text_config": text,
     }
-    words = [*texts, *answers] * 9
-    # Both sides get as many tokens of text, counted with our tokenizer.
-    _, counting = assemble({"scratch": section | {"text_config": text | {"num_hidden_layers": 1}}}, words)
-    prompt_tokens = len(counting.tokenizer(counting.prompt(texts[0]), add_special_tokens=False)["input_ids"])
-    answer_tokens = len(counting.tokenizer(answers[0], add_special_tokens=False)["input_ids"]) + 1
+    texts = [row[column] for row in peer_rows(work) for column in ("question", "answer")]
+    model, processor = assemble({"scratch": section}, texts * 20)
+    model.resize_token_embeddings(PEER_WORDS)
+    model.save_pretrained(work / "ours")
+    processor.save_pretrained(work / "ours")
+    audio = {name: value for name, value in whisper(384, 4, 30).items() if name not in ("vocab_size", "pad_token_id")}
+    config = Qwen2AudioConfig(
+        audio_config=audio | {"model_type": "qwen2_audio_encoder"},
+        text_config=text | {"vocab_size": PEER_WORDS},
+        audio_token_index=processor.audio_token_id,
+        tie_word_embeddings=True,
+    )
+    Qwen2AudioForConditionalGeneration(config).save_pretrained(work / "theirs")
+    Qwen2AudioProcessor(
+        WhisperFeatureExtractor(feature_size=80),
+        processor.tokenizer,
+        # Our template, so that both read the same text; audio stands in it as their placeholder.
+        chat_template=processor.chat_template,
+        audio_token=processor.audio_token,
+        audio_bos_token=processor.audio_start_token,
+        audio_eos_token=processor.audio_end_token,
+    ).save_pretrained(work / "theirs")
 
-    def timed(train: Callable, generate: Callable) -> dict[str, float]:
-        train()
+
+def peer(options: argparse.Namespace) -> dict[str, Any]:
+    """Rows trained and answers given a second, beside transformers' Qwen2-Audio of the same sizes.
+
+    Both have a Whisper encoder of 384 x 4, a Llama of 576 x 30 (`--shrink` divides the layers) and the same LoRA, and
+    nothing else learns; both get the same clips of 2-10 s and the same text. Ours is trained by `train_sft.py`'s
+    trainer, theirs by transformers' Trainer with its processor in a collator, as its users write it. The second step
+    is timed; then 8 clips are answered at once, with 40 tokens each. Peak memory is that of the whole process.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import (
+        AutoProcessor,
+        Qwen2AudioForConditionalGeneration,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    import audiollm.train_sft as train_sft
+
+    class Clock(TrainerCallback):
+        def __init__(self):
+            self.ends = []
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.ends.append(time.monotonic())
+
+    def measure(trainer: Trainer, processor: Any, prompts: list[str], clips: list[np.ndarray], **settings: Any):
+        clock = Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+        model = trainer.model.eval()
         started = time.monotonic()
-        train()
-        trained = time.monotonic()
+        inputs = processor(text=prompts, audio=clips, return_tensors="pt", padding=True, **settings)
         with torch.no_grad():
-            generate()
-        return {"rows": size / (trained - started), "answers": 8 / (time.monotonic() - trained)}
-
-    def ours() -> dict[str, float]:
-        model, processor = assemble({"scratch": section | {"text_config": text}}, words)
-        model.resize_token_embeddings(vocabulary)
-        add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-        targets = LORA_TARGETS.replace("|gate_proj|up_proj|down_proj", "")
-        model = get_peft_model(model, LoraConfig(**{**lora, "target_modules": targets}))
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-        rows = [
-            {"id": str(n), "audio": clip, "question": question, "answer": answer}
-            for n, (clip, question, answer) in enumerate(zip(clips, texts, answers))
-        ]
-        collate = AudioLLMCollator(processor)
-
-        def train():
-            model.train()
-            batch = collate(rows[:size])
-            scored = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-            kept = scored != -100
-            output = model(**batch, fused_lm_head=True, kept=kept, shift_labels=scored[kept].unsqueeze(0))
-            output.loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        def generate():
-            inputs = processor(text=[processor.prompt(question) for question in texts], audio=clips)
-            model.eval().generate(**inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False)
-
-        return timed(train, generate)
-
-    def theirs() -> dict[str, float]:
-        audio = {
-            "d_model": 384,
-            "encoder_layers": 4,
-            "encoder_attention_heads": 6,
-            "encoder_ffn_dim": 1536,
-            "num_mel_bins": 80,
+            tokens = model.generate(**inputs, max_new_tokens=40, min_new_tokens=40, do_sample=False)
+        seconds = time.monotonic() - started
+        return {
+            "rows": options.batch / (clock.ends[1] - clock.ends[0]),
+            "answers": len(clips) / seconds,
+            "prompt": inputs["input_ids"].shape[1],
+            "answered": tokens.shape[1] - inputs["input_ids"].shape[1],
         }
-        config = Qwen2AudioConfig(
-            audio_config=audio, text_config=text | {"vocab_size": vocabulary}, audio_token_index=vocabulary - 1
-        )
-        model = get_peft_model(
-            Qwen2AudioForConditionalGeneration(config),
-            LoraConfig(**{**lora, "target_modules": r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)"}),
-        )
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-        extractor = WhisperFeatureExtractor(feature_size=80)
 
-        def inputs(count: int, answered: bool) -> dict[str, torch.Tensor]:
-            settings = {"sampling_rate": RATE, "return_attention_mask": True, "padding": "max_length"}
-            features = extractor(clips[:count], return_tensors="pt", **settings)
-            mask = features["attention_mask"]
-            tokens = ((mask.sum(-1) - 1) // 2 + 1 - 2) // 2 + 1
-            after = prompt_tokens + (answer_tokens if answered else 0)
-            longest = int(tokens.max()) + after
-            ids = torch.randint(10, 1000, (count, longest))
-            attention = torch.ones_like(ids)
-            for row, number in enumerate(tokens.tolist()):
-                pad = longest - number - after
-                attention[row, :pad] = 0
-                ids[row, pad : pad + number] = vocabulary - 1
-            batch = {"input_ids": ids, "attention_mask": attention}
-            return batch | {"input_features": features["input_features"], "feature_attention_mask": mask}
+    def heard(work: Path) -> list[np.ndarray]:
+        return [soundfile.read(work / "corpus" / row["audio"], dtype="float32")[0] for row in peer_rows(work)]
 
-        def train():
-            model.train()
-            batch = inputs(size, True)
+    def ours(work: Path) -> dict[str, float]:
+        config = run_config(work, {}, [{"tasks": ["er"], "train": ["lora"], "epochs": 4}])
+        config |= {"model": {"checkpoint": str(work / "ours")}, "max_steps": 2}
+        config["lora"] = PEER_LORA | {"target_modules": PEER_PROJECTIONS}
+        config["training"]["per_device_train_batch_size"] = options.batch
+        trainer = train_sft.build_trainer(config)
+        processor = trainer.processing_class
+        prompts = [processor.prompt(row["question"]) for row in peer_rows(work)]
+        return measure(trainer, processor, prompts, heard(work))
+
+    def theirs(work: Path) -> dict[str, float]:
+        model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "theirs")
+        model = get_peft_model(model, LoraConfig(**PEER_LORA, target_modules=PEER_PROJECTIONS, task_type="CAUSAL_LM"))
+        processor = AutoProcessor.from_pretrained(work / "theirs")
+        processor.tokenizer.padding_side = "left"
+        end = processor.tokenizer.eos_token
+
+        def prompt(row: dict[str, Any]) -> str:
+            content = [{"type": "audio"}, {"type": "text", "text": row["question"]}]
+            return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+        def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+            clips = [soundfile.read(work / "corpus" / row["audio"], dtype="float32")[0] for row in rows]
+            texts = [prompt(row) + row["answer"] + end for row in rows]
+            batch = processor(text=texts, audio=clips, sampling_rate=RATE, return_tensors="pt", padding=True)
             labels = batch["input_ids"].clone()
-            labels[:, :-answer_tokens] = -100
-            model(**batch, labels=labels).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            for row, line in zip(rows, labels):
+                answer = processor.tokenizer(row["answer"] + end, add_special_tokens=False)["input_ids"]
+                line[: -len(answer)] = -100
+            return {**batch, "labels": labels}
 
-        def generate():
-            model.eval().generate(**inputs(8, False), max_new_tokens=40, min_new_tokens=40, do_sample=False)
+        arguments = TrainingArguments(
+            output_dir=str(work / "theirs-run"),
+            per_device_train_batch_size=options.batch,
+            max_steps=2,
+            remove_unused_columns=False,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        rows = peer_rows(work)
+        trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
+        return measure(trainer, processor, [prompt(row) for row in rows], heard(work), sampling_rate=RATE)
 
-        return timed(train, generate)
-
-    results = turn_about({"ours": ours, "theirs": theirs}, options.turns)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_corpus(work / "corpus", 8, (2, 10), ("er",), options.seed)
+        # In a process of its own, so that those of the sides begin small, and with no threads to inherit.
+        in_fork(partial(save_sides, work, 30 // options.shrink))
+        results = turn_about({"ours": partial(ours, work), "theirs": partial(theirs, work)}, options.turns)
 
     def ratio(key: str) -> float:
         return median(a["result"][key] / b["result"][key] for a, b in zip(results["ours"], results["theirs"]))
 
+    def medians(key: str) -> dict[str, float]:
+        return {name: median(result["result"][key] for result in side) for name, side in results.items()}
+
     return {
-        "ours": {key: median(r["result"][key] for r in results["ours"]) for key in ("rows", "answers")},
-        "theirs": {key: median(r["result"][key] for r in results["theirs"]) for key in ("rows", "answers")},
+        "rows_per_second": medians("rows"),
+        "answers_per_second": medians("answers"),
         "training_ratio": ratio("rows"),
         "answers_ratio": ratio("answers"),
-        "peak_mb": {name: median(r["peak_mb"] for r in side) for name, side in results.items()},
+        "peak_mb": {name: median(result["peak_mb"] for result in side) for name, side in results.items()},
         "memory_ratio": median(a["peak_mb"] / b["peak_mb"] for a, b in zip(results["ours"], results["theirs"])),
+        "prompt_tokens": medians("prompt"),
+        "answer_tokens": medians("answered"),
+        "layers": 30 // options.shrink,
+        "batch": options.batch,
         "turns": options.turns,
-        "layers": layers,
-        "text_tokens": [prompt_tokens, answer_tokens],
     }
 
 

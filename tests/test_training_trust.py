@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoProcessor, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training.alternation import ScheduledRows
+from audiollm.training.assemble import _language_model
 from audiollm.training.checkpoints import load_trained, main, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
 from audiollm.training.schedule import Round, ScheduleError, refuse_unlearned
@@ -118,6 +119,25 @@ def test_a_run_killed_at_any_moment_ends_bit_identical():
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["bit_identical"] and result["kills"] == result["asked"] == 5
+
+
+def test_new_tokens_have_the_same_weights_whenever_a_model_is_assembled(tmp_path):
+    config = tiny_model_and_processor()[0].config.text_config
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    first, second = (_language_model(str(tmp_path), config.vocab_size + 3).get_input_embeddings() for _ in range(2))
+    assert first.num_embeddings == config.vocab_size + 3 and torch.equal(first.weight, second.weight)
+
+
+def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(config, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "audiollm.training.trainer.apply_liger_kernel",
+        lambda model, settings: given.append((model.config.model_type, settings)),
+    )
+    config["training"]["use_liger_kernel"] = True
+    with pytest.raises(ValueError, match="Liger has no kernels for llama"):
+        train_sft.build_trainer(config)
+    assert given == [("llama", {"fused_linear_cross_entropy": False})]
 
 
 def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):

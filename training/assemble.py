@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import AutoConfig, AutoProcessor, WhisperFeatureExtractor
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel, WhisperFeatureExtractor
 
 from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from audiollm.modeling_audiollm.modeling_audiollm import build_encoder
@@ -72,13 +73,25 @@ def _from_parts(spec: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration,
     sources = {key: spec[key] for key in ("speech", "text", "emotion") if spec.get(key)}
     processor = AudioLLMProcessor.from_parts(**sources, **shared)
     model = AudioLLMForConditionalGeneration.from_parts(
-        **sources,
+        **sources | {"text": _language_model(spec["text"], len(processor.tokenizer))},
         **shared,
-        vocab_size=len(processor.tokenizer),
         audio_token_id=processor.audio_token_id,
         adapter_hidden_sizes=spec.get("adapter_hidden_sizes"),
     )
     return model, processor
+
+
+def _language_model(source: str, words: int) -> PreTrainedModel:
+    """A causal language model that knows `words` tokens; those that are new to it have the same weights each time.
+
+    Nothing trains these rows, so no checkpoint holds them: a model assembled again must have them as they were.
+    """
+    model = AutoModelForCausalLM.from_pretrained(source)
+    if words > model.get_input_embeddings().num_embeddings:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model.resize_token_embeddings(words)
+    return model
 
 
 def _from_scratch(

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
+from transformers.integrations.liger import apply_liger_kernel
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTConfig, SFTTrainer
@@ -91,6 +92,22 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
         raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
 
 
+def _use_liger(language_model: nn.Module, settings: dict[str, Any] | None):
+    """Give the language model Liger's kernels; of an AudioLLM as a whole, Liger knows nothing and says so to nobody.
+
+    Args:
+        language_model: not yet wrapped by PEFT.
+        settings: `liger_kernel_config` of the training arguments.
+
+    Raises:
+        ValueError: if Liger has no kernels for this language model.
+    """
+    # The loss is TRL's fused head already, which Liger's would replace.
+    apply_liger_kernel(language_model, {**(settings or {}), "fused_linear_cross_entropy": False})
+    if not any("forward" in vars(module) for module in language_model.modules()):
+        raise ValueError(f"Liger has no kernels for {language_model.config.model_type}; leave use_liger_kernel out.")
+
+
 @contextmanager
 def _listening(encoders: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
     """Collects the last frames that each encoder gives while the model runs."""
@@ -150,6 +167,8 @@ class AudioLLMTrainer(SFTTrainer):
         self.plan = Plan.of(rounds, self.tasks, window)
         args.max_steps = min(max_steps or self.plan.total_steps, self.plan.total_steps)
         self._staging: str | None = None
+        if args.use_liger_kernel:
+            _use_liger(model.model.language_model, args.liger_kernel_config)
         super().__init__(
             model=model,
             args=args,
