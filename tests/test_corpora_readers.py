@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -75,12 +76,50 @@ def test_meld_gives_emotion_and_sentiment_from_the_same_rows(tmp_path, split, fi
     assert rows[0]["audio"] == rows[1]["audio"] and Path(rows[0]["audio"]).parent.name == folder
 
 
-def test_meld_video_says_how_to_extract_its_sound_and_sound_beside_it_is_taken(tmp_path):
+def film(path: Path, sound: bool = True) -> Path:
+    """An mp4 with half a second of picture, and of AAC at 44.1 kHz in two channels."""
+    av = pytest.importorskip("av")
+    with av.open(path, "w") as container:
+        picture = container.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        voice = container.add_stream("aac", rate=44_100, layout="stereo") if sound else None
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8))
+            frame.pts = number
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+        if voice:
+            tone = np.sin(np.arange(22_050) * 2 * np.pi * 440 / 44_100).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]) / 2, "fltp", "stereo")
+            frame.sample_rate = 44_100
+            container.mux([*voice.encode(frame), *voice.encode()])
+    return path
+
+
+def test_the_sound_of_melds_films_is_written_once_for_both_tasks(tmp_path):
+    rows = [(f"Line {number}.", "joy", "positive", 0, number) for number in range(3)]
+    meld(tmp_path / "c", "train_splits", *rows, kind="mp4")  # the third stays broken, as dia125_utt3 is
+    film(tmp_path / "c" / "train_splits" / "dia0_utt0.mp4")
+    film(tmp_path / "c" / "train_splits" / "dia0_utt1.mp4", sound=False)
+    found, rejects = read("meld", tmp_path / "c", "train", work=tmp_path / "work")
+    assert [row["task"] for row in found] == ["er", "sr"] and len({row["audio"] for row in found}) == 1
+    samples, rate = soundfile.read(found[0]["audio"])
+    assert (rate, samples.ndim) == (16_000, 1) and found[0]["seconds"] == pytest.approx(0.5, abs=0.1)
+    middle = samples[2000:6000]
+    assert np.argmax(np.abs(np.fft.rfft(middle))) * 16_000 / len(middle) == pytest.approx(440, abs=5)
+    assert np.abs(middle).max() == pytest.approx(0.5, abs=0.05)  # two equal channels are not louder than one
+    assert ["utt1.mp4: holds no sound" in reject.reason for reject in rejects] == [True, True, False, False]
+    assert "utt2.mp4: cannot be decoded" in rejects[2].reason
+    assert "has to be written to a file first" in read("meld", tmp_path / "c", "train")[1][0].reason
+
+
+def test_meld_video_without_pyav_says_what_to_do_and_sound_beside_it_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
     meld(tmp_path, "train_splits", ("Hi.", "joy", "positive", 0, 0), ("Ho.", "joy", "positive", 0, 1), kind="mp4")
     clip(tmp_path / "train_splits" / "dia0_utt1.wav")
-    rows, rejects = read("meld", tmp_path, "train", tasks=("er",))
+    rows, rejects = read("meld", tmp_path, "train", tasks=("er",), work=tmp_path / "work")
     assert [row["id"] for row in rows] == ["meld-train-dia0_utt1-er"]
-    assert "dia0_utt0.mp4: is video or AAC; extract its sound beside it first: ffmpeg -i" in rejects[0].reason
+    assert "dia0_utt0.mp4: is video or AAC; `pip install av` to read its sound, or extract it" in rejects[0].reason
 
 
 def test_meld_text_is_read_before_the_audio_is_there(tmp_path):
@@ -129,6 +168,16 @@ def test_iemocap_can_hold_out_a_session(tmp_path):
         read("iemocap", tmp_path, "test", options={"test_session": "6"})
 
 
+def test_a_turn_without_words_is_set_aside_when_words_are_asked_for(tmp_path):
+    iemocap(tmp_path, turns=4)
+    (tmp_path / "Session5" / "dialog" / "transcriptions" / "Ses05F_impro01.txt").unlink()
+    settings = {"options": {"test_session": "5"}}
+    rows, rejects = read("iemocap", tmp_path, "test", tasks=("asr", "er"), **settings)
+    assert Counter(row["task"] for row in rows) == {"er": 8, "asr": 4}
+    assert {(reject.task, reject.field, reject.reason) for reject in rejects} == {("asr", "transcript", "is missing.")}
+    assert len(rejects) == 4 and not read("iemocap", tmp_path, "test", **settings)[1]
+
+
 def test_m3ed_is_split_by_film_and_speakers_are_named(tmp_path):
     turn = {"Speaker": "A", "Text": "你好", "EmoAnnotation": {"final_main_emo": "Happy"}}
     dialogue = {"SpeakerInfo": {"A": {"Name": "Li"}}, "Dialog": {"film_1_1": turn, "film_1_2": {"Speaker": "A"}}}
@@ -141,6 +190,9 @@ def test_m3ed_is_split_by_film_and_speakers_are_named(tmp_path):
     assert (row["label"], row["speaker"], row["transcript"]) == ("happy", "film-Li", "你好")
     assert reject.field == "EmoAnnotation" and "film_1_2" in reject.where
     assert read("m3ed", tmp_path, "train") == ([], [])
+    (tmp_path / "splitInfo" / "movie_list_train.txt").write_text("other\nlost\n")
+    (lost,) = read("m3ed", tmp_path, "train")[1]
+    assert lost.where == "annotation.json, lost" and "is missing" in lost.reason
 
 
 def test_nemo_holds_out_speakers(tmp_path):
@@ -149,14 +201,17 @@ def test_nemo_holds_out_speakers(tmp_path):
     ]
     for name in names:
         clip(tmp_path / "samples" / f"{name}.wav")
-    table = "\n".join(["file_id\traw_text", *(f"{name}.wav\tTo jest zdanie." for name in names)])
-    (tmp_path / "data.tsv").write_text(table)
+    lines = ["file_id\traw_text", *(f"{name}.wav\tTo jest zdanie." for name in names)]
+    (tmp_path / "data.tsv").write_text("\n".join(lines))
     train, test = read("nemo", tmp_path, "train")[0], read("nemo", tmp_path, "test")[0]
     assert len({row["speaker"] for row in test}) == 1 and len({row["speaker"] for row in train}) == 4
     assert Counter(row["task"] for row in train) == {"asr": 8, "er": 8}
     assert {row["label"] for row in test} == {None, "angry", "surprised"} and test[0][
         "transcript"
     ] == "To jest zdanie."
+    (tmp_path / "data.tsv").write_text("\n".join(lines[:-2]))
+    rejects = [reject for split in ("train", "test") for reject in read("nemo", tmp_path, split)[1]]
+    assert [(reject.task, reject.field) for reject in rejects] == [("asr", "transcript")] * 2
 
 
 def test_librispeech_parts_are_found_in_the_whole_corpus(tmp_path):
@@ -193,6 +248,18 @@ def test_spoken_squad_joins_the_sentences_of_a_paragraph(tmp_path):
     assert [reject.field for reject in rejects] == ["answer", "question"]
     needs = read("spoken_squad", tmp_path / "c", "test")[1]
     assert "has to be written to a file first" in needs[0].reason
+
+
+def test_parts_of_a_squad_file_that_have_another_form_are_told(tmp_path):
+    squad(tmp_path)
+    clip(tmp_path / "dev_wav" / "0_0.wav")
+    listing = tmp_path / "spoken_test-v1.1.json"
+    data = json.loads(listing.read_text())
+    data["data"] += [{"title": "U"}, {"paragraphs": [{"context": "x", "qas": {}}]}]
+    listing.write_text(json.dumps(data))
+    rows, rejects = read("spoken_squad", tmp_path, "test")
+    assert len(rows) == 1 and [reject.field for reject in rejects[2:]] == ["paragraphs", "qas"]
+    assert "article 1" in rejects[2].where and "article 2, paragraph 0" in rejects[3].where
 
 
 def encoded(seed: int = 0, seconds: float = 0.1) -> bytes:
@@ -418,6 +485,27 @@ def test_json_rows_need_not_have_the_same_fields(tmp_path):
     assert [row["task"] for row in read("own", tmp_path, "train")[0]] == ["er", "asr"]
 
 
+def test_a_row_that_serves_no_task_or_not_those_asked_for_is_set_aside(tmp_path):
+    clip(tmp_path / "a.wav")
+    (tmp_path / "train.csv").write_text("audio,emotion,transcript\na.wav,sad,hi\na.wav,,\na.wav,,hello\n")
+    rows, (reject,) = read("own", tmp_path, "train")
+    assert [row["task"] for row in rows] == ["asr", "er", "asr"]
+    assert reject.reason == "has none of transcript, emotion, sentiment, question."
+    rows, rejects = read("own", tmp_path, "train", tasks=("er",))
+    assert len(rows) == 1 and [(item.where[-6:], item.field) for item in rejects] == [
+        ("line 3", "emotion"),
+        ("line 4", "emotion"),
+    ]
+
+
+def test_a_row_of_an_unknown_split_is_told_once(tmp_path):
+    clip(tmp_path / "a.wav")
+    (tmp_path / "data.csv").write_text("audio,emotion,split\na.wav,sad,train\na.wav,sad,Train\na.wav,sad,val\n")
+    parts = [read("own", tmp_path, split) for split in ("train", "validation", "test")]
+    assert [(len(rows), len(rejects)) for rows, rejects in parts] == [(1, 1), (1, 0), (0, 0)]
+    assert "'Train' is unknown; splits are train, validation, test, dev" in parts[0][1][0].reason
+
+
 def test_own_folders_take_labels_from_folders_and_words_from_text_files(tmp_path):
     clip(tmp_path / "train" / "angry" / "1.wav")
     (tmp_path / "train" / "angry" / "1.txt").write_text("go away\n")
@@ -428,6 +516,19 @@ def test_own_folders_take_labels_from_folders_and_words_from_text_files(tmp_path
         ("er", "angry", "go away"),
     ]
     assert reject.where == "train/joy/2.flac" and read("own", tmp_path, "test") == ([], [])
+
+
+def test_films_and_words_in_another_encoding_are_told_in_own_folders(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    clip(tmp_path / "sad" / "1.wav")
+    (tmp_path / "sad" / "1.mp4").write_bytes(b"its film")
+    (tmp_path / "sad" / "2.mp4").write_bytes(b"\0\0\0 ftypisom" + bytes(64))
+    clip(tmp_path / "sad" / "3.wav")
+    (tmp_path / "sad" / "3.txt").write_bytes(b"caf\xe9")
+    rows, rejects = read("own", tmp_path, "train", work=tmp_path / "work")
+    assert [Path(row["audio"]).name for row in rows] == ["1.wav"]
+    assert [reject.where for reject in rejects] == ["sad/2.mp4", "sad/3.wav"]
+    assert "2.mp4: is video" in rejects[0].reason and "3.txt: bytes that are not UTF-8" in rejects[1].reason
 
 
 def test_own_datasets_folders_are_read(tmp_path):

@@ -19,7 +19,8 @@ from .rejects import BadRow
 
 
 VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4a", ".aac")
-EXTRACT = "ffmpeg -i CLIP.mp4 -vn -ac 1 -ar 16000 CLIP.wav"
+EXTRACT = "extract it: ffmpeg -i CLIP.mp4 -vn -ac 1 -ar 16000 CLIP.wav"
+FILM_RATE = 16_000
 KINDS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MPEG": "mp3", "MP3": "mp3"}
 
 
@@ -63,6 +64,8 @@ class ClipStore:
         if isinstance(audio, Clip):
             return self._derived(audio, audio.name or name)
         path = self._inside(audio)
+        if self.check and path.lower().endswith(VIDEO):
+            return self._sound_of(path, name)
         return path, probe(path) if self.check else None
 
     def _inside(self, audio: object) -> str:
@@ -95,9 +98,6 @@ class ClipStore:
         return path.startswith(self.root.rstrip(os.sep) + os.sep)
 
     def _derived(self, clip: Clip, name: str) -> tuple[str, float | None]:
-        if self.work is None:
-            needs = "python -m audiollm.processing read"
-            raise BadRow("audio", f"has to be written to a file first; read the corpus with `{needs}`.")
         if clip.pieces:
             return self._joined(clip, name)
         if clip.content is not None:
@@ -105,6 +105,13 @@ class ClipStore:
         if clip.samples is None or not clip.rate or np.ndim(clip.samples) != 1:
             raise BadRow("audio", "holds neither an encoded file nor samples with their rate.")
         return self._written(np.asarray(clip.samples, dtype=np.float32), clip.rate, name)
+
+    def _sound_of(self, path: str, name: str) -> tuple[str, float]:
+        """The sound of a film, written once."""
+        target = self._target(name, "flac")
+        if target.exists():
+            return str(target), probe(str(target))
+        return self._written(film_sound(path), FILM_RATE, name)
 
     def _stored(self, content: bytes, name: str) -> tuple[str, float]:
         if not content:
@@ -144,11 +151,37 @@ class ClipStore:
         return str(path), probe(str(path))
 
     def _target(self, name: str, kind: str) -> Path:
+        if self.work is None:
+            needs = "python -m audiollm.processing read"
+            raise BadRow("audio", f"has to be written to a file first; read the corpus with `{needs}`.")
         safe = re.sub(r"[^\w.-]", "_", name)[:80]
         if safe != name:  # two names must not become one file
             safe = f"{safe}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
         self.work.mkdir(parents=True, exist_ok=True)
         return self.work.resolve() / f"{safe}.{kind}"
+
+
+def film_sound(path: str) -> np.ndarray:
+    """Sound of a video or AAC file, mono at [`FILM_RATE`].
+
+    Raises:
+        BadRow: if PyAV is not installed, or the file holds no sound that can be decoded.
+    """
+    name = Path(path).name
+    try:
+        import av
+    except ImportError as error:
+        raise BadRow("audio", f"{name}: is video or AAC; `pip install av` to read its sound, or {EXTRACT}") from error
+    try:
+        with av.open(path) as film:
+            resampler = av.AudioResampler("s16", "mono", FILM_RATE)  # of float samples the sum of channels may clip
+            frames = [*film.decode(audio=0), None] if film.streams.audio else []
+            parts = [part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)]
+    except (av.FFmpegError, ValueError) as error:
+        raise BadRow("audio", f"{name}: cannot be decoded ({_short(error)}).") from error
+    if not parts:
+        raise BadRow("audio", f"{name}: holds no sound.")
+    return np.concatenate(parts)
 
 
 def probe(path: str) -> float:
@@ -172,8 +205,6 @@ def _probe(path: str, size: int, changed: int) -> tuple[float, str | None]:
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        if path.lower().endswith(VIDEO):
-            return 0.0, f"{name}: is video or AAC; extract its sound beside it first: {EXTRACT}"
         return 0.0, f"{name}: cannot be decoded ({_short(error)})."
     if info.frames <= 0:
         return 0.0, f"{name}: has no samples (zero length)."

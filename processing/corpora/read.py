@@ -68,7 +68,7 @@ def read_to_folder(
         parts[REJECTS].open("w", encoding="utf-8") as rejects,
     ):
         for split in splits or reader.splits:
-            for item in _unique(reader.read(replace(request, split=split, work=out / "audio")), seen):
+            for item in _unique(reader.located(replace(request, split=split, work=out / "audio")), seen):
                 _write(item, rows, rejects, summary)
                 first = item if first is None and isinstance(item, Reject) else first
                 if progress is not None:
@@ -83,13 +83,14 @@ def read_to_folder(
     return summary
 
 
-def _unique(items: Iterator[dict[str, Any] | Reject], seen: Seen) -> Iterator[dict[str, Any] | Reject]:
-    for item in items:
-        if isinstance(item, dict) and seen.first("id", item["id"], "") is not None:
-            reason = f"{item['id'][:200]!r} was there before; ids must be unique."
-            yield Reject(item["id"][:200], "id", reason, *(item[key] for key in ("corpus", "split", "task", "label")))
-        else:
+def _unique(items: Iterator[tuple[str, dict[str, Any] | Reject]], seen: Seen) -> Iterator[dict[str, Any] | Reject]:
+    for where, item in items:
+        before = seen.first("id", item["id"], where) if isinstance(item, dict) else None
+        if before is None:
             yield item
+        else:
+            reason = f"{item['id'][:200]!r} is the id of {before} already; ids must be unique."
+            yield Reject(where, "id", reason, *(item[key] for key in ("corpus", "split", "task", "label")))
 
 
 def _write(item: dict[str, Any] | Reject, rows: TextIO, rejects: TextIO, summary: ReadSummary):

@@ -122,7 +122,7 @@ class Reader:
         layout: what the folder must look like.
         utterances: gives what a split holds, as [`Utterance`] or [`Reject`].
         tasks: it can serve.
-        usual: tasks it serves when none are named; all when empty.
+        usual: tasks that every utterance must serve when none are named; when empty, each serves what it has.
         splits: it has.
         emotions, sentiments: its labels, to those of our vocabulary; empty takes any.
         excluded: labels that are no label, with the reason.
@@ -158,13 +158,17 @@ class Reader:
         Raises:
             CorpusError: for an unknown task, split or option.
         """
+        return (item for _, item in self.located(request))
+
+    def located(self, request: Request) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
+        """As [`read`], each with its file and line."""
         self._check(request)
         labels = request.option("labels")
         if labels and "labels" in self.options:
             chosen = {} if labels == "any" else itself(tuple(label.strip() for label in labels.split(",")))
             reader, options = replace(self, emotions=chosen), {**request.options}
             del options["labels"]
-            yield from reader.read(replace(request, options=options))
+            yield from reader.located(replace(request, options=options))
             return
         name = request.option("corpus", self.name)
         wanted = request.tasks or self.usual or self.tasks
@@ -172,12 +176,14 @@ class Reader:
         for item in self.utterances(request):
             known = {"corpus": name, "split": request.split}
             if isinstance(item, Reject):
-                yield Reject(**{**asdict(item), **{key: getattr(item, key) or known[key] for key in known}})
+                item = Reject(**{**asdict(item), **{key: getattr(item, key) or known[key] for key in known}})
+                yield item.where, item
                 continue
             try:
-                yield from self._rows(item, request, name, wanted, clips)
+                for row in self._rows(item, request, name, wanted, clips):
+                    yield item.where, row
             except BadRow as error:
-                yield error.at(item.where, **known)
+                yield item.where, error.at(item.where, **known)
 
     def _check(self, request: Request):
         if request.split not in self.splits:
@@ -193,7 +199,9 @@ class Reader:
     def _rows(
         self, item: Utterance, request: Request, name: str, wanted: tuple[str, ...], clips: ClipStore
     ) -> Iterator[dict[str, Any] | Reject]:
-        tasks = [task for task in served_tasks(item) if task in wanted]
+        served = served_tasks(item)
+        tasks = [task for task in served if task in wanted]
+        yield from self._lacking(item, request, name, served)
         labels = {"er": (item.emotion, self.emotions), "sr": (item.sentiment, self.sentiments)}
         clip, problem = None, None
         try:
@@ -212,6 +220,15 @@ class Reader:
                 yield self._row(item, request, name, task, label, checked, clip)
             except BadRow as error:
                 yield error.at(item.where, **known)
+
+    def _lacking(self, item: Utterance, request: Request, name: str, served: list[str]) -> Iterator[Reject]:
+        """What an utterance must serve and does not."""
+        demanded = () if item.task else request.tasks or self.usual
+        for task in demanded:
+            if task not in served:
+                yield Reject(item.where, NEEDS[task], "is missing.", name, request.split, task)
+        if not (served or demanded):
+            yield Reject(item.where, None, f"has none of {', '.join(NEEDS.values())}.", name, request.split)
 
     def _label(self, task: str, word: str | None, known: Mapping[str, str]) -> str:
         field = "emotion" if task == "er" else "sentiment"
@@ -262,19 +279,14 @@ class Reader:
 
 
 TEXTS = ("transcript", "question", "answer", "speaker", "dialogue")
+NEEDS = {"asr": "transcript", "er": "emotion", "sr": "sentiment", "sqa": "question"}  # the field that gives a task
 
 
 def served_tasks(item: Utterance) -> list[str]:
     """Tasks that an utterance has the fields for."""
     if item.task is not None:
         return [item.task]
-    has = {
-        "asr": item.transcript is not None,
-        "er": item.emotion is not None,
-        "sr": item.sentiment is not None,
-        "sqa": item.question is not None,
-    }
-    return [task for task, there in has.items() if there]
+    return [task for task, field in NEEDS.items() if getattr(item, field) is not None]
 
 
 def clean_text(field: str, value: Any) -> str | None:

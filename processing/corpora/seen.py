@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-CACHE_KIB = 32_000  # of the database, whatever the number of rows
+CACHE_KIB = 8_000  # of the database, whatever the number of rows
 
 
 class Seen:

@@ -47,7 +47,7 @@ def hear(path: str) -> Heard:
         if not Path(path).exists():
             return _bad("missing", "no such file.")
         if path.lower().endswith(VIDEO):
-            return _bad("unreadable", f"is video or AAC; extract its sound: {EXTRACT}")
+            return _bad("unreadable", f"is video or AAC; {EXTRACT}")
         return _bad("unreadable", f"cannot be decoded ({' '.join(str(error).split())[-120:]}).")
 
 

@@ -34,11 +34,14 @@ def read_table(
     Yields:
         `(where, row)` with the file and line, or a [`Reject`] for a line that cannot be used. A file that is
         missing or lacks a column gives one [`Reject`].
+
+    Raises:
+        CorpusError: if the encoding is unknown.
     """
     if not path.is_file():
         yield Reject(str(path), None, "no such file.")
         return
-    encoding = encoding or _encoding_of(path)
+    encoding = _known(encoding) if encoding else _encoding_of(path)
     with path.open(encoding=encoding, errors=_error_handler(encoding), newline="") as file:
         lines = _bounded_lines(file)
         if path.suffix.lower() in (".jsonl", ".ndjson"):
@@ -53,8 +56,16 @@ def _encoding_of(path: Path) -> str:
     return next((name for mark, name in _BOMS if start.startswith(mark)), "utf-8")
 
 
+def _known(encoding: str) -> str:
+    """The usual name of an encoding."""
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise CorpusError(f"encoding {encoding!r} is unknown; usual ones are utf-8, cp1252, gb18030.") from error
+
+
 def _error_handler(encoding: str) -> str:
-    return "replace" if encoding.startswith("utf-16") else "surrogateescape"
+    return "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def _bounded_lines(file: TextIO) -> Iterator[str]:

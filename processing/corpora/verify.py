@@ -29,7 +29,7 @@ SILENCE_DB = -60.0
 MAX_SECONDS = 30.0
 LABELS_COUNTED = 1000  # further ones are counted together
 EXAMPLES = 20
-CLIPS_REMEMBERED = 4096  # in memory; the others are looked up on disk
+CLIPS_REMEMBERED = GROUPS_REMEMBERED = 4096  # in memory; the others are looked up on disk
 SHARED = ("audio", "speaker", "dialogue")
 
 
@@ -194,7 +194,7 @@ class _Check:
         self.report, self.seen, self.problems = report, seen, problems
         self.counts: dict[str | None, Counter[Key]] = {}
         self.contents: OrderedDict[str, bytes] = OrderedDict()
-        self.note = lru_cache(maxsize=65536)(self._note)
+        self.note = lru_cache(maxsize=GROUPS_REMEMBERED)(self._note)
 
     def row(self, item: tuple[str, dict[str, Any]] | Reject, file: Path):
         if isinstance(item, Reject):

@@ -19,6 +19,7 @@ from audiollm.processing.corpora.tables import json_file
 from audiollm.processing.labels import M3ED
 
 
+UNLIKE = "is missing, or not of the published form."
 M3ED_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -28,13 +29,16 @@ def _m3ed(request: Request) -> Iterator[Utterance | Reject]:
     annotation = request.root / "annotation.json"
     if not films or not annotation.is_file():
         return
-    for film, dialogues in json_file(annotation).items():
-        if film not in films:
+    annotated = json_file(annotation)
+    for film in sorted(films):
+        dialogues = annotated.get(film)
+        if not isinstance(dialogues, dict):
+            yield Reject(f"annotation.json, {film}", None, UNLIKE)
             continue
-        for dialogue, clip in dialogues.items() if isinstance(dialogues, dict) else ():
+        for dialogue, clip in dialogues.items():
             turns = clip.get("Dialog") if isinstance(clip, dict) else None
             if not isinstance(turns, dict):
-                yield Reject(f"annotation.json, {dialogue}", "Dialog", "is missing, or not of the published form.")
+                yield Reject(f"annotation.json, {dialogue}", "Dialog", UNLIKE)
                 continue
             for turn, said in turns.items():
                 yield _m3ed_turn(film, dialogue, clip, turn, said)
@@ -46,7 +50,7 @@ def _m3ed_turn(film: str, dialogue: str, clip: dict[str, Any], turn: str, said: 
         letter, label = said["Speaker"], said["EmoAnnotation"]["final_main_emo"]
         person = clip.get("SpeakerInfo", {}).get(letter, {}).get("Name", letter)
     except (TypeError, KeyError, AttributeError) as error:
-        return Reject(where, str(error).strip("'")[:40], "is missing, or not of the published form.")
+        return Reject(where, str(error).strip("'")[:40], UNLIKE)
     return Utterance(
         where=where,
         name=turn,

@@ -99,7 +99,7 @@ MELD_READER = Reader(
     title="MELD (Poria et al., 2019): MELD-ER and MELD-SR from the same rows",
     layout="MELD, `{train,dev,test}_sent_emo.csv` (at the top or in `train/`, ...) and `diaX_uttY.wav` (or flac, ogg, "
     "mp3) in `train_splits/`, `dev_splits_complete/`, `output_repeated_splits_test/` or `train/`, `dev/`, `test/`. "
-    "The release has mp4: extract the sound beside each.",
+    "The release has mp4, whose sound PyAV reads (`pip install av`).",
     utterances=_meld,
     tasks=("er", "sr", "asr"),
     usual=("er", "sr"),

@@ -70,6 +70,7 @@ NEMO_READER = Reader(
     "published: a seeded fifth of the speakers is test.",
     utterances=_nemo,
     tasks=("er", "asr"),
+    usual=("er", "asr"),
     splits=("train", "test"),
     emotions=NEMO,
     published=(

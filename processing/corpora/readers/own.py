@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from audiollm.processing.corpora.clips import VIDEO
 from audiollm.processing.corpora.hub_tables import hub_rows
 from audiollm.processing.corpora.reader import (
     AUDIO_KINDS,
@@ -28,6 +29,7 @@ from audiollm.processing.questions import draw_number
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIELDS = ("id", "audio", "transcript", "emotion", "sentiment", "question", "answer", "speaker", "dialogue", "split")
 DEFAULT_SPLIT = "train"
+OTHER_NAMES = dict.fromkeys(("dev", "valid", "val"), "validation")
 USUAL_COLUMNS = {
     "audio": ("audio", "file_name", "file", "path", "wav"),
     "transcript": ("transcript", "text", "sentence", "transcription"),
@@ -75,19 +77,23 @@ def _rows(
     words = _words(request)
     columns: dict[str, str] | None = None
     keys: list[str] = []
+    of_none = split or DEFAULT_SPLIT  # the split in which a row that belongs to none is told, once
     for number, item in enumerate(items):
         if isinstance(item, Reject):
-            if split is not None or request.split == DEFAULT_SPLIT:  # a line without a split is told once
+            if of_none == request.split:
                 yield item
             continue
         where, row = item
+        own = of_none
         try:
             if columns is None or keys != list(row):  # JSON rows need not have the same keys
                 columns, keys = _columns(request, row, first=columns is None), list(row)
-            if (split or _split_of(request, row, columns, number)) == request.split:
+            own = split or _split_of(request, row, columns, number)
+            if own == request.split:
                 yield _row(row, columns, where, base, root, number, request, words)
         except BadRow as error:
-            yield error.at(where)
+            if own == request.split:
+                yield error.at(where)
 
 
 def _columns(request: Request, row: Mapping[str, Any], first: bool) -> dict[str, str]:
@@ -112,7 +118,10 @@ def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, st
         return _drawn_split(request, row, columns, number)
     if said is None and columns.get("split") in SPLITS:
         return columns["split"]
-    return {"dev": "validation", "valid": "validation", "val": "validation"}.get(said, said) or DEFAULT_SPLIT
+    own = OTHER_NAMES.get(said, said) or DEFAULT_SPLIT
+    if own not in SPLITS:
+        raise BadRow("split", f"{own[:60]!r} is unknown; splits are {', '.join((*SPLITS, *OTHER_NAMES))}.")
+    return own
 
 
 def _share(request: Request) -> float:
@@ -182,7 +191,7 @@ def _folder(request: Request) -> Iterator[Utterance | Reject]:
     if top is request.root and any((request.root / split).is_dir() for split in ("train", "validation", "test")):
         return
     words = _words(request)
-    paths = [path for path in visible(top.rglob("*")) if path.suffix.lower() in AUDIO_KINDS]
+    paths = [path for path in visible(top.rglob("*")) if _is_clip(path)]
     share = _share(request) if top is request.root else 0
     if top is request.root and not share and request.split != request.option("split", DEFAULT_SPLIT):
         return
@@ -191,16 +200,34 @@ def _folder(request: Request) -> Iterator[Utterance | Reject]:
         where = as_posix(path, request.root)
         if test is not None and (as_posix(path, top) in test) != (request.split == "test"):
             continue
-        text = path.with_suffix(".txt")
         label = path.parent.name if path.parent != top else None
-        yield Utterance(
-            where=where,
-            name=where.rsplit(".", 1)[0],
-            audio=where,
-            transcript=text.read_text(encoding="utf-8", errors="replace") if text.is_file() else None,
-            emotion=words.get(label, label),
-            task=request.option("task"),
-        )
+        try:
+            yield Utterance(
+                where=where,
+                name=where.rsplit(".", 1)[0],
+                audio=where,
+                transcript=_words_beside(path),
+                emotion=words.get(label, label),
+                task=request.option("task"),
+            )
+        except BadRow as error:
+            yield error.at(where)
+
+
+def _is_clip(path: Path) -> bool:
+    """Sound, or video without its sound beside it."""
+    kind = path.suffix.lower()
+    return kind in AUDIO_KINDS or (
+        kind in VIDEO and not any(path.with_suffix(other).exists() for other in AUDIO_KINDS)
+    )
+
+
+def _words_beside(path: Path) -> str | None:
+    text = path.with_suffix(".txt")
+    try:
+        return text.read_text(encoding="utf-8-sig") if text.is_file() else None
+    except UnicodeDecodeError as error:
+        raise BadRow("transcript", f"{text.name}: bytes that are not UTF-8.") from error
 
 
 OWN = Reader(

@@ -17,6 +17,7 @@ from audiollm.processing.corpora.rejects import Reject
 from audiollm.processing.corpora.tables import json_file
 
 
+NOT_SQUAD = "is missing, or not of SQuAD's form."
 FOLDERS = {"train": ("train_wav", "train"), "test": ("dev_wav", "test_wav", "test")}
 
 
@@ -25,17 +26,23 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
     if not listing.is_file():
         return
     clips = _Clips(request)
-    for article, entry in enumerate(_list(json_file(listing), "data")):
-        for paragraph, passage in enumerate(_list(entry, "paragraphs")):
+    for article, entry in enumerate(_list(json_file(listing), "data") or ()):
+        passages = _list(entry, "paragraphs")
+        if passages is None:
+            yield Reject(f"{listing.name}, article {article}", "paragraphs", NOT_SQUAD)
+        for paragraph, passage in enumerate(passages or ()):
             place = f"{listing.name}, article {article}, paragraph {paragraph}"
+            questions = _list(passage, "qas")
+            if questions is None:
+                yield Reject(place, "qas", NOT_SQUAD)
             audio = clips.audio(article, paragraph)
-            for qa in _list(passage, "qas"):
+            for qa in questions or ():
                 yield _question(qa, passage, place, audio, f"{request.split}-{article}_{paragraph}")
 
 
-def _list(entry: Any, field: str) -> list[Any]:
+def _list(entry: Any, field: str) -> list[Any] | None:
     found = entry.get(field) if isinstance(entry, dict) else None
-    return found if isinstance(found, list) else []
+    return found if isinstance(found, list) else None
 
 
 def _question(qa: Any, passage: dict, place: str, audio: str | Clip, name: str) -> Utterance | Reject:
@@ -52,7 +59,7 @@ def _question(qa: Any, passage: dict, place: str, audio: str | Clip, name: str) 
             dialogue=name,
         )
     except (KeyError, TypeError) as error:
-        return Reject(place, str(error).strip("'")[:40], "is missing, or not of SQuAD's form.")
+        return Reject(place, str(error).strip("'")[:40], NOT_SQUAD)
 
 
 class _Clips:
