@@ -132,7 +132,7 @@ def timeline(segments: Sequence[EmotionSegment], labels: Sequence[str]) -> str:
         "timeline",
         f'<h3>Emotion over time</h3><div class="strip" role="img" aria-label="Emotion over {total:.0f} seconds">'
         f"{blocks}</div><div class='axis'><span>0 s</span><span>{total:.1f} s</span></div>"
-        f"<details><summary>{len(segments)} stretches</summary><ul>{lines}</ul></details>",
+        f"<details><summary>When</summary><ul>{lines}</ul></details>",
     )
 
 

@@ -1,6 +1,7 @@
 """The examples of the documentation run, its commands parse, and its links lead somewhere."""
 
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,14 +10,23 @@ import pytest
 import soundfile
 import torch
 
+from audiollm.train_sft import read_config
 from audiollm.training.checkpoints import save_merged
+from audiollm.training.estimate import parts_of
+from audiollm.training.schedule import read_schedule
 from tests.tiny import tiny_model_and_processor
 
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAPER_TABLES = Path(__file__).parents[1] / "eval" / "paper_tables.json"
 # Pages whose examples run here; the others are tested by their owners.
 PAGES = ("quick_start", "your_data", "choosing_encoders", "publishing", "web_demo", "how_it_works")
-COMMANDS = {"audiollm.hub": "audiollm.hub.__main__", "audiollm.eval": "audiollm.eval.__main__"}
+COMMANDS = {
+    "audiollm.hub": "audiollm.hub.__main__",
+    "audiollm.eval": "audiollm.eval.__main__",
+    "audiollm.eval.tables": "audiollm.eval.tables",
+    "audiollm.processing": "audiollm.processing.__main__",
+}
 
 
 def blocks(page, language):
@@ -47,13 +57,17 @@ def test_the_python_examples_of_a_page_run_one_after_the_other(page, workplace, 
         exec(compile(example, f"docs/{page}.md, example {number}", "exec"), names)
 
 
+def lines(page):
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
 def commands():
-    for page in PAGES:
-        for block in blocks(page, "bash"):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if words[:2] == ["python", "-m"] and words[2] in COMMANDS:
-                    yield pytest.param(words[2], words[3:], id=f"{page}: {line}")
+    for page in (*PAGES, "reproducing"):
+        for words in lines(page):
+            if words[:2] == ["python", "-m"] and words[2] in COMMANDS:
+                yield pytest.param(words[2], words[3:], id=f"{page}: {' '.join(words[2:])}")
 
 
 @pytest.mark.parametrize("module, arguments", commands())
@@ -61,7 +75,30 @@ def test_the_commands_of_the_docs_are_understood(module, arguments):
     importlib.import_module(COMMANDS[module]).build_parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "index"])
+@pytest.mark.parametrize("words", [words[2:] for words in lines("reproducing") if words[1:2] == ["train_sft.py"]])
+def test_the_runs_of_the_paper_s_tables_are_configurations_that_build(words, tmp_path, monkeypatch):
+    tiny_model_and_processor(emotion=None)[0].save_pretrained(tmp_path / "build" / "single" / "model")
+    assert words[:2] == ["--config", "configs/paper.yaml"] and words[2] == "--set"
+    config = read_config(DOCS.parent / words[1], words[3:])
+    monkeypatch.chdir(tmp_path)
+    rounds = read_schedule(config["schedule"], [*parts_of(config["model"]), "lora"])
+    assert rounds and config["training"]["output_dir"] != "build/paper"
+
+
+def test_the_rows_of_the_paper_s_tables_are_theirs():
+    tables = {table["number"]: table for table in json.loads(PAPER_TABLES.read_text(encoding="utf-8"))["tables"]}
+    shown = set()
+    for words in lines("reproducing"):
+        if words[2:3] == ["audiollm.eval.tables"]:
+            number, *rows = int(words[4]), *(row.partition("=")[0] for row in words[6::2])
+            table = tables[number]
+            names = {row if isinstance(row, str) else row["name"] for row in table["rows"]}
+            assert set(rows) <= names
+            shown.add(number)
+    assert shown == set(tables)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "index", "reproducing"])
 def test_links_between_the_pages_lead_somewhere(page):
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]

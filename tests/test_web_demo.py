@@ -221,12 +221,14 @@ def browser(tmp_path_factory):
     if chromium is None:
         pytest.skip("the browser test needs chromium (Debian: apt-get install chromium)")
     flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    microphone = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"  # it beeps
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path_factory.mktemp("profile")),
             executable_path=chromium,
             headless=True,
-            args=[*flags.split(), "--disable-component-update", "--disable-sync"],
+            args=[*flags.split(), *microphone.split(), "--disable-component-update", "--disable-sync"],
+            permissions=["microphone"],
         )
         context.set_default_timeout(90_000)
         yield context
@@ -263,6 +265,17 @@ def test_an_uploaded_clip_shows_label_explanation_quotes_times_and_timeline(tab,
     assert tab.locator("#found .wave .span").count() == 1
     assert tab.locator("#found .strip span").count() >= 1
     assert "pitch 220 Hz" in tab.locator("#found .cues").inner_text()
+
+
+def test_a_recording_from_the_microphone_is_answered(tab):
+    tab.locator("#recording [data-testid=source-select] button").nth(1).click()
+    tab.get_by_role("button", name="Record").first.click()
+    tab.wait_for_timeout(2_000)
+    tab.get_by_role("button", name="Stop").first.click()
+    tab.locator("#recording").get_by_label("Clear").wait_for()
+    tab.locator("#listen").click()
+    tab.locator("#found .label").wait_for()
+    assert "my old dog" in tab.locator("#found mark.said").inner_text()
 
 
 def test_html_is_shown_and_not_run(tab, clips):
