@@ -51,6 +51,7 @@ class CardFacts:
         clips: sample recordings, `{"path": in the repository, "title": ..., "licence": ...}`.
         clip_url: of a file of the repository, to which its path is added; none where it is not known.
         carbon: grams of CO2 equivalents that the training caused, if they were measured.
+        home: folder of the run; what names a folder here or above it is no model of the Hub.
     """
 
     name: str
@@ -63,6 +64,7 @@ class CardFacts:
     clips: Sequence[Mapping[str, str]] = ()
     clip_url: str | None = None
     carbon: float | None = None
+    home: Path = Path()
 
 
 def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
@@ -108,7 +110,7 @@ def card_metadata(facts: CardFacts) -> ModelCardData:
         license=CODE_LICENCE,
         language=languages,
         tags=["audio", "speech", "speech-emotion-recognition", "reasoning", "audiollm"],
-        base_model=_base_models(training) or None,
+        base_model=_base_models(training, facts.home) or None,
         model_name=facts.name if evaluated else None,
         eval_results=evaluated or None,
         **extra,
@@ -161,7 +163,7 @@ def count_parameters(files: Sequence[str | Path]) -> dict[str, int]:
 
 def model_parts(facts: CardFacts) -> list[dict[str, str]]:
     """Architecture, origin and size of each part of the model."""
-    sources = (facts.training or {}).get("config", {}).get("model", {}).get("parts", {})
+    sources = _sources((facts.training or {}).get("config", {}).get("model", {}))
     unknown = "see `training.json`" if facts.training else "not recorded"
     rows = []
     for field, name in PARTS.items():
@@ -181,6 +183,19 @@ def model_parts(facts: CardFacts) -> list[dict[str, str]]:
     adapters = sum(size for part, size in facts.parameters.items() if "adapter" in part)
     rows.append({"name": "adapters", "kind": "MLP", "source": "trained here", "parameters": _count(adapters)})
     return rows
+
+
+def _sources(section: Mapping[str, Any]) -> dict[str, str]:
+    """Where the weights of each part began, as a `model` section of a configuration says it."""
+    if "scratch" in section:
+        return dict.fromkeys(("speech", "emotion", "text"), "random weights")
+    sources = dict(section.get("parts", {}))
+    if "checkpoint" in section:
+        sources = dict.fromkeys(("speech", "emotion", "text"), section["checkpoint"])
+    if "add_emotion" in section:
+        encoder = section["add_emotion"].get("encoder", "random weights")
+        sources["emotion"] = "a copy of the speech encoder" if encoder == "speech_encoder" else encoder
+    return sources
 
 
 def public_name(value: str) -> str:
@@ -271,11 +286,16 @@ def _conditions(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _base_models(training: Mapping[str, Any]) -> list[str]:
+def _base_models(training: Mapping[str, Any], home: Path) -> list[str]:
     """Parts that are on the Hub: named `OWNER/NAME`, and no folder of ours."""
-    parts = training.get("config", {}).get("model", {}).get("parts", {})
-    named = [parts.get(part) for part in ("speech", "emotion", "text")]
-    return list(dict.fromkeys(n for n in named if n and public_name(n) == n and "/" in n and not Path(n).exists()))
+    sources = _sources(training.get("config", {}).get("model", {}))
+    named = [name for part in ("speech", "emotion", "text") if (name := sources.get(part))]
+    places = [Path(), home, *home.resolve().parents]
+    return [
+        name
+        for name in dict.fromkeys(named)
+        if "/" in name and public_name(name) == name and not any((place / name).exists() for place in places)
+    ]
 
 
 def _count(parameters: int) -> str:

@@ -147,6 +147,7 @@ def model_publication(
         clips=clips,
         clip_url=repo_id and f"{HfApi().endpoint}/{repo_id}/resolve/main",
         carbon=_emissions(home / EMISSIONS),
+        home=home,
     )
     files[LICENCE] = _licence_text()
     files[README] = (str(model_card(facts)).rstrip() + "\n").encode("utf-8")

@@ -157,6 +157,25 @@ def test_a_card_without_facts_says_so_and_invents_nothing(run):
     assert "CO2" not in text and "By class" not in text and "None:" in text
 
 
+@pytest.mark.parametrize(
+    "section, speech, emotion, base_models",
+    [
+        ({"parts": {"speech": "me/hears", "emotion": "near/by", "text": "me/talks"}}, "me/hears", "near/by", 2),
+        ({"checkpoint": "me/one", "add_emotion": {"encoder": "speech_encoder"}}, "me/one", "a copy of the speech", 1),
+        ({"checkpoint": "near/by", "add_emotion": {"config": {}}}, "near/by", "random weights", 0),
+        ({"scratch": {}}, "random weights", "random weights", 0),
+    ],
+)
+def test_the_card_says_where_the_weights_of_each_part_began(run, tmp_path, section, speech, emotion, base_models):
+    (tmp_path / "near" / "by").mkdir(parents=True)
+    config = json.loads((run / "model" / "config.json").read_text())
+    training = json.loads((run / "training.json").read_text()) | {"config": {"model": section}}
+    card = model_card(CardFacts("it", "FOLDER", config, {}, training, home=tmp_path / "build" / "run"))
+    assert f"| speech encoder | whisper | {speech}" in card.text
+    assert f"| emotion encoder | emotion2vec | {emotion}" in card.text
+    assert len(card.data.base_model or ()) == base_models
+
+
 def test_names_from_data_stay_text_in_the_card(run, tmp_path):
     config = json.loads((run / "model" / "config.json").read_text()) | {"emotion_labels": ["<script>", "a|b"]}
     text = model_card(CardFacts("<img src=x>", "FOLDER", config, {})).text
