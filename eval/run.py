@@ -19,6 +19,7 @@ from audiollm.eval.figures import figures_of, group_figures, judge_rows
 from audiollm.eval.judges import Judge, load_judge
 from audiollm.eval.rows import find_label_sets, select_rows
 from audiollm.eval.systems import System, load_system
+from audiollm.eval.systems.base import describe_language_model
 from audiollm.processing.corpora.schema import read_rows
 
 
@@ -176,14 +177,15 @@ def describe_judging(judge: Judge, max_unscored: float) -> dict:
 
     rater = find_rater(judge)
     tallies = rater.tallies
+    rubrics = {what: rater.rubrics[what] for what in tallies}
     unscored = {what: tally.failures.total() for what, tally in tallies.items()}
     rated = sum(tally.rated for tally in tallies.values())
     share = sum(unscored.values()) / rated if rated else None
     return {
         "judge": judge.name,
-        "model": rater.model.name,
+        "model": describe_language_model(rater.model),
         "prompts": rater.prompts,
-        "rubrics": {what: rater.rubrics[what].digest for what in tallies},
+        "rubrics": {what: {"digest": r.digest, "wording": r.wording} for what, r in rubrics.items()},
         "nonce": rater.nonce,
         "asked": {what: tally.asked for what, tally in tallies.items()},
         "answered_before": {what: tally.known for what, tally in tallies.items()},

@@ -391,7 +391,12 @@ def test_a_hybrid_asks_about_special_cases_and_rates_answers_and_evidence(corpus
         judging, asked = results["judging"], len(server.requests)
         assert judging["asked"] == {"emotion": 1, "sqa": 1, "groundedness": 5, "relevance": 5} and asked == 12
         assert (judging["judge"], judging["share_unscored"], judging["failed"]) == ("hybrid:j@server", 0.0, False)
-        assert len(judging["rubrics"]) == 4 and judging["nonce"] in str(server.requests[0]["messages"])
+        assert judging["model"]["name"] == "j@server" and judging["model"]["temperature"] == 0
+        assert len(judging["rubrics"]) == 4
+        wording = judging["rubrics"]["emotion"]["wording"].replace("{nonce}", judging["nonce"])
+        before, after = wording.split("{question}")[0], wording.split("{answer}")[1]
+        asked_first = server.requests[0]["messages"][0]["content"]
+        assert asked_first.startswith(before) and asked_first.endswith(after)
         figures = results["figures"]
         assert figures["er"]["n_unscored"] == 0 and figures["er"]["weighted_average"] == 75.0
         assert figures["sqa"]["judge_score"] == 40.0 and figures["sqa"]["squad_f1"] == pytest.approx(50.0)

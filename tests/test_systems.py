@@ -304,6 +304,11 @@ def test_a_cascade_is_built_from_two_folders(whisper, tmp_path):
     system = load_system(f"cascade:{whisper}+{tmp_path}", max_new_tokens=4)
     assert isinstance(system.answer(clips(8_000)[0], "How?"), str)
     assert system.fingerprint == load_system(f"cascade:{whisper}+{tmp_path}", max_new_tokens=4).fingerprint
+    other = tmp_path / "other" / tmp_path.name
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **TEXT)).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    namesake = load_system(f"cascade:{whisper}+{other}", max_new_tokens=4)
+    assert namesake.name == system.name and namesake.fingerprint != system.fingerprint
     with pytest.raises(EvalError, match="two parts"):
         load_system(f"cascade:{whisper}")
 

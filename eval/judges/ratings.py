@@ -57,8 +57,8 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
     Args:
         reply: what the judge wrote.
         highest: of the rubric's levels 0, 1, ...
-        candidate: the judged answer. A verdict in the reply's prose that stands in it letter by letter may be its
-            echo, and is not counted.
+        candidate: the judged answer. A verdict of the reply that stands in it letter by letter may be its echo, and
+            is not counted.
     """
     text = _THOUGHT.sub("", reply).strip()
     if re.match(r"<think", text, re.I):
@@ -69,7 +69,7 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
         return _unscored("broken_json", reply)
     if found is not None:
         verdict, source = found
-        if source != text and _stands_in(source, candidate):
+        if _stands_in(source, candidate):
             return _unscored("echo", reply)
         return _rating(verdict.get("rating"), highest, str(verdict.get("reasoning", "")).strip() or text, reply)
     labels = list(_LABEL.finditer(_without_quotes(prose)))

@@ -46,6 +46,11 @@ class Rubric:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property
+    def wording(self) -> str:
+        """The whole prompt, with names in braces where the texts of the data and the nonce stand."""
+        return self.messages({name: f"{{{name}}}" for name in self.fields}, "{nonce}")[0]["content"]
+
+    @property
     def schema(self) -> dict[str, Any] | None:
         """JSON schema of a reply; reasoning comes first, so that the rating follows from it."""
         if self.form != "json":

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+
+if TYPE_CHECKING:  # loads torch, which some systems do without
+    from audiollm.processing.language_models import LanguageModel
 
 
 SAMPLING_RATE = 16_000
@@ -48,6 +52,21 @@ class System(Protocol):
 def fingerprint_of(kind: str, *parts: Any) -> str:
     """A system's fingerprint from all that its answers depend on; of a folder, every file's name, size and change."""
     return f"{kind}-" + hashlib.sha256(repr([_state(part) for part in parts]).encode()).hexdigest()[:16]
+
+
+def checkpoint_of(model: LanguageModel) -> str:
+    """Folder or Hub id of a language model on this machine; a server's model is known by its name alone."""
+    return getattr(_config_of(model), "name_or_path", None) or model.name
+
+
+def describe_language_model(model: LanguageModel) -> dict:
+    """What a reader needs to ask a language model again, as far as it tells."""
+    settings = {name: getattr(model, name, None) for name in ("max_new_tokens", "temperature")}
+    return {"name": model.name, "revision": getattr(_config_of(model), "_commit_hash", None), **settings}
+
+
+def _config_of(model: LanguageModel) -> Any:
+    return getattr(getattr(model, "model", None), "config", None)
 
 
 def _state(part: Any) -> Any:

@@ -11,7 +11,13 @@ import torch
 from transformers import pipeline
 
 from audiollm.eval.systems.answer_tags import final_answer
-from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
+from audiollm.eval.systems.base import (
+    SAMPLING_RATE,
+    System,
+    checkpoint_of,
+    describe_language_model,
+    fingerprint_of,
+)
 from audiollm.processing.language_models import LanguageModel
 from audiollm.processing.questions import ASR
 
@@ -61,7 +67,8 @@ class Cascade(System):
         self.model, self.question_format, self.batch_size = model, question_format, batch_size
         self.max_new_tokens, self.recogniser_name = max_new_tokens, recogniser.rstrip("/").rsplit("/", 1)[-1]
         self.name = f"{self.recogniser_name}+{model.name}"
-        self.fingerprint = fingerprint_of("cascade", recogniser, model.name, max_new_tokens, question_format, PROMPT)
+        parts = (recogniser, checkpoint_of(model), max_new_tokens, question_format, PROMPT)
+        self.fingerprint = fingerprint_of("cascade", *parts)
         self._heard: dict[bytes, str] = {}
 
     def answer(self, audio: np.ndarray, question: str) -> str:
@@ -102,7 +109,7 @@ class Cascade(System):
         return {
             "recogniser": self.recogniser_name,
             "recogniser_revision": getattr(self.recogniser.model.config, "_commit_hash", None),
-            "language_model": self.model.name,
+            "language_model": describe_language_model(self.model),
             "prompt": PROMPT,
             "question_format": self.question_format,
             "max_new_tokens": self.max_new_tokens,
