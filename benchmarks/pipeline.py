@@ -6,7 +6,7 @@ Ours is the small preset's model (Whisper-tiny.en twice, SmolLM2-135M-Instruct, 
 its answers mean nothing here, only how long they take. The cascade transcribes with Whisper-tiny.en and asks
 SmolLM2-135M-Instruct about the transcript. Both write exactly as many tokens of explanation; ours also gives
 probabilities of its seven labels, the cascade a transcript. Clips and threads are the same; the systems take turns.
-About six minutes on 2 quiet cores.
+A few minutes on 2 quiet cores.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def load_cascade(folder: Path, models: Path, tokens: int) -> Callable[[list[np.n
 
     @torch.inference_mode()
     def answer(clips: list[np.ndarray]) -> list[str]:
-        heard = processor(clips, sampling_rate=16_000, return_tensors="pt")
+        heard = processor(clips, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
         transcripts = processor.batch_decode(whisper.generate(**heard), skip_special_tokens=True)
         prompts = [
             tokenizer.apply_chat_template(
