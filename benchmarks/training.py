@@ -527,8 +527,8 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
             config = tiny_config(work, work / f"out-{processes_}")
             config["schedule"][0].pop("ctc")
             config["lora"]["lora_dropout"] = 0.0
-            for part in ("speech_config", "emotion_config"):
-                config["model"]["scratch"][part] = encoder(16)
+            # Encoders without batch norms, whose running means depend on how rows are split over processes.
+            config["model"]["scratch"] |= {"speech_config": whisper(64, 1, 1), "emotion_config": whisper(64, 1, 1)}
             config["model"]["scratch"]["text_config"]["attention_dropout"] = 0.0
             config["training"] |= {"gradient_accumulation_steps": accumulation, "save_steps": 1000}
             path = work / f"config-{processes_}.yaml"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback
 
-from .proof import moved_parts, part_checksums
+from .proof import agree_on_buffers, moved_parts, part_checksums
 from .schedule import Plan, part_parameters, steps_per_epoch
 
 
@@ -156,6 +156,7 @@ class AlternationCallback(TrainerCallback):
         index = self.plan.index_at(state.global_step - 1)
         learning = self.plan.rounds[index].train
         before = last_proof(state)
+        agree_on_buffers(model)
         after = part_checksums(model)
         where = f"steps {before['step']}-{state.global_step - 1}, round {index + 1}"
         moved = moved_parts(before["checksums"], after, learning, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -51,6 +52,23 @@ def part_checksums(model: nn.Module) -> dict[str, str]:
         part = part_of(name)
         sums[part] = (sums.get(part, 0) * 1_000_003 + tensor_checksum(tensor)) % 2**64
     return {part: f"{value:016x}" for part, value in sums.items()}
+
+
+@torch.no_grad()
+def agree_on_buffers(model: nn.Module):
+    """Give every process the saved buffers of the first one.
+
+    Each process's batch norms count what they saw themselves. DDP makes all agree at the next step, when these parts
+    may be frozen already: they would seem to have moved.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    saved = model.state_dict(keep_vars=True)
+    for name, buffer in model.named_buffers():
+        if name in saved:
+            agreed = buffer.contiguous()
+            dist.broadcast(agreed, 0)
+            buffer.copy_(agreed)
 
 
 def moved_parts(before: dict[str, str], after: dict[str, str], learning: Iterable[str], where: str) -> list[str]:

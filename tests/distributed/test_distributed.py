@@ -90,6 +90,22 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
         torch.testing.assert_close(whole[name], alone[name], rtol=1e-3, atol=1e-3)
 
 
+def test_batch_norms_of_two_processes_do_not_pass_for_frozen_parts_that_move(config, tmp_path):
+    """Each process's batch norm counts its own rows; DDP broadcasts the first one's when the part is frozen."""
+    encoder = {"model_type": "parakeet_encoder", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder |= {"intermediate_size": 32, "num_mel_bins": 80, "subsampling_factor": 4, "subsampling_conv_channels": 4}
+    text = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes = {"vocab_size": 300, "window_seconds": 1, "speech_tokens": 5}
+    config |= {"model": {"scratch": sizes | {"speech_config": encoder, "text_config": text}}, "samples_per_round": 0}
+    config["schedule"] = [
+        {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter"], "epochs": 0.7},
+        {"tasks": ["er"], "train": ["language_model", "lora"], "epochs": 0.7},
+    ]
+    moved = [fact["moved"] for fact in launch(config, "cpu-ddp", tmp_path, stop=0)]
+    assert moved == [[["speech_adapter", "speech_encoder"], ["language_model", "lora"]]] * 2
+
+
 def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(ValueError, match="DeepSpeed ZeRO is not supported: it decides by `requires_grad`"):
