@@ -25,7 +25,7 @@ import soundfile
 from audiollm.eval import EvalError
 from audiollm.eval.plots import class_plot, confusion_plot, loss_plot
 from audiollm.eval.run import RESULTS
-from audiollm.eval.runs import Run, read_run
+from audiollm.eval.runs import HIGHEST, Run, read_run
 from audiollm.eval.systems import SAMPLING_RATE
 from audiollm.eval.tables import (
     TASK_NAMES,
@@ -325,13 +325,13 @@ def _question(row: dict, transcript: str | None, runs: Sequence[Run], answers: d
     id_ = row["id"]
     wanted = row.get("label") or row.get("answer")
     reference = f' <span class="wanted">{escape(str(wanted))}</span>' if wanted and row["task"] != "asr" else ""
-    shown = [_answer(row, transcript, runs[0].verdicts.get(id_), runs[0].name if len(runs) > 1 else None)]
+    shown = [_answer(row, transcript, runs[0], titled=len(runs) > 1)]
     for run in runs[1:]:
         other = answers[run.folder].get(id_)
         if other is None:
             shown.append(f'<div class="answer"><h4>{escape(run.name)}</h4><p><em>was not asked</em></p></div>')
         else:
-            shown.append(_answer(other, transcript, run.verdicts.get(id_), run.name))
+            shown.append(_answer(other, transcript, run))
     differ = " data-differ" if _differ(id_, runs) else ""
     return (
         f'<div class="question" data-task="{escape(row["task"])}" data-label="{escape(_row_label(row))}" '
@@ -340,15 +340,20 @@ def _question(row: dict, transcript: str | None, runs: Sequence[Run], answers: d
     )
 
 
-def _answer(row: dict, transcript: str | None, verdict: dict | None, system: str | None) -> str:
+def _answer(row: dict, transcript: str | None, run: Run, titled: bool = True) -> str:
     badge = ""
-    if verdict:
+    if verdict := run.verdicts.get(row["id"]):
         outcome = _score_name(verdict["score"])
         by = f" ({verdict['judge']})" if verdict.get("judge") else ""
         badge = f'<span class="verdict {outcome}" title="{escape(verdict["reason"] + by)}">{outcome}</span>'
+    for what in HIGHEST:
+        if rating := run.ratings.get(what, {}).get(row["id"]):
+            score = "unscored" if rating["score"] is None else f"{rating['score']} of {HIGHEST[what]}"
+            name = "answer" if what == "sqa" else what
+            badge += f' <span class="verdict" title="{escape(rating["reason"])}">{name} {score}</span>'
     # Only explanations quote: the marks of a transcription or an answer are no claim that something was said.
     text = highlight_quotes(row["prediction"], transcript if row["task"] in EMOTION_TASKS else None)
-    heading = f"<h4>{escape(system)}</h4>" if system else ""
+    heading = f"<h4>{escape(run.name)}</h4>" if titled else ""
     return f'<div class="answer">{heading}<p>{text or "<em>no answer</em>"} {badge}</p></div>'
 
 

@@ -23,9 +23,10 @@ from audiollm.eval.systems.base import describe_language_model
 from audiollm.processing.corpora.schema import read_rows
 
 
-PREDICTIONS, VERDICTS, RATINGS, RESULTS, RUN = (
+PREDICTIONS, VERDICTS, RATED, RATINGS, RESULTS, RUN = (
     "predictions.jsonl",
     "verdicts.jsonl",
+    "rated.jsonl",
     "ratings.jsonl",
     "results.json",
     "run.json",
@@ -85,7 +86,7 @@ def evaluate_system(
     judge: Judge | None = None,
     judge_options: dict | None = None,
 ) -> dict:
-    """Answer, judge and count; write `predictions.jsonl`, `verdicts.jsonl` and `results.json` into a folder.
+    """Answer, judge and count; write `predictions.jsonl`, `verdicts.jsonl`, `rated.jsonl` and `results.json`.
 
     Answers, and a language model's verdicts, are kept as they arrive. Started again, the run asks only for rows
     without an answer, for rows whose audio could not be read, and for verdicts that are not there.
@@ -135,6 +136,14 @@ def evaluate_system(
     judgements = judge_rows(answered, judge, label_sets)
     verdicts = judgements.verdicts
     _write_lines(out / VERDICTS, ({"id": id_, **verdict.to_dict()} for id_, verdict in verdicts.items()))
+    _write_lines(
+        out / RATED,
+        (
+            {"id": id_, "what": what, **asdict(rating)}
+            for what, given in judgements.ratings.items()
+            for id_, rating in given.items()
+        ),
+    )
     results = {
         "format": 1,
         "system": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from audiollm.eval import EvalError
+from audiollm.eval.evidence_score import evidence_score
 from audiollm.eval.judges.lexicon import spell_label
 from audiollm.eval.normalizers import normalize_squad
-from audiollm.eval.run import PREDICTIONS, RESULTS, VERDICTS, read_predictions, select_rows
+from audiollm.eval.run import PREDICTIONS, RATED, RESULTS, VERDICTS, read_predictions, select_rows
+from audiollm.eval.sqa_judge import sqa_judge
 from audiollm.eval.squad_score.squad_score import token_f1
 from audiollm.eval.statistics import Statistic, ratio, unweighted_average, weighted_average
 from audiollm.eval.wer.wer import word_errors
 from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
 from audiollm.processing.corpora.schema import EMOTION_TASKS, read_rows
+
+
+# What a language model rates, from 0 to the number here.
+HIGHEST = {"sqa": sqa_judge.HIGHEST_RATING, **dict.fromkeys(evidence_score.JUDGED, evidence_score.HIGHEST_RATING)}
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,14 @@ class Run:
         results: content of `results.json`.
         rows: the answered rows, each with its `prediction`.
         verdicts: lines of `verdicts.jsonl` by row id.
+        ratings: lines of `rated.jsonl` by what was rated and row id; none without a language model as judge.
     """
 
     folder: Path
     results: dict
     rows: list[dict]
     verdicts: dict[str, dict] = field(default_factory=dict)
+    ratings: dict[str, dict[str, dict]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -86,10 +95,12 @@ def read_run(folder: str | Path) -> Run:
     rows = [row for row in read_predictions(folder / PREDICTIONS).values() if row["error"] is None]
     if len(rows) != results["counts"]["answered"]:
         rows = _rows_of_results(folder, rows, results["settings"])
-    # Not splitlines: JSON text may hold other line separators.
-    lines = (folder / VERDICTS).read_text(encoding="utf-8").split("\n")
-    verdicts = {verdict["id"]: verdict for verdict in (json.loads(line) for line in lines if line)}
-    return Run(folder, results, rows, verdicts)
+    verdicts = {verdict["id"]: verdict for verdict in _read_lines(folder / VERDICTS)}
+    ratings = defaultdict(dict)
+    # Runs of the first version have none.
+    for rating in _read_lines(folder / RATED) if (folder / RATED).exists() else ():
+        ratings[rating["what"]][rating["id"]] = rating
+    return Run(folder, results, rows, verdicts, dict(ratings))
 
 
 def read_results(path: str | Path) -> dict:
@@ -101,6 +112,11 @@ def read_results(path: str | Path) -> dict:
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_lines(path: Path) -> list[dict]:
+    # Not splitlines: JSON text may hold other line separators.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _rows_of_results(folder: Path, rows: list[dict], settings: dict) -> list[dict]:
@@ -174,6 +190,18 @@ def quote_counts(run: Run, rows: Sequence[dict]) -> np.ndarray:
     return np.array(counts, float).reshape(-1, 2)
 
 
+def rating_counts(what: str) -> Callable[[Run, Sequence[dict]], np.ndarray]:
+    """A language model's rating as a share of the highest, and one: `[rows, 2]`; NaN where it gave none."""
+
+    def counts(run: Run, rows: Sequence[dict]) -> np.ndarray:
+        given = run.ratings.get(what, {})
+        scores = [given[row["id"]]["score"] if row["id"] in given else None for row in rows]
+        shares = [(np.nan, np.nan) if score is None else (score / HIGHEST[what], 1) for score in scores]
+        return np.array(shares, float).reshape(-1, 2)
+
+    return counts
+
+
 MEASURES = (
     Measure("ER", ("er",), class_counts, weighted_average, binary=True),
     Measure("ER unweighted", ("er",), class_counts, unweighted_average),
@@ -181,6 +209,9 @@ MEASURES = (
     Measure("SR unweighted", ("sr",), class_counts, unweighted_average),
     Measure("WER", ("asr",), word_counts, ratio),
     Measure("SQuAD F1", ("sqa",), answer_counts, ratio),
+    Measure("SQA judged", ("sqa",), rating_counts("sqa"), ratio),
     Measure("quotation", EMOTION_TASKS, quotation_counts, ratio, binary=True),
     Measure("quotes grounded", EMOTION_TASKS, quote_counts, ratio),
+    Measure("groundedness", EMOTION_TASKS, rating_counts("groundedness"), ratio),
+    Measure("relevance", EMOTION_TASKS, rating_counts("relevance"), ratio),
 )

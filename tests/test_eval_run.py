@@ -14,10 +14,12 @@ import soundfile
 
 from audiollm.eval import EvalError
 from audiollm.eval.__main__ import main
+from audiollm.eval.report import write_report
 from audiollm.eval.run import Settings, evaluate_system, read_predictions
+from audiollm.eval.runs import MEASURES, read_run
 from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
-from audiollm.eval.tables import class_table, group_table, overall_table
+from audiollm.eval.tables import class_table, compare_runs, group_table, overall_table
 from audiollm.processing.corpora.schema import read_rows
 from audiollm.processing.journal import JournalError
 from tests.chat_server import chat_server
@@ -405,6 +407,15 @@ def test_a_hybrid_asks_about_special_cases_and_rates_answers_and_evidence(corpus
         assert results["groups"]["carrier"]["voice"]["evidence"]["all"]["relevance"] == pytest.approx(100 * 5 / 6)
         verdicts = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
         assert {v["id"]: v["judge"] for v in verdicts}["d"] == "llm:j@server" and verdicts[0]["judge"] == "rule"
+        finished = read_run(tmp_path / "out")
+        judged = {"SQA judged": 40.0, "relevance": figures["evidence"]["all"]["relevance"]}
+        for measure in MEASURES:
+            if measure.name in judged:
+                counts = measure.counts(finished, [row for row in finished.rows if row["task"] in measure.tasks])
+                assert measure.statistic(counts.sum(0)) == pytest.approx(judged.pop(measure.name))
+        assert not judged and "SQA judged" in {name for name, _ in compare_runs(finished, finished)}
+        page = write_report(tmp_path / "out").read_text()
+        assert 'title="as it is">answer 2 of 5<' in page and "groundedness 0 of 2" in page
         again = run(corpus, tmp_path / "out", **settings)
         assert len(server.requests) == asked and again["figures"] == figures
         assert again["judging"]["answered_before"] == judging["asked"]
