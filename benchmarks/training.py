@@ -556,6 +556,14 @@ def peer_rows(work: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (work / "corpus" / "train.jsonl").read_text().splitlines()]
 
 
+def lengthen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with questions and answers of about 60 tokens together, chat template and all."""
+    question = "What emotion does the speaker show, and which words of the recording show it best?"
+    told = " ".join(WORDS[:12])
+    ending = f'because the words "{told}" tell of a loss, and the voice is low and slow from the first to the last.'
+    return [{**row, "question": question, "answer": f"{row['answer']} {ending}"} for row in rows]
+
+
 def save_sides(work: Path, layers: int):
     """Both models with random weights, as checkpoints: a Whisper encoder of 384 x 4 and a Llama of 576 x `layers`."""
     from transformers import (
@@ -575,7 +583,7 @@ def save_sides(work: Path, layers: int):
     section = {
         "vocab_size": 1200,
         "window_seconds": 10,
-        "speech_tokens": 50,
+        "speech_tokens": 34,  # the paper's 100 for 30 s
         "speech_config": whisper(384, 4, 10),
         "text_config": text,
     }
@@ -698,6 +706,7 @@ def peer(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         write_corpus(work / "corpus", 8, (2, 10), ("er",), options.seed)
+        (work / "corpus" / "train.jsonl").write_text("\n".join(map(json.dumps, lengthen(peer_rows(work)))))
         # In a process of its own, so that those of the sides begin small, and with no threads to inherit.
         in_fork(partial(save_sides, work, 30 // options.shrink))
         results = turn_about({"ours": partial(ours, work), "theirs": partial(theirs, work)}, options.turns)
