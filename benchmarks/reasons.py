@@ -2,14 +2,16 @@
 
     python benchmarks/reasons.py local --teacher path/to/smollm2-135m-instruct --rows 32
     python benchmarks/reasons.py server --rows 320
+    python benchmarks/reasons.py draw --data FOLDER --rows 300 --out rows.jsonl
     python benchmarks/reasons.py kills --data rows.jsonl --teacher server:MODEL@http://localhost:8000/v1 --out FOLDER
 
 Both sides run the whole extraction (prompts, checks, journal, rows) over the same rows, in one process. The local
 teacher is timed by CPU time on one thread, so that other load on the machine counts for neither side; the server,
 which answers after 50 ms, by the clock. `local` tells how many answers of both sides are the same, letter by letter.
 
-`kills` runs the command itself against a real server, kills it with SIGKILL at ten random moments, lets it finish, and
-counts in the journal what was lost or asked again.
+`draw` takes rows of a folder that `python -m audiollm.processing read` wrote, half emotion and half sentiment, by a
+seed. `kills` runs the command itself against a real server, kills it with SIGKILL at ten random moments, lets it
+finish, and counts in the journal what was lost or asked again.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from audiollm.processing.corpora.schema import read_rows
 from audiollm.processing.language_models import LanguageModel, LocalModel, Messages, Reply, ServerModel
 from audiollm.processing.reasons.extract import Extraction
 from audiollm.processing.reasons.prompts import read_prompts
@@ -130,6 +133,14 @@ def server(options: argparse.Namespace) -> None:
     print(f"  ratio {rate / rate_alone:.2f}")
 
 
+def draw(options: argparse.Namespace) -> None:
+    rows = read_rows(options.data, "train")
+    drawn = []
+    for task in ("er", "sr"):
+        drawn += random.Random(0).sample([row for row in rows if row["task"] == task], options.rows // 2)
+    options.out.write_text("".join(json.dumps(row) + "\n" for row in drawn), encoding="utf-8")
+
+
 def kills(options: argparse.Namespace) -> None:
     journal, moments = options.out / "attempts.jsonl", random.Random(0)
     command = [sys.executable, "-m", "audiollm.processing", "extract", options.data, "--out", str(options.out)]
@@ -180,10 +191,10 @@ def accepted_and_asked_again(entries: list[dict[str, Any]]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("local", "server", "kills"))
+    parser.add_argument("part", choices=("local", "server", "draw", "kills"))
     parser.add_argument("--teacher", help="checkpoint of the local teacher; of `kills` as `extract` takes it")
-    parser.add_argument("--data", help="rows for `kills`")
-    parser.add_argument("--out", type=Path, help="new folder for `kills`")
+    parser.add_argument("--data", help="rows for `kills`, or the folder to `draw` from")
+    parser.add_argument("--out", type=Path, help="new folder for `kills`, or file for `draw`")
     parser.add_argument("--lines-between", type=int, default=60, help="answers between two kills, at most")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--meld", help="a MELD CSV to take the rows of `local` from")
@@ -192,12 +203,12 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--latency", type=float, default=0.05, help="of the server, in seconds")
     options = parser.parse_args()
-    if options.part != "server" and not options.teacher:
+    if options.part in ("local", "kills") and not options.teacher:
         parser.error(f"{options.part} needs --teacher")
-    if options.part == "kills" and not (options.data and options.out):
-        parser.error("kills needs --data and --out")
+    if options.part in ("draw", "kills") and not (options.data and options.out):
+        parser.error(f"{options.part} needs --data and --out")
     torch.set_num_threads(1)
-    {"local": local, "server": server, "kills": kills}[options.part](options)
+    {"local": local, "server": server, "draw": draw, "kills": kills}[options.part](options)
 
 
 if __name__ == "__main__":
