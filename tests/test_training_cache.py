@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
 import audiollm.train_sft as train_sft
@@ -127,7 +128,7 @@ def test_losses_reach_tensorboard(config, tmp_path):
     config["max_steps"] = 2
     train_sft.build_trainer(config).train()
     folder = next(tmp_path.rglob("events.*")).parent
-    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    events = EventAccumulator(str(folder)).Reload()
     names = set(events.Tags()["scalars"])
     assert {"train/loss", "train/round", "train/samples_per_second"} <= names
     assert any(name in names for name in ("train/loss_asr", "train/loss_sqa"))
