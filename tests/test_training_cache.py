@@ -123,7 +123,6 @@ def test_only_scored_positions_go_through_the_head(config):
 
 
 def test_losses_reach_tensorboard(config, tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     config["training"] |= {"report_to": "tensorboard"}
     config["max_steps"] = 2
     train_sft.build_trainer(config).train()
