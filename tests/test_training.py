@@ -41,6 +41,7 @@ def test_named_schedules_are_the_papers():
         ([{"tasks": ["asr"], "train": ["adapter"]}], DUAL, "part 'adapter' is not one of"),
         ([{"tasks": ["emotion"], "train": ["lora"]}], DUAL, "task 'emotion' is not one of"),
         ([{"tasks": ["asr"], "train": ["lora"], "rate": 1}], DUAL, "unknown fields: .'rate'."),
+        ([{"tasks": ["asr"], "train": ["lora"], "anneal": "on"}], DUAL, "anneal is 'on'; it must be true or false"),
         ([{"tasks": ["asr"], "train": ["lora"], "lr": "1e-4"}], DUAL, "learning_rate is '1e-4', not a number"),
         ([{"tasks": ["asr"], "train": ["lora"], "epochs": 0}], DUAL, "epochs is 0; it must be above 0"),
         ([{"tasks": ["asr"], "train": ["speech_encoder", "lora"], "ctc": 1, "lm": 0}], DUAL, "lora would never learn"),
@@ -160,6 +161,20 @@ def test_in_each_round_exactly_its_parts_change(config, gradient_checkpointing):
     assert rounds == [1] * 6 + [2] * 6 + [3] * 6
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
     assert rates[12] < 0.2 * rates[11]
+
+
+def test_an_annealed_round_has_the_scheduler_for_itself(config):
+    first, second, third = config["schedule"]
+    config["schedule"] = [first | {"anneal": True}, second | {"lr": 0.004, "anneal": True}, third]
+    config["training"] |= {"learning_rate": 0.01, "lr_scheduler_type": "linear", "warmup_steps": 2}
+    trainer = train_sft.build_trainer(config)
+    trainer.create_optimizer_and_scheduler(trainer.args.max_steps)
+    rate = trainer.lr_scheduler.lr_lambdas[0]
+    start, stop, end = trainer.plan.stops
+    assert [rate(step) for step in (0, 1, 2, start - 1)] == pytest.approx([0, 0.5, 1, 1 / (start - 2)])
+    assert rate(start) == 0 and rate(start + 2) == pytest.approx(0.4)
+    assert rate(stop - 1) == pytest.approx(0.4 / (stop - start - 2))
+    assert rate(stop) == pytest.approx((end - stop) / (end - 2) * (third.get("lr", 0.01) / 0.01))
 
 
 def test_a_part_that_is_not_in_the_optimizer_is_refused(config):

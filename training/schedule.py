@@ -38,6 +38,7 @@ class Round:
         epochs: passes over the rows of these tasks; a fraction takes the first part of a shuffled pass.
         learning_rate: of this round, `lr` for short; that of the training arguments when left out. The scheduler's
             shape (warmup, decay) goes over the whole run, and is scaled to it.
+        anneal: whether that shape goes over this round alone, so that what a later round builds on has settled.
         ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
         label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
             feelings sound before the language model is to tell them.
@@ -48,6 +49,7 @@ class Round:
     train: tuple[str, ...]
     epochs: float = 1.0
     learning_rate: float | None = None
+    anneal: bool = False
     ctc: float = 0.0
     label: float = 0.0
     lm: float = 1.0
@@ -128,6 +130,8 @@ def _check_numbers(number: int, round_: Round):
             raise ScheduleError(
                 f"Round {number}: {name} is {value}; it must be {'above' if positive else 'at least'} 0."
             )
+    if not isinstance(round_.anneal, bool):
+        raise ScheduleError(f"Round {number}: anneal is {round_.anneal!r}; it must be true or false.")
     reached = [part for name, part in HEAD_PARTS.items() if getattr(round_, name)]
     if round_.lm == 0 and not reached:
         raise ScheduleError(f"Round {number}: ctc, label and lm are all 0, so nothing is learnt.")
@@ -223,6 +227,10 @@ class Plan:
 
     def round_at(self, step: int) -> Round:
         return self.rounds[self.index_at(step)]
+
+    def start_of(self, index: int) -> int:
+        """The first step of a round."""
+        return self.stops[index - 1] if index else 0
 
     @property
     def parts(self) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
+from transformers import get_scheduler
 from transformers.integrations.liger import apply_liger_kernel
 from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -273,19 +274,37 @@ class AudioLLMTrainer(SFTTrainer):
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
-        """The scheduler of the arguments, times each round's own learning rate over the arguments' one."""
+        """The scheduler of the arguments, over the whole run or over one round, at each round's own learning rate."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if all(round_.learning_rate is None for round_ in self.plan.rounds):
+        rounds = self.plan.rounds
+        if all(round_.learning_rate is None and not round_.anneal for round_ in rounds):
             return scheduler
-        base = scheduler.lr_lambdas[0]
+        whole, starts = scheduler.lr_lambdas[0], [self.plan.start_of(index) for index in range(len(rounds))]
+        lengths = [stop - start for start, stop in zip(starts, self.plan.stops)]
+        alone = [self._shape(length) if round_.anneal else None for round_, length in zip(rounds, lengths)]
+
+        def rate(step: int) -> float:
+            index = self.plan.index_at(step)
+            shape = whole(step) if alone[index] is None else alone[index](step - starts[index])
+            return shape * (rounds[index].learning_rate or self.args.learning_rate) / self.args.learning_rate
+
         for group in scheduler.optimizer.param_groups:
             group["lr"] = group["initial_lr"]
-        self.lr_scheduler = LambdaLR(scheduler.optimizer, lambda step: base(step) * self._rate_ratio(step))
+        self.lr_scheduler = LambdaLR(scheduler.optimizer, rate)
         return self.lr_scheduler
 
-    def _rate_ratio(self, step: int) -> float:
-        rate = self.plan.round_at(step).learning_rate
-        return 1.0 if rate is None else rate / self.args.learning_rate
+    def _shape(self, steps: int) -> Callable[[int], float]:
+        """The shape of the arguments' scheduler (warmup, decay) over a number of steps."""
+        args = self.args
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)  # the shape is asked for, nothing else
+        scheduler = get_scheduler(
+            args.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=args.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+        )
+        return scheduler.lr_lambdas[0]
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         keys = inputs.pop("clip_keys", None)
