@@ -105,7 +105,12 @@ def tiny_config(work: Path, out: Path) -> dict[str, Any]:
         "augment": {"speed": 0.1},
         "schedule": [
             {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"], "ctc": 0.3},
-            {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "lr": 0.005},
+            {
+                "tasks": ["er", "sr"],
+                "train": ["emotion_encoder", "emotion_adapter", "lora"],
+                "lr": 0.005,
+                "average": 0.9,
+            },
             {"tasks": ["asr", "er"], "train": ["speech_adapter", "emotion_adapter", "language_model"]},
         ],
         "lora": {"r": 2, "lora_alpha": 4, "lora_dropout": 0.1},

@@ -42,6 +42,7 @@ def test_named_schedules_are_the_papers():
         ([{"tasks": ["emotion"], "train": ["lora"]}], DUAL, "task 'emotion' is not one of"),
         ([{"tasks": ["asr"], "train": ["lora"], "rate": 1}], DUAL, "unknown fields: .'rate'."),
         ([{"tasks": ["asr"], "train": ["lora"], "anneal": "on"}], DUAL, "anneal is 'on'; it must be true or false"),
+        ([{"tasks": ["asr"], "train": ["lora"], "average": 1}], DUAL, "average is 1; it must be below 1"),
         ([{"tasks": ["asr"], "train": ["lora"], "lr": "1e-4"}], DUAL, "learning_rate is '1e-4', not a number"),
         ([{"tasks": ["asr"], "train": ["lora"], "epochs": 0}], DUAL, "epochs is 0; it must be above 0"),
         ([{"tasks": ["asr"], "train": ["speech_encoder", "lora"], "ctc": 1, "lm": 0}], DUAL, "lora would never learn"),
@@ -175,6 +176,27 @@ def test_an_annealed_round_has_the_scheduler_for_itself(config):
     assert rate(start) == 0 and rate(start + 2) == pytest.approx(0.4)
     assert rate(stop - 1) == pytest.approx(0.4 / (stop - start - 2))
     assert rate(stop) == pytest.approx((end - stop) / (end - 2) * (third.get("lr", 0.01) / 0.01))
+
+
+def test_a_round_ends_with_the_average_of_its_weights(config):
+    config["schedule"] = [config["schedule"][1] | {"average": 0.5}, config["schedule"][2]]
+    trainer = train_sft.build_trainer(config)
+    parameter = trainer._base_model().model.emotion_encoder.layer_norm.weight
+    stepped = []
+
+    class Note(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            stepped.append(parameter.detach().clone())
+
+    trainer.callback_handler.callbacks.insert(0, Note())  # to see the weights before they are averaged
+    trainer.train()
+    stop = trainer.plan.stops[0]
+    expected = stepped[0]
+    for seen, weight in enumerate(stepped[:stop], 1):
+        past = min(0.5, seen / (9 + seen))
+        expected = past * expected + (1 - past) * weight
+    torch.testing.assert_close(parameter.detach(), expected)
+    assert not torch.equal(parameter, stepped[stop - 1]) and torch.equal(parameter, stepped[-1])
 
 
 def test_a_part_that_is_not_in_the_optimizer_is_refused(config):

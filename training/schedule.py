@@ -39,6 +39,8 @@ class Round:
         learning_rate: of this round, `lr` for short; that of the training arguments when left out. The scheduler's
             shape (warmup, decay) goes over the whole run, and is scaled to it.
         anneal: whether that shape goes over this round alone, so that what a later round builds on has settled.
+        average: weight of the past in a running average of what learns, which takes its place when the round ends (0:
+            none; 0.98 averages over some 50 steps). It takes the noise of the last steps out.
         ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
         label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
             feelings sound before the language model is to tell them.
@@ -50,6 +52,7 @@ class Round:
     epochs: float = 1.0
     learning_rate: float | None = None
     anneal: bool = False
+    average: float = 0.0
     ctc: float = 0.0
     label: float = 0.0
     lm: float = 1.0
@@ -118,7 +121,7 @@ def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Roun
 
 
 def _check_numbers(number: int, round_: Round):
-    for name in ("epochs", "learning_rate", "ctc", "label", "lm"):
+    for name in ("epochs", "learning_rate", "average", "ctc", "label", "lm"):
         value = getattr(round_, name)
         positive = name in ("epochs", "learning_rate")
         if value is None and name == "learning_rate":
@@ -130,6 +133,8 @@ def _check_numbers(number: int, round_: Round):
             raise ScheduleError(
                 f"Round {number}: {name} is {value}; it must be {'above' if positive else 'at least'} 0."
             )
+    if round_.average >= 1:
+        raise ScheduleError(f"Round {number}: average is {round_.average}; it must be below 1.")
     if not isinstance(round_.anneal, bool):
         raise ScheduleError(f"Round {number}: anneal is {round_.anneal!r}; it must be true or false.")
     reached = [part for name, part in HEAD_PARTS.items() if getattr(round_, name)]

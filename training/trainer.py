@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from audiollm.modeling_audiollm.modeling_audiollm import encode
 from audiollm.processing.collator import IGNORED, AudioLLMCollator
 
 from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, last_proof, set_learning
+from .averaging import AVERAGE_NAME, AveragingCallback
 from .checkpoints import (
     STAGING_NAME,
     discard_checkpoint,
@@ -79,7 +80,7 @@ def refuse_deepspeed(training: dict[str, Any]):
         )
 
 
-def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
+def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Sequence[Round]):
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if not _asks_for_fsdp(args):
         return
@@ -91,6 +92,8 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None):
         )
     if cache is not None:
         raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
+    if any(round_.average for round_ in rounds):
+        raise ValueError("Rounds with `average` do not work with FSDP, which has no whole weights; leave it out.")
 
 
 def _use_liger(language_model: nn.Module, settings: dict[str, Any] | None):
@@ -160,7 +163,7 @@ class AudioLLMTrainer(SFTTrainer):
         samples: int = 0,
         **kwargs: Any,
     ):
-        _refuse_distribution(args, cache)
+        _refuse_distribution(args, cache, rounds)
         if cache is not None and data_collator.augment is not None:
             raise ValueError("feature_cache needs clips to be the same each time; leave it or `augment` out.")
         window = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -188,6 +191,8 @@ class AudioLLMTrainer(SFTTrainer):
         self._cached: dict[str, str] = {}
         self._cached_round: int | None = None
         self._logged = (0, time.monotonic())
+        self.averaging = AveragingCallback(self.plan, self.heads)
+        self.add_callback(self.averaging)  # before the callback that proves what a round left behind
         self.add_callback(AlternationCallback(self.plan))
         # Generating leaves FSDP2's modules gathered, and `requires_grad` of the next round would be set on copies:
         # frozen parts would go on learning. The proof at the borders found it.
@@ -424,6 +429,8 @@ class AudioLLMTrainer(SFTTrainer):
         save_trainable(tensors, folder)
         for name, head in self.heads.items():
             save_file(head.state_dict(), os.path.join(folder, head_file(name)))
+        if self.averaging.average:
+            save_file(self.averaging.average, os.path.join(folder, AVERAGE_NAME))
         if self.origin is not None:
             save_origin(self.origin, self._base_model().config, self.processing_class, folder)
 
@@ -431,6 +438,8 @@ class AudioLLMTrainer(SFTTrainer):
         load_trainable(model or self.model, resume_from_checkpoint)
         for name, head in self.heads.items():
             head.load_state_dict(load_file(os.path.join(resume_from_checkpoint, head_file(name))))
+        average = Path(resume_from_checkpoint, AVERAGE_NAME)
+        self.averaging.average = load_file(average, device=str(self.args.device)) if average.is_file() else {}
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)

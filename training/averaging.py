@@ -1,0 +1,60 @@
+"""Running averages of weights: less noise from the last steps of a round."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from .schedule import Plan, Round, part_of
+
+
+AVERAGE_NAME = "average.safetensors"
+
+
+class AveragingCallback(TrainerCallback):
+    """Averages what learns in a round over its steps, and puts the average in place when the round ends.
+
+    The weight of the past grows from 1/10 to the round's `average`, so that a round's beginning soon fades.
+    Batch norms' running statistics are averaged with the weights that they belong to.
+
+    Args:
+        plan: the laid-out schedule.
+        heads: of the losses beside the language model's, which learn in every round that weighs them.
+    """
+
+    def __init__(self, plan: Plan, heads: nn.ModuleDict):
+        self.plan, self.heads = plan, heads
+        self.average: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        index = self.plan.index_at(state.global_step - 1)
+        round_, seen = self.plan.rounds[index], state.global_step - self.plan.start_of(index)
+        if not round_.average:
+            return
+        tensors = self._tensors(model, round_)
+        if seen == 1:
+            self.average = {name: tensor.clone() for name, tensor in tensors.items()}
+        past = min(round_.average, seen / (9 + seen))
+        for name, tensor in tensors.items():
+            self.average[name].lerp_(tensor, 1 - past)
+        if state.global_step in self.plan.stops:
+            self._put_in_place(tensors)
+
+    @torch.no_grad()
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        """Training that was told to stop within a round ends with the average, too."""
+        if self.average:
+            self._put_in_place(self._tensors(model, self.plan.round_at(state.global_step - 1)))
+
+    def _put_in_place(self, tensors: dict[str, torch.Tensor]):
+        for name, tensor in tensors.items():
+            tensor.copy_(self.average[name])
+        self.average = {}
+
+    def _tensors(self, model: nn.Module, round_: Round) -> dict[str, torch.Tensor]:
+        """Parameters and running statistics of the parts that learn, and of the heads."""
+        own = {name: value for name, value in model.state_dict().items() if part_of(name) in round_.train}
+        heads = {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
+        return {name: value for name, value in (own | heads).items() if value.is_floating_point()}
