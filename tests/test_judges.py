@@ -307,6 +307,7 @@ def test_a_killed_judge_loses_no_verdict_and_asks_none_twice(tmp_path):
             """
         )
     )
+
     def answer(body):
         return verdict(int(case_of(body)) % 6)
 
