@@ -19,11 +19,9 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	rm -rf $(DEMO)
 	$(BIN)/python train_sft.py --config configs/tiny.yaml --set training.output_dir=$(DEMO)
-	for system in majority samples/tiny-base $(DEMO)/model; do \
-		$(BIN)/python -m audiollm.eval --system $$system --data samples --split test --batch-size 16 \
-			--group-by carrier wording speaker --out $(DEMO)/eval/$$(basename $$system) || exit 1; done
-	$(BIN)/python -m audiollm.eval.report $(DEMO)/eval/model --train-log $(DEMO)/trainer_state.json \
-		--compare $(DEMO)/eval/tiny-base $(DEMO)/eval/majority
+	$(BIN)/python -m audiollm.eval --system $(DEMO)/model samples/tiny-base majority --data samples --split test \
+		--batch-size 16 --group-by carrier wording speaker --out $(DEMO)/eval --report \
+		--train-log $(DEMO)/trainer_state.json
 	$(BIN)/python -m audiollm.eval.answer $(DEMO)/model $(CLIPS)
 	@echo "report: $(DEMO)/eval/model/report.html"
 

@@ -1,10 +1,12 @@
-"""Evaluate a system on a corpus: `python -m audiollm.eval --system FOLDER --data FOLDER_OR_JSONL --out DIR`."""
+"""Evaluate systems on a corpus: `python -m audiollm.eval --system FOLDER --data FOLDER_OR_JSONL --out DIR`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from audiollm.eval import EvalError
@@ -22,8 +24,13 @@ FAILED = 3  # exit code of a run whose results are written, but fail a stated bo
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m audiollm.eval", description="Evaluate a system on a corpus.")
-    parser.add_argument("--system", required=True, help=SYSTEM_FORMS)
+    parser = argparse.ArgumentParser(prog="python -m audiollm.eval", description="Evaluate systems on a corpus.")
+    parser.add_argument(
+        "--system",
+        required=True,
+        nargs="+",
+        help=f"{SYSTEM_FORMS}. Several are evaluated one after another, each in a folder of its own in --out",
+    )
     parser.add_argument("--data", required=True, help="corpus folder with SPLIT.jsonl, or a JSON-lines file")
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", required=True, help="folder for predictions, verdicts and results")
@@ -53,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample")
     parser.add_argument("--overwrite", action="store_true", help="forget the answers that the folder holds")
-    parser.add_argument("--report", action="store_true", help="write report.html too")
+    parser.add_argument(
+        "--report", action="store_true", help="write report.html too: of the first system, beside the others"
+    )
     parser.add_argument("--train-log", help="trainer_state.json, whose losses the report shows")
     return parser
 
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(arguments)
     settings = Settings(
-        system=options.system,
+        system="",
         data=options.data,
         split=options.split,
         judge=options.judge,
@@ -82,25 +91,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=options.seed,
     )
     try:
-        results = evaluate_system(
-            settings,
-            options.out,
-            overwrite=options.overwrite,
-            command=command_line(arguments),
-            judge_options=_server_options(options),
-        )
-    except (EvalError, RowError, JournalError, FileNotFoundError) as error:
+        folders = _folders(options.system, Path(options.out))
+    except EvalError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n\n".join(table.markdown() for table in all_tables([results])))
-    if "asked" in results["judging"]:
-        print(f"\n{_describe_judging(results['judging'])}")
-    print(f"\nResults: {Path(options.out) / RESULTS}")
+    done, codes = {}, []
+    for system, folder in folders.items():
+        try:
+            results = evaluate_system(
+                replace(settings, system=system),
+                folder,
+                overwrite=options.overwrite,
+                command=command_line(arguments),
+                judge_options=_server_options(options),
+            )
+        except (EvalError, RowError, JournalError, FileNotFoundError) as error:
+            print(f"error: {system}: {error}" if len(folders) > 1 else f"error: {error}", file=sys.stderr)
+            codes.append(2)
+            continue
+        done[folder] = results
+        codes.append(FAILED if _failed(results) else 0)
+    if done:
+        _show(done, options)
+    return max(codes)
+
+
+def _folders(systems: Sequence[str], out: Path) -> dict[str, Path]:
+    """Where each system's files go: a single one's to `out`, of several each in a folder named after it.
+
+    Raises:
+        EvalError: if two would share a folder.
+    """
+    if len(systems) == 1:
+        return {systems[0]: out}
+    named: dict[str, str] = {}
+    for system in systems:
+        name = re.sub(r"[^\w.-]+", "-", Path(system).name)
+        if name in named:
+            raise EvalError(
+                f"systems {named[name]} and {system} would share the folder {out / name}; run one of them by itself."
+            )
+        named[name] = system
+    return {system: out / name for name, system in named.items()}
+
+
+def _show(done: dict[Path, dict], options: argparse.Namespace):
+    """Print the systems' tables, and write the report if it is asked for."""
+    print("\n\n".join(table.markdown() for table in all_tables(list(done.values()))))
+    for results in done.values():
+        if "asked" in results["judging"]:
+            print(f"\n{_describe_judging(results['judging'])}")
+    print("\nResults: " + ", ".join(str(folder / RESULTS) for folder in done))
     if options.report:
         from audiollm.eval.report import write_report  # draws with matplotlib, which the figures do without
 
-        print(f"Report: {write_report(options.out, train_log=options.train_log)}")
-    return FAILED if _failed(results) else 0
+        first, *others = done
+        print(f"Report: {write_report(first, train_log=options.train_log, compare=others)}")
 
 
 def _server_options(options: argparse.Namespace) -> dict:

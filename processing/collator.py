@@ -14,6 +14,7 @@ from .processing_audiollm import AudioLLMProcessor
 
 
 IGNORED = -100
+KEPT_BYTES = 100_000_000  # of decoded audio, for each process that loads data: 26 minutes
 CTC_CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
 
 
@@ -55,6 +56,8 @@ class AudioLLMCollator:
         self.position_gap = position_gap
         self.processor, self.augment, self.ctc, self.seed, self.keys = processor, augment, ctc, seed, keys
         self.classes = list(classes)
+        self._kept: dict[str, np.ndarray] = {}
+        self._room = KEPT_BYTES
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         clips = [self._clip(row) for row in rows]
@@ -97,13 +100,30 @@ class AudioLLMCollator:
         return [int(label == row["label"]) if task == row["task"] else IGNORED for task, label in self.classes]
 
     def _clip(self, row: dict[str, Any]) -> np.ndarray:
-        try:
-            samples = load_audio(row["audio"])
-        except AudioError as error:
-            raise AudioError(f"row {row['id']!r}", str(error)) from error
+        samples = self._samples(row)
         if self.augment is None:
             return samples
         return self.augment(samples, np.random.default_rng([self.seed, row["place"]]))
+
+    def _samples(self, row: dict[str, Any]) -> np.ndarray:
+        """The decoded clip: several tasks ask about it, in every epoch, and decoding takes longer than its features.
+
+        The first clips that fit are kept, and never make room for others: of a corpus that is read in passes and does
+        not fit, whatever was used longest ago would be dropped right before it is used again.
+        """
+        audio = row["audio"]
+        file_only = isinstance(audio, dict) and all(audio[key] is None for key in audio if key != "path")
+        path = audio.get("path") if file_only else None
+        if path in self._kept:
+            return self._kept[path]
+        try:
+            samples = load_audio(audio)
+        except AudioError as error:
+            raise AudioError(f"row {row['id']!r}", str(error)) from error
+        if path is not None and samples.nbytes <= self._room:
+            self._kept[path] = samples
+            self._room -= samples.nbytes
+        return samples
 
     def _turns(self, row: dict[str, Any]) -> tuple[str, str]:
         """The prompt, and the answer with its end of turn, as the chat template writes them."""

@@ -451,6 +451,24 @@ def test_a_system_that_answers_nothing_is_a_failure(corpus, tmp_path, capsys):
     assert "answered none of 7 rows" in capsys.readouterr().err
 
 
+def test_several_systems_are_evaluated_by_one_command(corpus, checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    systems = [str(checkpoint), str(tmp_path / "nowhere"), "majority"]
+    assert main(["--system", *systems, "--data", str(corpus), "--out", str(out), "--report"]) == 2
+    said = capsys.readouterr()
+    assert f"error: {systems[1]}: " in said.err
+    assert {path.parent.name for path in out.rglob("results.json")} == {"tiny-model", "majority"}
+    assert "tiny-model" in said.out and "majority" in said.out and "nowhere" not in said.out
+    page = (out / "tiny-model" / "report.html").read_text()
+    assert "majority" in page
+
+
+def test_systems_that_would_share_a_folder_are_refused(corpus, tmp_path, capsys):
+    systems = [str(tmp_path / "a" / "model"), str(tmp_path / "b" / "model")]
+    assert main(["--system", *systems, "--data", str(corpus), "--out", str(tmp_path / "out")]) == 2
+    assert systems[0] in (said := capsys.readouterr().err) and systems[1] in said
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny-model"

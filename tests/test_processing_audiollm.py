@@ -311,6 +311,25 @@ def test_a_training_row_that_cannot_be_used_is_named(tiny, tone, tmp_path):
         collator([_row(tmp_path, tone(0.5), answer=None)])
 
 
+def test_a_clip_that_several_rows_share_is_decoded_once_as_long_as_there_is_room(tiny, tone, tmp_path, monkeypatch):
+    _, processor = tiny
+    read = []
+    monkeypatch.setattr(
+        "audiollm.processing.collator.load_audio", lambda audio: read.append(audio["path"]) or load_audio(audio)
+    )
+    first, second = _row(tmp_path, tone(0.5)), _row(tmp_path, tone(0.6), number=1)
+    encoded = second | {"audio": {"path": first["audio"]["path"], "bytes": open(second["audio"]["path"], "rb").read()}}
+    monkeypatch.setattr("audiollm.processing.collator.KEPT_BYTES", 9000 * 4)
+    collator = AudioLLMCollator(processor, seed=1)
+    once = collator([first, first | {"id": "another"}])
+    assert len(read) == 1 and torch.equal(collator([first])["input_features"], once["input_features"][:1])
+    assert len(read) == 1
+    collator([second, second])
+    assert len(read) == 3  # there is room for the first clip only
+    held = collator([encoded])["input_features_mask"].sum()
+    assert held == collator([second])["input_features_mask"].sum() != once["input_features_mask"][0].sum()
+
+
 def test_processor_config_is_one_readable_file(tiny, tmp_path):
     _, processor = tiny
     processor.save_pretrained(tmp_path)

@@ -26,6 +26,7 @@ class AveragingCallback(TrainerCallback):
     def __init__(self, plan: Plan, heads: nn.ModuleDict):
         self.plan, self.heads = plan, heads
         self.average: dict[str, torch.Tensor] = {}
+        self._learning: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, model=None, **kwargs):
@@ -33,25 +34,27 @@ class AveragingCallback(TrainerCallback):
         round_, seen = self.plan.rounds[index], state.global_step - self.plan.start_of(index)
         if not round_.average:
             return
-        tensors = self._tensors(model, round_)
+        # Steps change these tensors in place, so one search of the model serves a round.
+        self._learning = self._learning or self._tensors(model, round_)
         if seen == 1:
-            self.average = {name: tensor.clone() for name, tensor in tensors.items()}
+            self.average = {name: tensor.clone() for name, tensor in self._learning.items()}
         past = min(round_.average, seen / (9 + seen))
-        for name, tensor in tensors.items():
-            self.average[name].lerp_(tensor, 1 - past)
+        averages = [self.average[name] for name in self._learning]
+        torch._foreach_lerp_(averages, list(self._learning.values()), 1 - past)
         if state.global_step in self.plan.stops:
-            self._put_in_place(tensors)
+            self._put_in_place()
 
     @torch.no_grad()
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Training that was told to stop within a round ends with the average, too."""
         if self.average:
-            self._put_in_place(self._tensors(model, self.plan.round_at(state.global_step - 1)))
+            self._learning = self._learning or self._tensors(model, self.plan.round_at(state.global_step - 1))
+            self._put_in_place()
 
-    def _put_in_place(self, tensors: dict[str, torch.Tensor]):
-        for name, tensor in tensors.items():
+    def _put_in_place(self):
+        for name, tensor in self._learning.items():
             tensor.copy_(self.average[name])
-        self.average = {}
+        self.average, self._learning = {}, {}
 
     def _tensors(self, model: nn.Module, round_: Round) -> dict[str, torch.Tensor]:
         """Parameters and running statistics of the parts that learn, and of the heads."""

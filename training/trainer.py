@@ -191,6 +191,7 @@ class AudioLLMTrainer(SFTTrainer):
         self._cached: dict[str, str] = {}
         self._cached_round: int | None = None
         self._logged = (0, time.monotonic())
+        self._parameters: int | None = None
         self.averaging = AveragingCallback(self.plan, self.heads)
         self.add_callback(self.averaging)  # before the callback that proves what a round left behind
         self.add_callback(AlternationCallback(self.plan))
@@ -310,6 +311,12 @@ class AudioLLMTrainer(SFTTrainer):
             scheduler_specific_kwargs=args.lr_scheduler_kwargs,
         )
         return scheduler.lr_lambdas[0]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """As transformers estimates them, but counting parameters once: each step, it takes longer than clipping."""
+        if self._parameters is None:
+            self._parameters = self._base_model().num_parameters(exclude_embeddings=True)
+        return 6 * inputs["input_ids"].numel() * self._parameters
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         keys = inputs.pop("clip_keys", None)
