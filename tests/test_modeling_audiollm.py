@@ -8,6 +8,7 @@ from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGen
 from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames
 from audiollm.modeling_audiollm.modeling_audiollm import (
     AudioLLMAdapter,
+    AudioLLMHead,
     EncodedWindows,
     Stream,
     build_encoder,
@@ -166,6 +167,16 @@ def test_trl_fused_head_gives_our_own_loss(text, tone):
     add_fused_lm_head(model)
     fused = model(**inputs, labels=labels, fused_lm_head=True)
     torch.testing.assert_close(-fused.log_probs.sum() / (labels[:, 1:] != -100).sum(), own)
+
+
+@pytest.mark.parametrize("length", [1, AudioLLMHead.FEW_ROWS // 3 + 1])
+def test_the_head_is_a_linear_layer_for_few_rows_and_for_many(length):
+    head, states = AudioLLMHead(16, 50), torch.randn(3, length, 16, requires_grad=True)
+    logits = head(states)
+    expected = torch.nn.functional.linear(states, head.weight)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    gradients = [torch.autograd.grad(value.square().sum(), (states, head.weight)) for value in (logits, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
 
 
 def test_gemma2_caps_its_logits_like_the_original(tmp_path):

@@ -231,6 +231,25 @@ def _real_windows(
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
 
 
+class AudioLLMHead(nn.Linear):
+    """Language-model head without bias, from hidden states to logits.
+
+    On CPUs, the product of few rows and a wide matrix is two to three times as fast the other way round: MKL shares it
+    among threads by the rows of the first factor (torch 2.14; 2 to 16 rows, 49,152 words, 2 threads).
+    """
+
+    FEW_ROWS = 64
+
+    def __init__(self, hidden_size: int, vocab_size: int):
+        super().__init__(hidden_size, vocab_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        rows = hidden_states.flatten(0, -2)
+        if rows.device.type != "cpu" or rows.shape[0] > self.FEW_ROWS:
+            return super().forward(hidden_states)
+        return (self.weight @ rows.t()).t().contiguous().unflatten(0, hidden_states.shape[:-1])
+
+
 class AudioLLMPreTrainedModel(PreTrainedModel):
     config_class = AudioLLMConfig
     base_model_prefix = "model"
@@ -459,7 +478,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         super().__init__(config)
         self.model = AudioLLMModel(config)
         text = config.get_text_config()
-        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.lm_head = AudioLLMHead(text.hidden_size, text.vocab_size)
         self.post_init()
 
     @classmethod
