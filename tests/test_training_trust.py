@@ -142,6 +142,7 @@ def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(co
 
 def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     config["max_steps"] = 13
+    config["schedule"][0]["ctc"] = 0.3
     folder = train_sft.train(config)
     checkpoint = whole_checkpoints(config["training"]["output_dir"])[-1]
     changed = sum(tensor.numel() for tensor in load_file(checkpoint / "trainable.safetensors").values())
@@ -162,3 +163,19 @@ def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-5)
     assert torch.equal(logits[1], logits[2])
     assert AutoProcessor.from_pretrained(out).tokens_per_window == processor.tokens_per_window
+    heads = [(Path(name) / "ctc_head.safetensors") for name in (folder, out)]
+    assert heads[0].read_bytes() == heads[1].read_bytes()
+
+
+@pytest.mark.parametrize("learns", ["lora", "speech_encoder"])
+def test_a_converted_checkpoint_has_the_first_models_ctc_head_as_long_as_it_fits(config, tmp_path, learns):
+    config["schedule"][0]["ctc"] = 0.3
+    first = Path(train_sft.train(config | {"max_steps": 13}))
+    output = str(tmp_path / "second")
+    config |= {"model": {"checkpoint": str(first)}, "schedule": [{"tasks": ["er"], "train": [learns]}], "max_steps": 1}
+    config["training"] = config["training"] | {"output_dir": output}
+    config["lora"] = config["lora"] if learns == "lora" else None
+    merged = Path(train_sft.train(config))
+    main([str(whole_checkpoints(output)[-1]), str(tmp_path / "converted")])
+    for folder in (merged, tmp_path / "converted"):
+        assert (folder / "ctc_head.safetensors").is_file() == (learns == "lora")

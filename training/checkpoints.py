@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -23,6 +24,8 @@ from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGen
 from audiollm.processing.processing_audiollm import AudioLLMProcessor
 
 from .assemble import assemble, from_config
+from .heads import head_file
+from .schedule import part_of
 
 
 TRAINABLE_NAME = "trainable.safetensors"
@@ -174,6 +177,23 @@ def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Pa
     processor.save_pretrained(folder)
 
 
+def copy_ctc_head(checkpoint: str | Path, folder: str | Path):
+    """Put the CTC head that fits a training checkpoint's speech encoder, if there is one, beside its merged model.
+
+    It is the checkpoint's own, or, if the speech encoder did not learn, that of the model which the run began with.
+    """
+    own = Path(checkpoint) / head_file("ctc")
+    if own.is_file():
+        shutil.copy(own, folder)
+        return
+    origin = json.loads((Path(checkpoint) / ORIGIN_NAME).read_text(encoding="utf-8"))
+    first = Path(origin["model"].get("checkpoint", "")) / head_file("ctc")
+    with safe_open(Path(checkpoint) / TRAINABLE_NAME, "pt") as learnt:
+        learns = any(part_of(name) == "speech_encoder" for name in learnt.keys())
+    if first.is_file() and not learns:
+        shutil.copy(first, folder)
+
+
 def main(arguments: Sequence[str] | None = None):
     parser = argparse.ArgumentParser(description="A training checkpoint (what learnt) to a whole, merged model.")
     parser.add_argument("checkpoint", help="a checkpoint-* folder of train_sft.py")
@@ -181,6 +201,7 @@ def main(arguments: Sequence[str] | None = None):
     options = parser.parse_args(arguments)
     model, processor = load_trained(options.checkpoint)
     save_merged(model, processor, options.out)
+    copy_ctc_head(options.checkpoint, options.out)
 
 
 if __name__ == "__main__":
