@@ -126,7 +126,8 @@ def _folders(systems: Sequence[str], out: Path) -> dict[str, Path]:
         return {systems[0]: out}
     named: dict[str, str] = {}
     for system in systems:
-        name = re.sub(r"[^\w.-]+", "-", Path(system).name)
+        spec = system.partition("@")[0]  # without revision or address
+        name = re.sub(r"[^\w.+-]+", "-", "+".join(Path(part).name for part in spec.split("+")))
         if name in named:
             raise EvalError(
                 f"systems {named[name]} and {system} would share the folder {out / name}; run one of them by itself."

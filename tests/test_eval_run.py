@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from audiollm.eval import EvalError
-from audiollm.eval.__main__ import main
+from audiollm.eval.__main__ import _folders, main
 from audiollm.eval.report import write_report
 from audiollm.eval.run import Settings, evaluate_system, read_predictions
 from audiollm.eval.runs import MEASURES, read_run
@@ -461,6 +461,12 @@ def test_several_systems_are_evaluated_by_one_command(corpus, checkpoint, tmp_pa
     assert "tiny-model" in said.out and "majority" in said.out and "nowhere" not in said.out
     page = (out / "tiny-model" / "report.html").read_text()
     assert "majority" in page
+
+
+def test_folders_are_named_after_all_of_a_system(tmp_path):
+    systems = ["cascade:/m/asr+server:llm@http://a/v1", "endpoint:salmonn@http://a:8000/v1", "chat:org/model@abc"]
+    folders = _folders(systems, tmp_path)
+    assert [folder.name for folder in folders.values()] == ["asr+server-llm", "endpoint-salmonn", "model"]
 
 
 def test_systems_that_would_share_a_folder_are_refused(corpus, tmp_path, capsys):
