@@ -3,7 +3,7 @@
 Importing the package registers its classes with transformers' Auto classes and its pipeline task.
 """
 
-from audiollm import modeling_audiollm, processing
+from . import modeling_audiollm, processing
 
 
 __version__ = "0.1.0"

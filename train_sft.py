@@ -17,10 +17,10 @@ from transformers import set_seed
 from trl import SFTConfig
 
 import audiollm  # noqa: F401  (registers the Auto classes)
+from audiollm.corpora.readers import READERS, read_corpus
+from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
-from audiollm.processing.corpora.readers import READERS, read_corpus
-from audiollm.processing.corpora.schema import COLUMNS
 from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints

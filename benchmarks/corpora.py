@@ -64,9 +64,9 @@ def link(folder: Path, number: int, clips: int) -> str:
 
 def measure(table: Path, out: Path):
     """Read and verify, in this process; prints one JSON object."""
-    from audiollm.processing.corpora.read import read_to_folder
-    from audiollm.processing.corpora.reader import Request
-    from audiollm.processing.corpora.verify import verify
+    from audiollm.corpora.read import read_to_folder
+    from audiollm.corpora.reader import Request
+    from audiollm.corpora.verify import verify
 
     figures = {"imports_mb": peak_mb()}
     for name, work in {

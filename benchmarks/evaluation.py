@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
+from audiollm.corpora.schema import read_rows
 from audiollm.eval.judges import Case, RuleJudge
 from audiollm.eval.judges.lexicon import load_lexicon
 from audiollm.eval.rows import select_rows
 from audiollm.eval.systems import SAMPLING_RATE, System, load_system
 from audiollm.processing.audio import load_audio
-from audiollm.processing.corpora.schema import read_rows
 
 
 CASES = Path(__file__).parents[1] / "tests" / "data" / "rule_judge_cases.jsonl"

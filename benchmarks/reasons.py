@@ -9,7 +9,7 @@ Both sides run the whole extraction (prompts, checks, journal, rows) over the sa
 teacher is timed by CPU time on one thread, so that other load on the machine counts for neither side; the server,
 which answers after 50 ms, by the clock. `local` tells how many answers of both sides are the same, letter by letter.
 
-`draw` takes rows of a folder that `python -m audiollm.processing read` wrote, half emotion and half sentiment, by a
+`draw` takes rows of a folder that `python -m audiollm read` wrote, half emotion and half sentiment, by a
 seed. `kills` runs the command itself against a real server, kills it with SIGKILL at ten random moments, lets it
 finish, and counts in the journal what was lost or asked again.
 """
@@ -34,11 +34,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from audiollm.processing.corpora.schema import read_rows
-from audiollm.processing.language_models import LanguageModel, LocalModel, Messages, Reply, ServerModel
-from audiollm.processing.reasons.extract import Extraction
-from audiollm.processing.reasons.prompts import read_prompts
-from audiollm.processing.reasons.rows import Input
+from audiollm.corpora.schema import read_rows
+from audiollm.language_models.models import LanguageModel, LocalModel, Messages, Reply, ServerModel
+from audiollm.reasons.extract import Extraction
+from audiollm.reasons.prompts import read_prompts
+from audiollm.reasons.rows import Input
 from tests.chat_server import chat_server
 from tests.reasons_rows import good_answer
 

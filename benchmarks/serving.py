@@ -83,8 +83,8 @@ def saved(source: str, folder: Path) -> Path:
 
 def questions(corpus: Path, count: int) -> list[Asked]:
     """Rows of the test split, one per clip, their tasks in turn."""
+    from audiollm.corpora.schema import read_rows
     from audiollm.processing.audio import load_audio
-    from audiollm.processing.corpora.schema import read_rows
 
     by_clip: dict[str, list[dict]] = {}
     for row in read_rows(corpus, "test"):

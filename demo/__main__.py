@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("gradio") is None:
         print("error: the page needs Gradio: pip install 'audiollm[demo]'", file=sys.stderr)
         return 2
-    from audiollm.demo.app import launch
+    from .app import launch
 
     address = {"server_name": options.host, "server_port": options.port}
     try:

@@ -13,8 +13,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from audiollm.demo.listen import Listener, Unusable
-from audiollm.demo.render import EMPTY, answer, message, page
+from .listen import Listener, Unusable
+from .render import EMPTY, answer, message, page
 
 
 TITLE = "AudioLLM: what a voice says, and how"

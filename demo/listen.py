@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 import audiollm  # noqa: F401  (registers the Auto classes)
-from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
-from audiollm.modeling_audiollm.evidence import ground_quote
-from audiollm.modeling_audiollm.timeline import EmotionSegment, emotion_timeline
-from audiollm.modeling_audiollm.voice_cues import VoiceCues, voice_cues
-from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
-from audiollm.processing.audio import AudioError, load_audio
-from audiollm.processing.questions import POOLS
+
+from ..corpora.questions import POOLS
+from ..modeling_audiollm import AudioEmotionReasoningPipeline
+from ..modeling_audiollm.evidence import ground_quote
+from ..modeling_audiollm.timeline import EmotionSegment, emotion_timeline
+from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
+from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
+from ..processing.audio import AudioError, load_audio
 
 
 SHORTEST_SECONDS = 0.2

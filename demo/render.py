@@ -7,9 +7,9 @@ from html import escape
 
 import numpy as np
 
-from audiollm.demo.listen import Findings, HeardQuote
-from audiollm.modeling_audiollm.timeline import EmotionSegment
-from audiollm.modeling_audiollm.voice_cues import describe_cues
+from ..modeling_audiollm.timeline import EmotionSegment
+from ..modeling_audiollm.voice_cues import describe_cues
+from .listen import Findings, HeardQuote
 
 
 WIDTH, HEIGHT, COLUMNS = 800, 120, 400

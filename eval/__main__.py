@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audiollm.eval import EvalError
-from audiollm.eval.judges import JUDGE_FORMS
-from audiollm.eval.judges.rubrics import PROMPTS
-from audiollm.eval.normalizers import NORMALIZERS
-from audiollm.eval.run import RESULTS, Settings, command_line, evaluate_system
-from audiollm.eval.systems import SYSTEM_FORMS
-from audiollm.eval.tables import all_tables
-from audiollm.processing.corpora.schema import TASKS, RowError
-from audiollm.processing.journal import JournalError
+from ..corpora.schema import TASKS, RowError
+from ..language_models.journal import JournalError
+from . import EvalError
+from .judges import JUDGE_FORMS
+from .judges.rubrics import PROMPTS
+from .normalizers import NORMALIZERS
+from .run import RESULTS, Settings, command_line, evaluate_system
+from .systems import SYSTEM_FORMS
+from .tables import all_tables
 
 
 FAILED = 3  # exit code of a run whose results are written, but fail a stated bound
@@ -144,7 +144,7 @@ def _show(done: dict[Path, dict], options: argparse.Namespace):
             print(f"\n{_describe_judging(results['judging'])}")
     print("\nResults: " + ", ".join(str(folder / RESULTS) for folder in done))
     if options.report:
-        from audiollm.eval.report import write_report  # draws with matplotlib, which the figures do without
+        from .report import write_report  # draws with matplotlib, which the figures do without
 
         first, *others = done
         print(f"Report: {write_report(first, train_log=options.train_log, compare=others)}")

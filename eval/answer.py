@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import pipeline
 
-from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from ..modeling_audiollm import AudioEmotionReasoningPipeline
 
 
 def describe(clip: str, answer: dict[str, Any]) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from audiollm.eval import EvalError
-from audiollm.eval.systems import SAMPLING_RATE, System
-from audiollm.processing.audio import AudioError, load_audio
-from audiollm.processing.journal import Journal, read_journal
+from ..language_models.journal import Journal, read_journal
+from ..processing.audio import AudioError, load_audio
+from . import EvalError
+from .systems import SAMPLING_RATE, System
 
 
 # Clips of so many batches are loaded together and sorted by length, so that little of a batch is padding.

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiollm.eval import EvalError
-from audiollm.eval.run import PREDICTIONS, RESULTS, Settings, evaluate_system
-from audiollm.eval.systems import System
-from audiollm.eval.tables import FORMATS, Table
-from audiollm.processing.corpora.schema import TASKS, read_rows
-from audiollm.processing.journal import Journal
-from audiollm.processing.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
+from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
+from ..corpora.schema import TASKS, read_rows
+from ..language_models.journal import Journal
+from . import EvalError
+from .run import PREDICTIONS, RESULTS, Settings, evaluate_system
+from .systems import System
+from .tables import FORMATS, Table
 
 
 # Sentiment is a task of its own here and "ER" there: its data sets are told apart by name.
@@ -345,7 +345,7 @@ def _read_json(path: str | Path):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from audiollm.eval.runs import read_run
+    from .runs import read_run
 
     parser = argparse.ArgumentParser(prog="python -m audiollm.eval.audiobench", description="AudioBench interchange.")
     commands = parser.add_subparsers(dest="command", required=True)

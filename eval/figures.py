@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from audiollm.eval import EvalError
-from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
-from audiollm.eval.evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
-from audiollm.eval.judges import Case, Judge, Verdict
-from audiollm.eval.judges.lexicon import spell_label
-from audiollm.eval.judges.ratings import Rating
-from audiollm.eval.sqa_judge.sqa_judge import judged_answers
-from audiollm.eval.squad_score.squad_score import squad_figures
-from audiollm.eval.wer.wer import word_errors
-from audiollm.processing.corpora.schema import EMOTION_TASKS, TASKS
+from ..corpora.schema import EMOTION_TASKS, TASKS
+from . import EvalError
+from .emotion_judge.emotion_judge import emotion_figures
+from .evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
+from .judges import Case, Judge, Verdict
+from .judges.lexicon import spell_label
+from .judges.ratings import Rating
+from .sqa_judge.sqa_judge import judged_answers
+from .squad_score.squad_score import squad_figures
+from .wer.wer import word_errors
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def judge_rows(rows: Sequence[dict], judge: Judge, label_sets: dict) -> Judgemen
     verdicts = {row["id"]: verdict for row, verdict in zip(judged, judge.judge(cases))}
     if judge.name == "rule":
         return Judgements(verdicts)
-    from audiollm.eval.judges.llm import Item, find_rater  # loads torch, which the rule does without
+    from .judges.llm import Item, find_rater  # loads torch, which the rule does without
 
     def items(rows: Iterable[dict]) -> list[Item]:
         return [

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiollm.eval import EvalError
-from audiollm.eval.judges.rule import RuleJudge
-from audiollm.eval.sheets import read_sheet, write_rows
-from audiollm.eval.statistics import Interval, bootstrap, cohen_kappa
-from audiollm.eval.tables import FORMATS, TASK_NAMES, Cell, Table
-from audiollm.processing.corpora.schema import EMOTION_TASKS
+from ..corpora.schema import EMOTION_TASKS
+from . import EvalError
+from .judges.rule import RuleJudge
+from .sheets import read_sheet, write_rows
+from .statistics import Interval, bootstrap, cohen_kappa
+from .tables import FORMATS, TASK_NAMES, Cell, Table
 
 
 SHEET, KEY = "sheet.csv", "key.json"
@@ -334,7 +334,7 @@ def _cell(interval: Interval, decimals: int = 1) -> Cell | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from audiollm.eval.runs import read_run
+    from .runs import read_run
 
     parser = argparse.ArgumentParser(prog="python -m audiollm.eval.judge_study", description="Judge and people.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jiwer
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-from audiollm.eval import EvalError
+from . import EvalError
 
 
 NORMALIZERS = ("none", "whisper_english", "audiobench", "mandarin_english")

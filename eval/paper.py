@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from audiollm.eval import EvalError
-from audiollm.eval.tables import Cell, Table
+from . import EvalError
+from .tables import Cell, Table
 
 
 PAPER_FILE = Path(__file__).with_name("paper_tables.json")
@@ -148,7 +148,7 @@ def _read_row(row: str, columns: set[str]) -> tuple[str, list[SetFigure]]:
 def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
     if path.suffix == ".json" and path.name != "results.json":
         return [_audiobench_figure(path, column)]
-    from audiollm.eval.runs import read_run
+    from .runs import read_run
 
     run = read_run(path)
     figures = run.results["figures"]
@@ -189,7 +189,7 @@ def _about(run, task: str, corpora: str, figures: dict) -> str:
 
 
 def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
-    from audiollm.eval.audiobench import read_scores
+    from .audiobench import read_scores
 
     log = read_scores(path)
     if log.task is None:

@@ -22,12 +22,15 @@ from pathlib import Path
 
 import soundfile
 
-from audiollm.eval import EvalError
-from audiollm.eval.plots import class_plot, confusion_plot, loss_plot
-from audiollm.eval.run import RESULTS
-from audiollm.eval.runs import HIGHEST, Run, read_run
-from audiollm.eval.systems import SAMPLING_RATE
-from audiollm.eval.tables import (
+from ..corpora.schema import EMOTION_TASKS, TASKS, RowError, read_rows
+from ..modeling_audiollm.evidence import find_quotes, ground_quote
+from ..processing.audio import AudioError, load_audio
+from . import EvalError
+from .plots import class_plot, confusion_plot, loss_plot
+from .run import RESULTS
+from .runs import HIGHEST, Run, read_run
+from .systems import SAMPLING_RATE
+from .tables import (
     TASK_NAMES,
     Table,
     class_intervals,
@@ -37,9 +40,6 @@ from audiollm.eval.tables import (
     interval_table,
     overall_table,
 )
-from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
-from audiollm.processing.audio import AudioError, load_audio
-from audiollm.processing.corpora.schema import EMOTION_TASKS, TASKS, RowError, read_rows
 
 
 REPORT = "report.html"

@@ -6,9 +6,9 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from audiollm.eval import EvalError
-from audiollm.eval.judges.lexicon import find_label_set, named_label_set, spell_label
-from audiollm.processing.corpora.schema import EMOTION_TASKS, TASKS
+from ..corpora.schema import EMOTION_TASKS, TASKS
+from . import EvalError
+from .judges.lexicon import find_label_set, named_label_set, spell_label
 
 
 REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from audiollm.eval import EvalError
-from audiollm.eval.answering import answer_rows, join_predictions, read_predictions
-from audiollm.eval.figures import figures_of, group_figures, judge_rows
-from audiollm.eval.judges import Judge, load_judge
-from audiollm.eval.rows import find_label_sets, select_rows
-from audiollm.eval.systems import System, load_system
-from audiollm.eval.systems.base import describe_language_model
-from audiollm.processing.corpora.schema import read_rows
+from ..corpora.schema import read_rows
+from . import EvalError
+from .answering import answer_rows, join_predictions, read_predictions
+from .figures import figures_of, group_figures, judge_rows
+from .judges import Judge, load_judge
+from .rows import find_label_sets, select_rows
+from .systems import System, load_system
+from .systems.base import describe_language_model
 
 
 PREDICTIONS, VERDICTS, RATED, RATINGS, RESULTS, RUN = (
@@ -182,7 +182,7 @@ def describe_judging(judge: Judge, max_unscored: float) -> dict:
     """Who judged, by which rubrics, how often a language model was asked, and how many of its verdicts failed."""
     if judge.name == "rule":
         return {"judge": judge.name, "failed": False}
-    from audiollm.eval.judges.llm import find_rater  # loads torch, which the rule does without
+    from .judges.llm import find_rater  # loads torch, which the rule does without
 
     rater = find_rater(judge)
     tallies = rater.tallies

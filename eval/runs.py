@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from audiollm.eval import EvalError
-from audiollm.eval.evidence_score import evidence_score
-from audiollm.eval.judges.lexicon import spell_label
-from audiollm.eval.normalizers import normalize_squad
-from audiollm.eval.run import PREDICTIONS, RATED, RESULTS, VERDICTS, read_predictions, select_rows
-from audiollm.eval.sqa_judge import sqa_judge
-from audiollm.eval.squad_score.squad_score import token_f1
-from audiollm.eval.statistics import Statistic, ratio, unweighted_average, weighted_average
-from audiollm.eval.wer.wer import word_errors
-from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
-from audiollm.processing.corpora.schema import EMOTION_TASKS, read_rows
+from ..corpora.schema import EMOTION_TASKS, read_rows
+from ..modeling_audiollm.evidence import find_quotes, ground_quote
+from . import EvalError
+from .evidence_score import evidence_score
+from .judges.lexicon import spell_label
+from .normalizers import normalize_squad
+from .run import PREDICTIONS, RATED, RESULTS, VERDICTS, read_predictions, select_rows
+from .sqa_judge import sqa_judge
+from .squad_score.squad_score import token_f1
+from .statistics import Statistic, ratio, unweighted_average, weighted_average
+from .wer.wer import word_errors
 
 
 # What a language model rates, from 0 to the number here.

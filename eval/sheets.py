@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from audiollm.eval import EvalError
+from . import EvalError
 
 
 # A cell that starts with one of these is computed, not shown, by common spreadsheets (OWASP, "CSV Injection").

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiollm.eval import EvalError
-from audiollm.eval.sheets import write_rows
-from audiollm.eval.statistics import (
+from . import EvalError
+from .sheets import write_rows
+from .statistics import (
     LEVEL,
     Comparison,
     Interval,
@@ -238,7 +238,7 @@ def class_intervals(run, task: str, cluster: str | None = None, seed: int = 0) -
         cluster: column whose values are drawn whole (`speaker`, `audio`); None draws answers.
         seed: of the draws.
     """
-    from audiollm.eval.runs import class_counts, cluster_names
+    from .runs import class_counts, cluster_names
 
     rows = run.of_task(task)
     counts = class_counts(run, rows)
@@ -276,7 +276,7 @@ def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> li
         EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer, on the
             classes or on the normaliser.
     """
-    from audiollm.eval.runs import MEASURES, cluster_names
+    from .runs import MEASURES, cluster_names
 
     pairs = _paired_rows(first, second)
     _check_conditions(first, second, {row["task"] for row, _ in pairs})
@@ -436,8 +436,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from audiollm.eval.paper import paper_table
-    from audiollm.eval.runs import read_results, read_run
+    from .paper import paper_table
+    from .runs import read_results, read_run
 
     parser = build_parser()
     options = parser.parse_args(arguments)

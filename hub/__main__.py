@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from huggingface_hub.errors import HfHubHTTPError
 
-from audiollm.hub import PublishError
-from audiollm.hub.publish import Publication, model_publication
-from audiollm.hub.space import space_publication
-from audiollm.processing.corpora.schema import RowError
+from ..corpora.schema import RowError
+from . import PublishError
+from .publish import Publication, model_publication
+from .space import space_publication
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,7 +13,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 
 import audiollm
-from audiollm.eval.tables import TASK_NAMES, Table
+
+from ..eval.tables import TASK_NAMES, Table
 
 
 TEMPLATE = Path(audiollm.__file__).parent / "model_card.md"

@@ -14,13 +14,14 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 
 import audiollm
-from audiollm.eval.run import PREDICTIONS, VERDICTS
-from audiollm.eval.runs import read_run
-from audiollm.eval.tables import Table, class_table, interval_table, overall_table
-from audiollm.hub import PublishError
-from audiollm.hub.card import CardFacts, count_parameters, model_card, public_name
-from audiollm.processing.corpora.schema import EMOTION_TASKS, read_rows
-from audiollm.training.facts import FACTS_NAME, dataset_card_facts
+
+from ..corpora.schema import EMOTION_TASKS, read_rows
+from ..eval.run import PREDICTIONS, VERDICTS
+from ..eval.runs import read_run
+from ..eval.tables import Table, class_table, interval_table, overall_table
+from ..training.facts import FACTS_NAME, dataset_card_facts
+from . import PublishError
+from .card import CardFacts, count_parameters, model_card, public_name
 
 
 CONFIG, README, LICENCE = "config.json", "README.md", "LICENSE"

@@ -11,9 +11,10 @@ from huggingface_hub import SpaceCard, SpaceCardData
 from huggingface_hub.utils import validate_repo_id
 
 import audiollm
-from audiollm.hub import PublishError
-from audiollm.hub.card import CODE_LICENCE
-from audiollm.hub.publish import Publication, model_publication
+
+from . import PublishError
+from .card import CODE_LICENCE
+from .publish import Publication, model_publication
 
 
 # What the demo imports; the other rooms, of training and evaluation, stay at home.
@@ -23,7 +24,7 @@ APP = '''"""The page of a Space: `python app.py`."""
 
 from pathlib import Path
 
-from audiollm.demo.app import launch
+from ..demo.app import launch
 
 
 MODEL = {model}

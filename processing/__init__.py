@@ -1,9 +1,8 @@
-"""From corpora to tensors."""
+"""A clip and its question on the way to tensors."""
 
 from transformers import AutoProcessor
 
-from audiollm.modeling_audiollm import AudioLLMConfig
-
+from ..modeling_audiollm import AudioLLMConfig
 from .processing_audiollm import AudioLLMProcessor
 
 

@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torchaudio.functional import forced_align, merge_tokens
 
-from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames, feature_length
-from audiollm.modeling_audiollm.evidence import normalised_words
-from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMForConditionalGeneration, encode
-
+from ..modeling_audiollm.configuration_audiollm import encoder_frames, feature_length
+from ..modeling_audiollm.evidence import normalised_words
+from ..modeling_audiollm.modeling_audiollm import AudioLLMForConditionalGeneration, encode
 from .collator import ctc_labels
 from .processing_audiollm import AudioLLMProcessor
 

@@ -4,8 +4,8 @@ import argparse
 import json
 import re
 
-from audiollm.processing.language_models import Reply
-from audiollm.processing.reasons.commands import add_commands
+from audiollm.language_models.models import Reply
+from audiollm.reasons.commands import add_commands
 
 
 LABELS = {"er": ("happy", "sad", "angry", "neutral"), "sr": ("positive", "negative", "neutral")}

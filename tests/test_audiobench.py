@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.audiobench import (
     evaluate_log,
@@ -19,7 +20,6 @@ from audiollm.eval.audiobench import (
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.runs import read_run
 from audiollm.eval.systems import System
-from audiollm.processing.corpora.schema import read_rows
 
 
 BINARY = "meld_emotion_test_llama3_70b_judge_binary_score.json"

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.reasons.audit import (
+from audiollm.reasons.audit import (
     AuditError,
     Page,
     highlight_answer,
     highlight_transcript,
     write_audit,
 )
-from audiollm.processing.reasons.extract import Extraction
-from audiollm.processing.reasons.figures import Reservoir, distinct, overlap
-from audiollm.processing.reasons.marks import apply_marks, read_marks
-from audiollm.processing.reasons.prompts import read_prompts
-from audiollm.processing.reasons.rows import Input
+from audiollm.reasons.extract import Extraction
+from audiollm.reasons.figures import Reservoir, distinct, overlap
+from audiollm.reasons.marks import apply_marks, read_marks
+from audiollm.reasons.prompts import read_prompts
+from audiollm.reasons.rows import Input
 from tests.reasons_rows import Teacher, good_answer, make_row, read_request, run_command, write_rows
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.corpora.readers import CorpusError, read_corpus
-from audiollm.processing.corpora.schema import COLUMNS, RowError, read_rows
-from audiollm.processing.questions import POOLS, draw_question
+from audiollm.corpora.questions import POOLS, draw_question
+from audiollm.corpora.readers import CorpusError, read_corpus
+from audiollm.corpora.schema import COLUMNS, RowError, read_rows
 
 
 GOOD = {"id": "a", "task": "er", "audio": "a.wav", "question": "How?"}

@@ -5,11 +5,11 @@ import pytest
 import soundfile
 from datasets import load_dataset, load_from_disk
 
-from audiollm.processing.corpora.export import ExportError, export
-from audiollm.processing.corpora.push import push
-from audiollm.processing.corpora.reader import Request
-from audiollm.processing.corpora.readers import read_items
-from audiollm.processing.corpora.verify import verify
+from audiollm.corpora.export import ExportError, export
+from audiollm.corpora.push import push
+from audiollm.corpora.reader import Request
+from audiollm.corpora.readers import read_items
+from audiollm.corpora.verify import verify
 from tests.test_corpora_verify import row, rows_file, tone
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.corpora.read import read_to_folder
-from audiollm.processing.corpora.reader import Request
-from audiollm.processing.corpora.readers import CorpusError
-from audiollm.processing.corpora.tables import MAX_LINE, read_table
+from audiollm.corpora.read import read_to_folder
+from audiollm.corpora.reader import Request
+from audiollm.corpora.readers import CorpusError
+from audiollm.corpora.tables import MAX_LINE, read_table
 
 
 GOOD = {"id": "good", "audio": "good.wav", "emotion": "sad", "transcript": "so long"}

@@ -13,10 +13,10 @@ import soundfile
 from datasets import Audio, Dataset, DatasetDict, Features, Value
 from pyarrow.parquet import ParquetWriter
 
-from audiollm.processing.corpora.reader import Request
-from audiollm.processing.corpora.readers import READERS, CorpusError, read_corpus, read_items
-from audiollm.processing.corpora.rejects import Reject
-from audiollm.processing.questions import AUDIOBENCH, PAPER, POOLS, STYLES, draw_question
+from audiollm.corpora.questions import AUDIOBENCH, PAPER, POOLS, STYLES, draw_question
+from audiollm.corpora.reader import Request
+from audiollm.corpora.readers import READERS, CorpusError, read_corpus, read_items
+from audiollm.corpora.rejects import Reject
 
 
 def clip(path: Path, seconds: float = 0.05, seed: int = 0) -> Path:

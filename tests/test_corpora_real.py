@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from audiollm.processing.corpora.reader import Request
-from audiollm.processing.corpora.readers import READERS, read_items
-from audiollm.processing.corpora.rejects import Reject
+from audiollm.corpora.reader import Request
+from audiollm.corpora.readers import READERS, read_items
+from audiollm.corpora.rejects import Reject
 
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.corpora.schema import read_rows
-from audiollm.processing.corpora.verify import verify
+from audiollm.corpora.schema import read_rows
+from audiollm.corpora.verify import verify
 
 
 REAL_MELD = Path(__file__).parents[2] / "shared" / "data" / "meld"
@@ -148,8 +148,8 @@ def test_rows_written_by_read_are_found_by_read_rows(tmp_path):
 
 @pytest.mark.skipif(not REAL_MELD.is_dir(), reason="MELD's annotations are not in this checkout")
 def test_the_real_meld_annotations_have_the_published_counts(tmp_path):
-    from audiollm.processing.corpora.read import read_to_folder
-    from audiollm.processing.corpora.reader import Request
+    from audiollm.corpora.read import read_to_folder
+    from audiollm.corpora.reader import Request
 
     summary = read_to_folder("meld", Request(REAL_MELD, "", check_audio=False), tmp_path)
     assert summary.rows == {

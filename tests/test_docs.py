@@ -25,7 +25,7 @@ COMMANDS = {
     "audiollm.hub": "audiollm.hub.__main__",
     "audiollm.eval": "audiollm.eval.__main__",
     "audiollm.eval.tables": "audiollm.eval.tables",
-    "audiollm.processing": "audiollm.processing.__main__",
+    "audiollm.processing": "audiollm.__main__",
 }
 
 

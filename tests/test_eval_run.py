@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.__main__ import _folders, main
 from audiollm.eval.report import write_report
@@ -20,8 +21,7 @@ from audiollm.eval.runs import MEASURES, read_run
 from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
 from audiollm.eval.tables import class_table, compare_runs, group_table, overall_table
-from audiollm.processing.corpora.schema import read_rows
-from audiollm.processing.journal import JournalError
+from audiollm.language_models.journal import JournalError
 from tests.chat_server import chat_server
 
 

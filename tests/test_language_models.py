@@ -3,8 +3,8 @@ import json
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from audiollm.processing.journal import Journal, JournalError
-from audiollm.processing.language_models import LocalModel, ServerModel
+from audiollm.language_models.journal import Journal, JournalError
+from audiollm.language_models.models import LocalModel, ServerModel
 from tests.chat_server import Drop, chat_server
 from tests.tiny import tiny_tokenizer
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.processing.__main__ import build_parser, main
+from audiollm.__main__ import build_parser, main
 
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from audiollm.processing.corpora.schema import read_rows
-from audiollm.processing.language_models import LocalModel
-from audiollm.processing.reasons.extract import FAILURES_IN_A_ROW, Extraction, ExtractionError
-from audiollm.processing.reasons.marks import MarksError, apply_marks, read_marks
-from audiollm.processing.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
-from audiollm.processing.reasons.rows import Input, InputError, Unfit
+from audiollm.corpora.schema import read_rows
+from audiollm.language_models.models import LocalModel
+from audiollm.reasons.extract import FAILURES_IN_A_ROW, Extraction, ExtractionError
+from audiollm.reasons.marks import MarksError, apply_marks, read_marks
+from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
+from audiollm.reasons.rows import Input, InputError, Unfit
 from tests.chat_server import Drop, chat_server
 from tests.reasons_rows import (
     Teacher,

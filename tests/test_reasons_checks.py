@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from audiollm.processing.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults, stated_words
-from audiollm.processing.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
-from audiollm.processing.reasons.vocabulary import load_vocabulary
+from audiollm.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults, stated_words
+from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
+from audiollm.reasons.vocabulary import load_vocabulary
 
 
 SAID = "I can't believe it, we won the cup! Nobody thought we'd do it."

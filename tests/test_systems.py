@@ -35,8 +35,8 @@ from audiollm.eval.systems.answer_tags import final_answer
 from audiollm.eval.systems.cascade import Cascade, asks_for_transcript
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
+from audiollm.language_models.models import Reply
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
-from audiollm.processing.language_models import Reply
 from tests.chat_server import chat_server
 from tests.tiny import ENCODERS, tiny_tokenizer
 

@@ -14,8 +14,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from audiollm.eval.judges.llm import Item, Rater
 from audiollm.eval.systems.audiollm import AudioLLM
 from audiollm.eval.systems.endpoint import Endpoint
+from audiollm.language_models.models import ServerModel
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.processing.language_models import ServerModel
 from audiollm.training.checkpoints import save_merged
 from tests import tiny
 from tests.vllm_server import AUDIO_MODEL, MISSING, VLLM_PYTHON, vllm_server

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiollm.corpora.schema import read_rows
 from audiollm.modeling_audiollm.voice_cues import VoiceCues, describe_cues, pitch_track, voice_cues
 from audiollm.processing.audio import load_audio
-from audiollm.processing.corpora.schema import read_rows
 
 
 RATE = 16_000

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from audiollm.corpora.schema import read_rows
 from audiollm.demo.listen import Listener, Unusable
 from audiollm.demo.render import page
 from audiollm.hub.__main__ import main as hub_main
@@ -19,7 +20,6 @@ from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
 from audiollm.processing.audio import load_audio
 from audiollm.processing.collator import CTC_CHARACTERS, ctc_labels
-from audiollm.processing.corpora.schema import read_rows
 from tests.tiny import tiny_model_and_processor
 
 

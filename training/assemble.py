@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel, WhisperFeatureExtractor
 
-from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.modeling_audiollm import build_encoder
-from audiollm.processing.processing_audiollm import AudioLLMProcessor
-from audiollm.processing.small_tokenizer import train_tokenizer
-
+from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..modeling_audiollm.modeling_audiollm import build_encoder
+from ..processing.processing_audiollm import AudioLLMProcessor
+from ..processing.small_tokenizer import train_tokenizer
 from .schedule import ADAPTERS, part_parameters
 
 

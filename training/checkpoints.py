@@ -20,9 +20,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
-from audiollm.processing.processing_audiollm import AudioLLMProcessor
-
+from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..processing.processing_audiollm import AudioLLMProcessor
 from .assemble import assemble, from_config
 from .heads import head_file
 from .schedule import part_of

@@ -10,11 +10,10 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
-from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.configuration_audiollm import feature_length
-from audiollm.modeling_audiollm.encoder_sizes import PUBLISHED_ENCODERS
-from audiollm.modeling_audiollm.modeling_audiollm import WHISPER_FRAMES_PER_SECOND
-
+from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..modeling_audiollm.configuration_audiollm import feature_length
+from ..modeling_audiollm.encoder_sizes import PUBLISHED_ENCODERS
+from ..modeling_audiollm.modeling_audiollm import WHISPER_FRAMES_PER_SECOND
 from .schedule import Round, part_parameters
 
 

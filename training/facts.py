@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub import DatasetCard
 
-from audiollm.processing.corpora.schema import read_rows
+from ..corpora.schema import read_rows
 
 
 FACTS_NAME = "training.json"

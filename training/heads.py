@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from audiollm.processing.collator import CTC_CHARACTERS, IGNORED
-
+from ..processing.collator import CTC_CHARACTERS, IGNORED
 from .schedule import Round, ScheduleError
 
 

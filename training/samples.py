@@ -10,8 +10,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainerCallback
 
-from audiollm.processing.processing_audiollm import AudioLLMProcessor
-
+from ..processing.processing_audiollm import AudioLLMProcessor
 from .schedule import Plan
 
 

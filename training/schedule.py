@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from audiollm.processing.corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASKS
+from ..corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASKS
 
 
 PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")

@@ -26,11 +26,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTConfig, SFTTrainer
 from trl.trainer import utils as trl_utils
 
-from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
-from audiollm.modeling_audiollm.modeling_audiollm import encode
-from audiollm.processing.collator import IGNORED, AudioLLMCollator
-
+from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
+from ..modeling_audiollm.modeling_audiollm import encode
+from ..processing.collator import IGNORED, AudioLLMCollator
 from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, last_proof, set_learning
 from .averaging import AVERAGE_NAME, AveragingCallback
 from .checkpoints import (

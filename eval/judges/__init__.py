@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from audiollm.eval import EvalError
-from audiollm.eval.judges.base import Case, Judge, Verdict
-from audiollm.eval.judges.rule import RuleJudge
+from .. import EvalError
+from .base import Case, Judge, Verdict
+from .rule import RuleJudge
 
 
 JUDGE_FORMS = "rule, llm:MODEL or hybrid:MODEL, where MODEL is a folder, server:NAME or server:NAME@URL"
@@ -35,8 +35,8 @@ def load_judge(
     """
     if name == "rule":
         return RuleJudge()
-    from audiollm.eval.judges.llm import HybridJudge, LLMJudge, Rater  # loads torch, which the rule does without
-    from audiollm.processing.language_models import load_language_model
+    from ...language_models.models import load_language_model
+    from .llm import HybridJudge, LLMJudge, Rater  # loads torch, which the rule does without
 
     kind, _, model = name.partition(":")
     if kind not in ("llm", "hybrid") or not model:

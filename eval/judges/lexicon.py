@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from audiollm.eval import EvalError
+from .. import EvalError
 
 
 LEXICON_FILE = Path(__file__).with_name("lexicon.json")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from audiollm.eval.judges.base import Case, Verdict
-from audiollm.eval.judges.ratings import FAILURES, Rating, read_rating
-from audiollm.eval.judges.rubrics import Rubric, find_prompts, new_nonce
-from audiollm.eval.judges.rule import RuleJudge
-from audiollm.processing.journal import Journal
-from audiollm.processing.language_models import LanguageModel
+from ...language_models.journal import Journal
+from ...language_models.models import LanguageModel
+from .base import Case, Verdict
+from .ratings import FAILURES, Rating, read_rating
+from .rubrics import Rubric, find_prompts, new_nonce
+from .rule import RuleJudge
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audiollm.modeling_audiollm.evidence import find_quotes
+from ...modeling_audiollm.evidence import find_quotes
 
 
 FAILURES = {

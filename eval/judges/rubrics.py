@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from audiollm.eval import EvalError
+from .. import EvalError
 
 
 @dataclass(frozen=True)

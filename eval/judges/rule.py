@@ -25,9 +25,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from audiollm.eval.judges.base import Case, Verdict
-from audiollm.eval.judges.lexicon import Reading, load_lexicon, read_concepts, spell_label, split_words
-from audiollm.modeling_audiollm.evidence import find_quotes
+from ...modeling_audiollm.evidence import find_quotes
+from .base import Case, Verdict
+from .lexicon import Reading, load_lexicon, read_concepts, spell_label, split_words
 
 
 SPECIAL_KINDS = (

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audiollm.eval import EvalError
-from audiollm.eval.systems.base import SAMPLING_RATE, System
-from audiollm.processing.corpora.schema import read_rows
+from ...corpora.schema import read_rows
+from .. import EvalError
+from .base import SAMPLING_RATE, System
 
 
 # The paper's baselines, and cascades as AudioBench pairs them.
@@ -67,7 +67,7 @@ def load_system(
     if spec == "majority":
         return _majority(data)
     if kind == "emotion2vec" and rest:
-        from audiollm.eval.systems.emotion2vec import Emotion2VecClassifier
+        from .emotion2vec import Emotion2VecClassifier
 
         return Emotion2VecClassifier(rest)
     if kind == "cascade" and rest:
@@ -75,20 +75,20 @@ def load_system(
     if kind == "endpoint" and rest:
         return _endpoint(rest, asked | {"system_prompt": system_prompt})
     if kind == "chat" and rest:
-        from audiollm.eval.systems.chat import ChatModel
+        from .chat import ChatModel
 
         return ChatModel(rest, **asked, system_prompt=system_prompt, trust_remote_code=trust_remote_code)
     if Path(spec).is_dir():
         if _model_type(spec) not in (None, "audiollm"):
             return load_system(f"chat:{spec}", data, max_new_tokens, question_format, system_prompt, trust_remote_code)
-        from audiollm.eval.systems.audiollm import AudioLLM  # loads torch, which other systems do without
+        from .audiollm import AudioLLM  # loads torch, which other systems do without
 
         return AudioLLM(spec, max_new_tokens=max_new_tokens, quote_confidence=quote_confidence)
     raise EvalError(f"no system {spec!r}: give one of: {SYSTEM_FORMS}.")
 
 
 def _majority(data: str | Path | None) -> System:
-    from audiollm.eval.systems.majority import Majority
+    from .majority import Majority
 
     if data is None or not (Path(data) / "train.jsonl").is_file():
         raise EvalError(f"the majority is that of training rows: {data} must be a folder with train.jsonl.")
@@ -96,8 +96,8 @@ def _majority(data: str | Path | None) -> System:
 
 
 def _cascade(parts: str, asked: dict) -> System:
-    from audiollm.eval.systems.cascade import Cascade
-    from audiollm.processing.language_models import load_language_model
+    from ...language_models.models import load_language_model
+    from .cascade import Cascade
 
     recogniser, _, model = parts.partition("+")
     if not model:
@@ -106,7 +106,7 @@ def _cascade(parts: str, asked: dict) -> System:
 
 
 def _endpoint(server: str, asked: dict) -> System:
-    from audiollm.eval.systems.endpoint import Endpoint
+    from .endpoint import Endpoint
 
     model, _, url = server.partition("@")
     if urlsplit(url).username:

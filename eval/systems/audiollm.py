@@ -10,9 +10,10 @@ import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 import audiollm  # noqa: F401  (registers the Auto classes)
-from audiollm.eval import EvalError
-from audiollm.eval.systems.base import System, fingerprint_of
-from audiollm.modeling_audiollm.answering import generate_answers
+
+from ...modeling_audiollm.answering import generate_answers
+from .. import EvalError
+from .base import System, fingerprint_of
 
 
 class AudioLLM(System):

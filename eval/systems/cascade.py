@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from audiollm.eval.systems.answer_tags import final_answer
-from audiollm.eval.systems.base import (
+from ...corpora.questions import ASR
+from ...language_models.models import LanguageModel
+from .answer_tags import final_answer
+from .base import (
     SAMPLING_RATE,
     System,
     checkpoint_of,
     describe_language_model,
     fingerprint_of,
 )
-from audiollm.processing.language_models import LanguageModel
-from audiollm.processing.questions import ASR
 
 
 PROMPT = """Here is what a recogniser wrote down of a voice recording:

@@ -21,9 +21,9 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from audiollm.eval import EvalError
-from audiollm.eval.systems.answer_tags import final_answer
-from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
+from .. import EvalError
+from .answer_tags import final_answer
+from .base import SAMPLING_RATE, System, fingerprint_of
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor
 
-from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
-from audiollm.modeling_audiollm import Emotion2VecForAudioClassification
+from ...modeling_audiollm import Emotion2VecForAudioClassification
+from .base import SAMPLING_RATE, System, fingerprint_of
 
 
 # The classes of emotion2vec+ that no label set here has.

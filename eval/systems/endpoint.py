@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile
 
-from audiollm.eval.systems.answer_tags import final_answer
-from audiollm.eval.systems.base import SAMPLING_RATE, System, fingerprint_of
-from audiollm.processing.language_models import ServerModel
+from ...language_models.models import ServerModel
+from .answer_tags import final_answer
+from .base import SAMPLING_RATE, System, fingerprint_of
 
 
 class Endpoint(System):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audiollm.eval.systems.base import System
+from .base import System
 
 
 class Majority(System):

@@ -1,0 +1,1 @@
+"""Language models that are asked: local ones in batches, served ones with retries; a journal keeps every reply."""

@@ -1,0 +1,282 @@
+"""Whether a teacher's answer may become a training target (DESIGN.md, section 6).
+
+An answer is refused for every fault that is found, so that the teacher can be told all of them at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
+from .vocabulary import Vocabulary, load_vocabulary, split_words
+
+
+# A negation reaches this many words to its emotion: "does not sound in any way sad".
+NEGATION_REACH = 6
+# A run of so many words makes a loop when it comes so often.
+LOOPS = ((4, 3), (6, 2))
+# So many words in a row that an example has and the transcript has not are copied.
+COPIED_WORDS = 6
+# So much of an explanation, in runs of so many words of the transcript, is the speech again.
+PARROTED_WORDS, PARROTED_SHARE = 3, 0.8
+LEAST_LATIN, LEAST_ENGLISH = 0.9, 0.2
+LANGUAGES = ("en", "any")
+
+# Every fault has a hint in the prompt file; `generic` and `reviewer` are found by the extraction.
+FAULTS = (
+    "empty",
+    "refusal",
+    "no_label",
+    "other_label",
+    "no_quote",
+    "quote_not_said",
+    "too_short",
+    "too_long",
+    "unfinished",
+    "language",
+    "repetitive",
+    "copied",
+    "parroted",
+    "generic",
+    "meta",
+    "markup",
+    "reviewer",
+)
+
+_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.S | re.I)
+_PREFIX = re.compile(r"^(?:answer|response|explanation)\s*:\s*", re.I)
+_MARKUP = re.compile(r"(?:^|\n)\s*(?:[-*#>\u2022]\s|#{1,6}\s|\d+[.)]\s)|</?\w+>|<\||\|>|```|\*\*|\[/?INST\]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
+_FINISHED = re.compile("[.!?\u2026\u3002\uff01\uff1f]|[\"\u201d'\u2019\u00bb\u300d]\\Z")
+_SENTENCE = re.compile(r"[.!?;\n\u3002\uff01\uff1f]+")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an answer is refused: one of [`FAULTS`], and what in it was found."""
+
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What an answer must do.
+
+    Args:
+        target: `interpretive` or `evidence`.
+        task: `er` or `sr`.
+        label: to be stated.
+        transcript: what was said.
+        words: least and most words outside quotes.
+        labels: the label set, as far as it is known.
+        examples: answers that it was shown and must not copy.
+        language: one of [`LANGUAGES`], of the explanation outside its quotes.
+    """
+
+    target: str
+    task: str
+    label: str
+    transcript: str
+    words: tuple[int, int]
+    labels: Collection[str] = ()
+    examples: tuple[str, ...] = ()
+    language: str = "en"
+
+
+def clean_answer(raw: str) -> str:
+    """What a teacher says without thoughts, a leading "Answer:" and characters that no text has."""
+    return _PREFIX.sub("", _THOUGHT.sub("", _CONTROL.sub("", raw)).strip()).strip()
+
+
+def one_line(text: str) -> str:
+    """A text with single spaces."""
+    return " ".join(text.split())
+
+
+def find_faults(text: str, demand: Demand) -> list[Fault]:
+    """All that speaks against a cleaned answer; nothing if it is accepted.
+
+    Args:
+        text: as [`clean_answer`] gives it.
+        demand: what it was asked to do.
+    """
+    if not normalised_words(text):
+        return [Fault("empty")]
+    own = without_quotes(text)
+    words = normalised_words(own)
+    vocabulary = load_vocabulary()
+    refusal = vocabulary.has("refusals", own)
+    faults = [Fault("refusal", refusal)] if refusal else []
+    faults += _label_faults(own, demand, vocabulary)
+    faults += _quote_faults(text, demand)
+    least, most = demand.words
+    if len(words) < least:
+        faults.append(Fault("too_short", f"{len(words)} of at least {least} words"))
+    if len(words) > most:
+        faults.append(Fault("too_long", f"{len(words)} of at most {most} words"))
+    if not _FINISHED.search(text[-1]):
+        faults.append(Fault("unfinished", text[-30:]))
+    if demand.language == "en" and not _is_english(own, vocabulary):
+        faults.append(Fault("language"))
+    if loop := _loop(text):
+        faults.append(Fault("repetitive", loop))
+    if copied := _copied(own, demand):
+        faults.append(Fault("copied", copied))
+    if parroted := _parroted(own, demand):
+        faults.append(Fault("parroted", parroted))
+    if meta := vocabulary.has("meta", own):
+        faults.append(Fault("meta", meta))
+    if markup := _MARKUP.search(text):
+        faults.append(Fault("markup", markup.group().strip()))
+    return faults
+
+
+def stated_words(own: str, words: dict[tuple[str, ...], str]) -> tuple[set[str], set[str]]:
+    """What a text says of the speaker.
+
+    Args:
+        own: a text without its quotes.
+        words: phrases to look for, and what each means.
+
+    Returns:
+        What the first sentence with such a phrase states, and what later sentences about the speaker state. Denied
+        phrases state nothing, nor do those in a reason: "because her friend was angry".
+    """
+    vocabulary = load_vocabulary()
+    first: set[str] = set()
+    later: set[str] = set()
+    for sentence in _SENTENCE.split(own):
+        tokens = split_words(sentence)
+        found = _mentions(tokens, words, vocabulary)
+        if not first:
+            first = found
+        elif _about_speaker(tokens, vocabulary):
+            later |= found
+    return first, later
+
+
+def _mentions(tokens: Sequence[str], words: dict[tuple[str, ...], str], vocabulary: Vocabulary) -> set[str]:
+    lists = vocabulary.lists
+    found: set[str] = set()
+    negated_at, start = None, 0
+    while start < len(tokens):
+        phrases = [tuple(tokens[start : start + length]) for length in (4, 3, 2, 1)]
+        if found and phrases[-1] in lists["reasons"]:
+            break
+        emotion = next((phrase for phrase in phrases if phrase in words), None)
+        if emotion:
+            if negated_at is None or start - negated_at > NEGATION_REACH:
+                found.add(words[emotion])
+            start += len(emotion)
+            continue
+        if any(phrase in lists["negators"] for phrase in phrases):
+            negated_at = start
+        elif phrases[-1] in lists["negation_ends"]:
+            negated_at = None
+        start += 1
+    return found
+
+
+def _about_speaker(tokens: Sequence[str], vocabulary: Vocabulary) -> bool:
+    return all(any((token,) in vocabulary.lists[name] for token in tokens) for name in ("subjects", "statements"))
+
+
+def _label_faults(own: str, demand: Demand, vocabulary: Vocabulary) -> list[Fault]:
+    by_emotion = demand.task == "er"
+    known = vocabulary.emotion_words if by_emotion else vocabulary.sentiment_words
+    spelled = split_words(demand.label)
+    wanted = vocabulary.emotion_of(demand.label) if by_emotion else known.get(spelled, " ".join(spelled))
+    of_set = {split_words(label): " ".join(split_words(label)) for label in demand.labels}
+    first, later = stated_words(own, of_set | {spelled: wanted} | known)
+    allowed = {wanted} | (_companions(wanted, demand.labels, vocabulary) if by_emotion else set())
+    others = (first | later) - allowed
+    if not by_emotion:
+        others |= _opposed_emotions(own, wanted, vocabulary)
+    faults = [] if wanted in first else [Fault("no_label", demand.label)]
+    return faults + ([Fault("other_label", ", ".join(sorted(others)))] if others else [])
+
+
+def _companions(wanted: str, labels: Collection[str], vocabulary: Vocabulary) -> set[str]:
+    """Emotions that may stand beside the wanted one: near it, and no label of their own."""
+    taken = {vocabulary.emotion_of(label) for label in labels}
+    return {name for name, emotion in vocabulary.emotions.items() if wanted in emotion.near and name not in taken}
+
+
+def _opposed_emotions(own: str, sentiment: str, vocabulary: Vocabulary) -> set[str]:
+    if sentiment not in ("positive", "negative"):
+        return set()
+    opposed = {"positive": "negative", "negative": "positive"}[sentiment]
+    first, later = stated_words(own, vocabulary.emotion_words)
+    return {name for name in first | later if vocabulary.emotions[name].valence == opposed}
+
+
+def _quote_faults(text: str, demand: Demand) -> list[Fault]:
+    quotes = find_quotes(text)
+    unsaid = [
+        quote.text
+        for quote in quotes
+        if ground_quote(quote.text, demand.transcript).kind not in ("exact", "normalised")
+    ]
+    faults = [Fault("quote_not_said", "; ".join(unsaid))] if unsaid else []
+    if demand.target == "evidence" and not quotes and normalised_words(demand.transcript):
+        faults.append(Fault("no_quote"))
+    return faults
+
+
+def without_quotes(text: str) -> str:
+    """A text's own words: its quotes cut out."""
+    pieces, end = [], 0
+    for quote in find_quotes(text):
+        pieces.append(text[end : quote.start])
+        end = quote.end
+    return " ".join([*pieces, text[end:]])
+
+
+def _is_english(own: str, vocabulary: Vocabulary) -> bool:
+    letters = [character for character in own if character.isalpha()]
+    latin = sum(character < "\u0250" for character in letters)
+    if letters and latin < LEAST_LATIN * len(letters):
+        return False
+    words = split_words(own)
+    common = sum((word,) in vocabulary.lists["english"] for word in words)
+    return len(words) < 8 or common >= LEAST_ENGLISH * len(words)
+
+
+def _loop(text: str) -> str | None:
+    """A run of words that is said again and again."""
+    words = normalised_words(text)
+    for length, times in LOOPS:
+        counts = Counter(_runs(words, length))
+        if looped := next((run for run, count in counts.items() if count >= times), None):
+            return " ".join(looped)
+    return None
+
+
+def _copied(own: str, demand: Demand) -> str | None:
+    words = _runs(normalised_words(own), COPIED_WORDS)
+    shown = {run for example in demand.examples for run in _runs(_explanation(example), COPIED_WORDS)}
+    said = set(_runs(normalised_words(demand.transcript), COPIED_WORDS))
+    return next((" ".join(run) for run in words if run in shown and run not in said), None)
+
+
+def _parroted(own: str, demand: Demand) -> str | None:
+    words, said = (
+        normalised_words(own.partition(". ")[2]),
+        set(_runs(normalised_words(demand.transcript), PARROTED_WORDS)),
+    )
+    places = [start for start, run in enumerate(_runs(words, PARROTED_WORDS)) if run in said]
+    covered = {start + offset for start in places for offset in range(PARROTED_WORDS)}
+    return " ".join(words) if covered and len(covered) >= PARROTED_SHARE * len(words) else None
+
+
+def _explanation(example: str) -> list[str]:
+    """An example's words after its first sentence, which every answer has to share."""
+    return normalised_words(without_quotes(example.partition(". ")[2]))
+
+
+def _runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
