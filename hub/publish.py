@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,14 +20,35 @@ from ..corpora.schema import EMOTION_TASKS, read_rows
 from ..eval.run import PREDICTIONS, VERDICTS
 from ..eval.runs import read_run
 from ..eval.tables import Table, class_table, interval_table, overall_table
+from ..processing.alignment import CTC_NAME
+from ..redact import redact
 from ..training.facts import FACTS_NAME, dataset_card_facts
 from . import PublishError
-from .card import CardFacts, count_parameters, model_card, public_name
+from .card import CardFacts, count_parameters, model_card
 
 
 CONFIG, README, LICENCE = "config.json", "README.md", "LICENSE"
-# What a checkpoint consists of. Pickles (.bin, .pt, .pkl) can run code when they are loaded, so they never go.
-SUFFIXES = (".safetensors", ".json", ".jinja", ".py", ".txt", ".model")
+# What a checkpoint consists of, beside its weights and the code that `config.json` names. Nothing else goes: a suffix
+# says nothing about what is in a file, and pickles (.bin, .pt, .pkl) can run code when they are loaded.
+NAMES = frozenset(
+    (
+        *(CONFIG, "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+        *("chat_template.jinja", "chat_template.json", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "normalizer.json"),
+        *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "model.safetensors.index.json", CTC_NAME),
+    )
+)
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+# Of these, settings that a trainer or tokenizer leaves there may name folders of the machine.
+SETTINGS = (
+    *(CONFIG, "generation_config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"),
+)
+TEXTS = (
+    "chat_template",
+    "added_tokens_decoder",
+    "additional_special_tokens",
+    "extra_special_tokens",
+)  # stay as they are
 EMISSIONS = "emissions.csv"  # codecarbon's, which transformers' CodeCarbonCallback writes into the output folder
 _IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.M)
 
@@ -71,7 +93,10 @@ class Publication:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(path.name + ".partial")
-            partial.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+            if isinstance(content, bytes):
+                partial.write_bytes(content)
+            else:
+                shutil.copyfile(content, partial)
             partial.replace(path)
         return folder
 
@@ -122,26 +147,28 @@ def model_publication(
     run = Path(run)
     model = run / "model" if (run / "model" / CONFIG).is_file() else run
     home = model.parent if model.name == "model" else model
-    files, left_out = _checkpoint_files(model)
-    config = _read_json(model / CONFIG)
-    _check_code(config, model, files)
+    config = _read_config(model)
+    files, left_out = _checkpoint_files(model, config)
     training = next(
         (_read_json(folder / FACTS_NAME) for folder in (home, model) if (folder / FACTS_NAME).is_file()), None
     )
-    measured = [_read_results(path) for path in results]
+    measured = [public(_read_results(path)) for path in results]
     if training is not None:
-        files[FACTS_NAME] = _json_bytes(without_folders(training))
+        training = public(training)
+        files[FACTS_NAME] = _json_bytes(training)
     names = set()
     for result in measured:
         result_name = _unused(f"{Path(result['settings']['data']).name}-{result['settings']['split']}", names)
-        files[f"results/{result_name}.json"] = _json_bytes(without_folders(result))
+        files[f"results/{result_name}.json"] = _json_bytes(result)
     clips = choose_samples(samples, samples_split, sample_count) if samples else []
     files |= {clip["path"]: Path(clip.pop("source")) for clip in clips}
     facts = CardFacts(
         name=name or (repo_id or home.resolve().name).rpartition("/")[-1],
         model_id=repo_id or "FOLDER",
         config=config,
-        parameters=count_parameters([path for path in files.values() if path in _weights(model)]),
+        parameters=count_parameters(
+            [path for path in files.values() if isinstance(path, Path) and WEIGHTS.fullmatch(path.name)]
+        ),
         training=training,
         results=measured,
         tables=_tables(results, measured),
@@ -184,42 +211,68 @@ def choose_samples(corpus: str | Path, split: str, count: int) -> list[dict[str,
     ]
 
 
-def without_folders(value: Any) -> Any:
-    """Facts without the folders of the machine they come from: absolute paths become their last component."""
-    if isinstance(value, Mapping):
-        return {key: without_folders(item) for key, item in value.items() if key != "command"}
-    if isinstance(value, (list, tuple)):
-        return [without_folders(item) for item in value]
-    return public_name(value) if isinstance(value, str) and value.startswith(("/", "~/")) else value
+def public(facts: Any) -> Any:
+    """Facts without secrets, folders of the machine they come from, and command lines."""
+    return redact(_without_commands(facts))
 
 
-def _checkpoint_files(model: Path) -> tuple[dict[str, Path | bytes], list[str]]:
+def _without_commands(facts: Any) -> Any:
+    if isinstance(facts, Mapping):
+        return {key: _without_commands(item) for key, item in facts.items() if key != "command"}
+    return [_without_commands(item) for item in facts] if isinstance(facts, list) else facts
+
+
+def _read_config(model: Path) -> dict[str, Any]:
     if not (model / CONFIG).is_file():
         raise PublishError(
             f"{model}: no {CONFIG} here or in its folder `model`; give the output folder of a training."
         )
-    here = sorted(path for path in model.iterdir() if path.is_file())
-    files = {path.name: path for path in here if path.suffix in SUFFIXES}
-    left_out = [path.name for path in here if path.suffix not in SUFFIXES and path.name not in (README, LICENCE)]
-    if not _weights(model):
+    return _read_json(model / CONFIG)
+
+
+def _checkpoint_files(model: Path, config: Mapping[str, Any]) -> tuple[dict[str, Path | bytes], list[str]]:
+    """Files of the model's folder that go, by name, and names of those that stay."""
+    here = {path.name: path for path in sorted(model.iterdir()) if path.is_file() or path.is_symlink()}
+    code = _code_names(config, model, here)
+    names = [name for name in here if name in NAMES or name in code or WEIGHTS.fullmatch(name)]
+    if not any(map(WEIGHTS.fullmatch, names)):
         raise PublishError(f"{model}: no model*.safetensors; save the model with `save_pretrained` first.")
-    missing = [name for name in ("processor_config.json", "chat_template.jinja") if name not in files]
+    missing = [name for name in ("processor_config.json", "chat_template.jinja") if name not in names]
     if missing:
         raise PublishError(f"{model}: {', '.join(missing)} missing; save the processor there too.")
-    return files, left_out
+    files: dict[str, Path | bytes] = {}
+    for name in names:
+        _check_place(here[name], model)
+        files[name] = here[name]
+        if name in SETTINGS:
+            said = _read_json(here[name])
+            public_ones = redact(said) | {key: said[key] for key in TEXTS if key in said}
+            files[name] = here[name] if public_ones == said else _json_bytes(public_ones)
+    return files, [name for name in here if name not in (*names, README, LICENCE)]
 
 
-def _weights(model: Path) -> list[Path]:
-    return sorted(model.glob("model*.safetensors"))
+def _check_place(path: Path, model: Path):
+    """Refuse a link to somewhere else: what is there was not saved with this model."""
+    target, home = path.resolve(), model.resolve()
+    cached = home.parent.parent / "blobs"  # of the Hub's cache, whose snapshots consist of links
+    if target.parent not in (home, cached if home.parent.name == "snapshots" else home):
+        raise PublishError(f"{path}: is a link that leads out of {model}; copy what it should hold there.")
 
 
-def _check_code(config: Mapping[str, Any], model: Path, files: Mapping[str, Any]):
-    """Refuse a checkpoint whose code is not all there: it would load for us and for nobody else."""
+def _code_names(config: Mapping[str, Any], model: Path, files: Mapping[str, Path]) -> set[str]:
+    """Names of the Python files that the checkpoint loads, and those load.
+
+    Raises:
+        PublishError: if they are not all there: the checkpoint would load for us and for nobody else.
+    """
     references = [*(config.get("auto_map") or {}).values()]
     references += [task["impl"] for task in (config.get("custom_pipelines") or {}).values()]
     if not references:
         raise PublishError(f"{model / CONFIG}: names no code (`auto_map`); save the model with this package.")
-    waiting, seen = [reference.split("--")[-1].split(".")[0] for reference in references], set()
+    processor = _read_json(files["processor_config.json"]) if "processor_config.json" in files else {}
+    references += [*(processor.get("auto_map") or {}).values()]
+    named = [name for some in references for name in ([some] if isinstance(some, str) else some) if name]
+    waiting, seen = [name.split("--")[-1].split(".")[0] for name in named], set()
     while waiting:
         module = waiting.pop()
         if module in seen:
@@ -227,7 +280,8 @@ def _check_code(config: Mapping[str, Any], model: Path, files: Mapping[str, Any]
         seen.add(module)
         if f"{module}.py" not in files:
             raise PublishError(f"{model}: {module}.py is missing, which the checkpoint needs; save the model again.")
-        waiting += _IMPORT.findall(Path(files[f"{module}.py"]).read_text(encoding="utf-8"))
+        waiting += _IMPORT.findall(files[f"{module}.py"].read_text(encoding="utf-8"))
+    return {f"{module}.py" for module in seen}
 
 
 def _read_results(path: str | Path) -> dict[str, Any]:
@@ -300,4 +354,4 @@ def _human(size: int) -> str:
     return f"{size} B"
 
 
-__all__ = ["Publication", "choose_samples", "model_publication", "without_folders"]
+__all__ = ["Publication", "choose_samples", "model_publication", "public"]

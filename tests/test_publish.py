@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -129,6 +130,44 @@ def test_nothing_published_names_a_folder_of_the_machine(run, results):
     texts = {name: c.decode() if isinstance(c, bytes) else "" for name, c in publication.files.items()}
     for name, text in texts.items():
         assert "/home/" not in text and "secret" not in text and str(run.parent) not in text, name
+
+
+def test_files_travel_by_name_and_links_that_lead_out_are_refused(run, tmp_path):
+    model = shutil.copytree(run / "model", tmp_path / "model")
+    for name in ("token.txt", "credentials.py", "notes.json", "adapter_model.safetensors", "model.py", ".env"):
+        (model / name).write_text("{}")
+    publication = model_publication(model)
+    assert not {"token.txt", "credentials.py", "notes.json", "model.py", ".env"} & set(publication.files)
+    assert {"token.txt", "credentials.py", "adapter_model.safetensors"} <= set(publication.left_out)
+    (tmp_path / "passwd").write_text("root")
+    (model / "vocab.txt").symlink_to(tmp_path / "passwd")
+    with pytest.raises(PublishError, match="vocab.txt: is a link that leads out"):
+        model_publication(model)
+
+
+def test_a_snapshot_of_the_hubs_cache_can_be_published(run, tmp_path):
+    snapshot, blobs = tmp_path / "snapshots" / "abc", tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    shutil.copytree(run / "model", blobs)
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert "model.safetensors" in model_publication(snapshot).files
+
+
+def test_settings_travel_without_secrets_and_folders(run, tmp_path):
+    home = shutil.copytree(run, tmp_path / "run")
+    facts = json.loads((home / "training.json").read_text())
+    facts["config"]["training"] |= {"hub_token": "open sesame", "run_name": "in /home/me/runs/7"}
+    facts["config"]["judge"] = "server:m@http://me:pw@host:8000/v1?key=open"
+    (home / "training.json").write_text(json.dumps(facts))
+    config = json.loads((home / "model" / "config.json").read_text()) | {"_name_or_path": "/home/me/base"}
+    (home / "model" / "config.json").write_text(json.dumps(config))
+    files = model_publication(home).files
+    for name in ("training.json", "config.json", "README.md"):
+        text = files[name].decode()
+        assert not any(secret in text for secret in ("sesame", "/home", "pw@", "key=")), name
+    assert json.loads(files["training.json"])["config"]["judge"] == "server:m@http://host:8000/v1"
+    assert json.loads(files["config.json"])["auto_map"] == config["auto_map"]
 
 
 def test_the_card_is_filled_from_the_files_alone(run, results, tmp_path):
