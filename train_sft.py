@@ -16,7 +16,6 @@ from peft import LoraConfig
 from transformers import set_seed
 from trl import SFTConfig
 
-import audiollm  # noqa: F401  (registers the Auto classes)
 from audiollm.corpora.readers import READERS, read_corpus
 from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.augmentation import Augmentation

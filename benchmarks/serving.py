@@ -133,8 +133,9 @@ def compare(folder: Path, asked: Sequence[Asked], answers: Sequence[Said], token
     """
     from transformers import AutoModel, AutoProcessor
 
-    import audiollm  # noqa: F401  (registers the Auto classes)
+    import audiollm
 
+    audiollm.register()
     model, processor = (
         AutoModel.from_pretrained(folder, dtype=torch.float32).eval(),
         AutoProcessor.from_pretrained(folder),

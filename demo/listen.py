@@ -15,8 +15,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import pipeline
 
-import audiollm  # noqa: F401  (registers the Auto classes)
-
 from ..corpora.questions import POOLS
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote

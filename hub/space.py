@@ -24,7 +24,7 @@ APP = '''"""The page of a Space: `python app.py`."""
 
 from pathlib import Path
 
-from ..demo.app import launch
+from audiollm.demo.app import launch
 
 
 MODEL = {model}
@@ -61,7 +61,8 @@ def space_publication(model: str) -> Publication:
     else:
         source, name = repr(_hub_id(model)), model
     package = Path(audiollm.__file__).parent
-    for path in [package / "__init__.py", *(path for room in ROOMS for path in (package / room).rglob("*"))]:
+    own = [package / name for name in ("__init__.py", "registration.py")]
+    for path in [*own, *(path for room in ROOMS for path in (package / room).rglob("*"))]:
         if path.suffix in (".py", ".css", ".js", ".json"):
             files[f"audiollm/{path.relative_to(package).as_posix()}"] = path
     files["app.py"] = APP.format(model=source).encode()

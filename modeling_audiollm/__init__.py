@@ -1,30 +1,14 @@
-"""What travels to the Hub with the weights: configurations, models and pipeline, registered with the Auto classes."""
+"""What travels to the Hub with the weights: configurations, models and pipeline, loaded when first asked for."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForMultimodalLM
-from transformers.pipelines import PIPELINE_REGISTRY
-
-from .configuration_audiollm import AudioLLMConfig
-from .configuration_emotion2vec import Emotion2VecConfig
-from .modeling_audiollm import AudioLLMForConditionalGeneration, AudioLLMModel
-from .modeling_emotion2vec import Emotion2VecForAudioClassification, Emotion2VecModel
-from .pipeline_audiollm import AudioEmotionReasoningPipeline
+from typing import TYPE_CHECKING, Any
 
 
-AutoConfig.register(AudioLLMConfig.model_type, AudioLLMConfig, exist_ok=True)
-# As a user expects of `AutoModel` for a model that answers: the generating class, not its headless base.
-AutoModel.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=True)
-AutoModelForMultimodalLM.register(AudioLLMConfig, AudioLLMForConditionalGeneration, exist_ok=True)
-AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=True)
-AutoModel.register(Emotion2VecConfig, Emotion2VecModel, exist_ok=True)
-AutoModelForAudioClassification.register(Emotion2VecConfig, Emotion2VecForAudioClassification, exist_ok=True)
-AudioLLMConfig.register_for_auto_class()
-AudioLLMForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
-PIPELINE_REGISTRY.register_pipeline(
-    "audio-emotion-reasoning",
-    pipeline_class=AudioEmotionReasoningPipeline,
-    pt_model=AutoModelForMultimodalLM,
-    type="multimodal",
-)
+if TYPE_CHECKING:
+    from .configuration_audiollm import AudioLLMConfig
+    from .configuration_emotion2vec import Emotion2VecConfig
+    from .modeling_audiollm import AudioLLMForConditionalGeneration, AudioLLMModel
+    from .modeling_emotion2vec import Emotion2VecForAudioClassification, Emotion2VecModel
+    from .pipeline_audiollm import AudioEmotionReasoningPipeline
 
 __all__ = [
     "AudioEmotionReasoningPipeline",
@@ -35,3 +19,11 @@ __all__ = [
     "Emotion2VecForAudioClassification",
     "Emotion2VecModel",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .. import registration
+
+    return getattr(registration, name)

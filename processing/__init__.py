@@ -1,12 +1,17 @@
 """A clip and its question on the way to tensors."""
 
-from transformers import AutoProcessor
-
-from ..modeling_audiollm import AudioLLMConfig
-from .processing_audiollm import AudioLLMProcessor
+from typing import TYPE_CHECKING, Any
 
 
-AutoProcessor.register(AudioLLMConfig, AudioLLMProcessor, exist_ok=True)
-AudioLLMProcessor.register_for_auto_class()
+if TYPE_CHECKING:
+    from .processing_audiollm import AudioLLMProcessor
 
 __all__ = ["AudioLLMProcessor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .. import registration
+
+    return getattr(registration, name)

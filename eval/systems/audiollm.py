@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-import audiollm  # noqa: F401  (registers the Auto classes)
-
+from ... import register
 from ...modeling_audiollm.answering import generate_answers
 from .. import EvalError
 from .base import System, fingerprint_of
@@ -34,6 +33,7 @@ class AudioLLM(System):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
         dtype = "auto" if self.device.type == "cuda" else torch.float32
+        register()
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         self.max_new_tokens = max_new_tokens
