@@ -13,6 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from ..reporting.pages import STYLE
 from .listen import Listener, Unusable
 from .render import EMPTY, answer, message, page
 
@@ -25,7 +26,6 @@ Record a sentence or upload one. The model says what the speaker seems to feel a
 *It is often wrong, a voice is not a window on a mind, and nobody should be judged by it. Only use recordings of people
 who agreed to this.* Recordings are deleted within an hour.
 """
-STYLE = Path(__file__).parent / "style.css"
 THEME = {"primary_hue": "teal", "font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 KEPT_SECONDS = 3600
 

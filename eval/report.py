@@ -8,26 +8,21 @@ With other runs, their answers to the same questions stand side by side (the pap
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
-import io
 import json
 import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-
-import soundfile
+from typing import Any
 
 from ..corpora.schema import EMOTION_TASKS, TASKS, RowError, read_rows
-from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from ..processing.audio import AudioError, load_audio
+from ..reporting.pages import render_page
+from ..reporting.players import Embedder
+from ..reporting.plots import class_plot, confusion_plot, loss_plot
+from ..reporting.quotes import mark_quotes
 from . import EvalError
-from .plots import class_plot, confusion_plot, loss_plot
-from .run import RESULTS
 from .runs import HIGHEST, Run, read_run
 from .systems import SAMPLING_RATE
 from .tables import (
@@ -51,15 +46,7 @@ AUDIO_MEGABYTES = 16.0
 # Columns of a corpus that say more about a recording than its label, where they are there.
 _TAGS = ("speaker", "carrier", "wording")
 _OUTCOMES = ("right", "wrong", "unscored", "unjudged")
-_FOLDER = Path(__file__).parent
-
-
-@dataclass
-class _Budget:
-    """Bytes of audio that the page may still hold."""
-
-    left: int
-    silent: int = field(default=0)
+_WIDTHS = ("", "", "two")
 
 
 def write_report(
@@ -111,7 +98,7 @@ def render_report(
     cluster: str | None = None,
     seed: int = 0,
 ) -> str:
-    """The page as HTML. Every text from data is escaped, and the page's policy allows no other script than its own.
+    """The page as HTML.
 
     Args:
         runs: the reported one, then those to compare with.
@@ -121,33 +108,45 @@ def render_report(
         cluster, seed: of intervals and tests.
     """
     first = runs[0].results
+    settings = first["settings"]
+    embedder = Embedder(SAMPLING_RATE, audio_megabytes, AUDIO_SECONDS, (AudioError,))
+    answers = [{row["id"]: row for row in run.rows} for run in runs]
+    tasks = [_task(runs, task, cluster, seed) for task in EMOTION_TASKS if task in first["figures"]]
+    values = {
+        "name": first["system"]["name"],
+        "subtitle": f"{first['counts']['rows']} questions of the split {settings['split']} of "
+        f"{Path(settings['data']).name}",
+        "cards": _cards(first["figures"]),
+        "overall": _shown(overall_table([run.results for run in runs])),
+        "recordings": [_recording(clip, runs, answers, embedder) for clip in clips],
+        **_filters(clips, runs),
+        "compared": len(runs) > 1,
+        "width": _WIDTHS[len(runs)] if len(runs) < len(_WIDTHS) else "more",
+        "tasks": tasks,
+        "groups": [_shown(group_table(first, column)) for column in first["groups"]],
+        "comparisons": [_shown(table) for table in comparison_tables(runs[0], runs[1:], cluster, seed)],
+        "loss": loss_plot(history),
+        "rounds": _rounds(history),
+        "errors": first["errors"],
+        "making": _making(first),
+        "silent": embedder.silent,
+    }
+    return render_page("report.html", "report.js", contents=_contents(values), **values)
+
+
+def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Ids and titles of the sections that the page has."""
     sections = [
-        _figures_section(runs, cluster, seed),
-        _loss_section(history),
-        *(_task_section(runs, task, cluster, seed) for task in EMOTION_TASKS if task in first["figures"]),
-        _groups_section(first),
-        _clips_section(clips, runs, _Budget(round(audio_megabytes * 1e6))),
-        _errors_section(first),
-        _making_section(first),
+        ("figures", "Figures", True),
+        ("recordings", "Recordings", values["recordings"]),
+        *((task["id"], task["title"], True) for task in values["tasks"]),
+        ("groups", "Groups", values["groups"]),
+        ("tests", "Significance tests", values["comparisons"]),
+        ("training", "Training", values["loss"]),
+        ("errors", "Rows without an answer", values["errors"]),
+        ("making", "How these figures were made", True),
     ]
-    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; script-src 'sha256-{digest}'"
-        "; base-uri 'none'; form-action 'none'"
-    )
-    name, settings = first["system"]["name"], first["settings"]
-    subtitle = f"{first['counts']['rows']} questions of the split {settings['split']} of {Path(settings['data']).name}"
-    return (
-        "<!doctype html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)}: evaluation</title><style>{style}</style></head><body>"
-        f"<header><p>AudioLLM evaluation</p><h1>{escape(name)}</h1><p>{escape(subtitle)}</p></header>"
-        f"<main>{''.join(sections)}</main><script>{script}</script></body></html>\n"
-    )
+    return [(id_, title) for id_, title, there in sections if there]
 
 
 def choose_clips(rows: Sequence[dict], verdicts: dict[str, dict], limit: int, seed: int = 0) -> list[list[dict]]:
@@ -166,24 +165,8 @@ def choose_clips(rows: Sequence[dict], verdicts: dict[str, dict], limit: int, se
     return turns[:limit]
 
 
-def highlight_quotes(text: str, transcript: str | None) -> str:
-    """A text as HTML, its quotes marked as found in the transcript or not; unmarked if there is no transcript."""
-    pieces, end = [], 0
-    for quote in find_quotes(text) if transcript else ():
-        grounding = ground_quote(quote.text, transcript)
-        mark, title = (
-            ("said", f"said ({grounding.kind})") if grounding.grounded else ("unsaid", "not in the transcript")
-        )
-        pieces += [
-            escape(text[end : quote.start]),
-            f'<mark class="{mark}" title="{title}">{escape(quote.text)}</mark>',
-        ]
-        end = quote.end
-    return "".join([*pieces, escape(text[end:])])
-
-
-def _figures_section(runs: Sequence[Run], cluster: str | None, seed: int) -> str:
-    figures = runs[0].results["figures"]
+def _cards(figures: dict) -> list[dict[str, Any]]:
+    """The figures at the top: name, value in percent, and what it is of."""
     cards = []
     for task in EMOTION_TASKS:
         if task in figures:
@@ -191,249 +174,137 @@ def _figures_section(runs: Sequence[Run], cluster: str | None, seed: int) -> str
             worst = format_cell(figures[task]["if_unscored_wrong"]["weighted_average"])
             note = f"of {figures[task]['n_scored']} scored answers"
             note += f"; {unscored} unscored, {worst}% if those are wrong" if unscored else "; none unscored"
-            cards.append(_card(f"{TASK_NAMES[task]} right", figures[task]["weighted_average"], note))
+            cards.append((f"{TASK_NAMES[task]} right", figures[task]["weighted_average"], note))
     if "asr" in figures:
         note = f"of {figures['asr']['reference_words']} words, normaliser {figures['asr']['normalizer']}"
-        cards.append(_card("word error rate", figures["asr"]["wer"], note))
+        cards.append(("word error rate", figures["asr"]["wer"], note))
     if figures.get("sqa", {}).get("judge_score") is not None:
-        cards.append(_card("spoken questions, judged", figures["sqa"]["judge_score"], f"of {figures['sqa']['n']}"))
+        cards.append(("spoken questions, judged", figures["sqa"]["judge_score"], f"of {figures['sqa']['n']}"))
     elif "sqa" in figures:
-        cards.append(_card("SQuAD token F1", figures["sqa"]["squad_f1"], f"of {figures['sqa']['n']} spoken questions"))
+        cards.append(("SQuAD token F1", figures["sqa"]["squad_f1"], f"of {figures['sqa']['n']} spoken questions"))
     evidence = figures["evidence"].get("evidence")
     if evidence:
-        cards.append(_card("answers that quote", evidence["quotation"], f"of {evidence['n']} asked for evidence"))
+        cards.append(("answers that quote", evidence["quotation"], f"of {evidence['n']} asked for evidence"))
         note = f"of {evidence['n_quotes']} quotes occur in the transcript"
-        cards.append(_card("quotes said", evidence["quotes_grounded"], note))
-    tables = [overall_table([run.results for run in runs])]
-    tables += comparison_tables(runs[0], runs[1:], cluster, seed)
-    return f'<section><div class="cards">{"".join(cards)}</div>{"".join(map(_table, tables))}</section>'
+        cards.append(("quotes said", evidence["quotes_grounded"], note))
+    return [dict(zip(("name", "value", "note"), card)) for card in cards]
 
 
-def _card(name: str, value: float | None, note: str) -> str:
-    shown = f"{value:.1f}<small>%</small>" if value is not None else "none"
-    return f'<div class="card"><h3>{escape(name)}</h3><p class="value">{shown}</p><p>{escape(note)}</p></div>'
-
-
-def _loss_section(history: Sequence[dict]) -> str:
-    plot = loss_plot(history)
-    if plot is None:
-        return ""
+def _rounds(history: Sequence[dict]) -> list[str]:
+    """What learnt in each round, where the log says so: "round 1: speech_encoder, lora on asr, sqa"."""
     rounds = {entry["round"]: entry for entry in history if "round" in entry and "train" in entry}
-    notes = "".join(f"<li>{escape(_round_note(name, entry))}</li>" for name, entry in rounds.items())
-    image = _image(plot, "Training loss by optimizer step and round")
-    return f"<section><h2>Training</h2><div class='plots'>{image}<ul class='note'>{notes}</ul></div></section>"
+    notes = []
+    for name, entry in rounds.items():
+        parts = [", ".join(map(str, entry[key])) for key in ("train", "tasks") if isinstance(entry.get(key), list)]
+        notes.append(f"round {name}: {' on '.join(parts)}")
+    return notes
 
 
-def _round_note(name: object, entry: dict) -> str:
-    """What learnt in a round, where the log says so: "round 1: speech_encoder, lora on asr, sqa"."""
-    parts = [", ".join(map(str, entry[key])) for key in ("train", "tasks") if isinstance(entry.get(key), list)]
-    return f"round {name}: {' on '.join(parts)}"
-
-
-def _task_section(runs: Sequence[Run], task: str, cluster: str | None, seed: int) -> str:
-    name = TASK_NAMES[task]
+def _task(runs: Sequence[Run], task: str, cluster: str | None, seed: int) -> dict[str, Any]:
+    """Plots and tables of emotion or sentiment."""
     runs = [run for run in runs if task in run.results["figures"]]
+    figures = [run.results["figures"][task] for run in runs]
     systems = [
-        (run.name, run.results["figures"][task]["per_class"], class_intervals(run, task, cluster, seed))
-        for run in runs
+        (run.name, found["per_class"], class_intervals(run, task, cluster, seed)) for run, found in zip(runs, figures)
     ]
-    figures = runs[0].results["figures"][task]
-    special = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in figures["special"].items())
-    note = f'<p class="note">Unscored: {escape(special)}.</p>' if special else ""
-    matrix = _image(confusion_plot(figures["confusion"]), f"Confusion matrix of {name}, {runs[0].name}")
-    bars = _image(class_plot(systems), f"Accuracy by class: {name}")
-    others = "".join(
-        f"<figure>{_image(confusion_plot(run.results['figures'][task]['confusion']), f'Confusion matrix of {name}')}"
-        f"<figcaption>{escape(run.name)}</figcaption></figure>"
-        for run in runs[1:]
-    )
-    others = f"<details><summary>Confusion of the others</summary><div class='plots'>{others}</div></details>"
-    return (
-        f'<section><h2>{escape(name.capitalize())}</h2><div class="plots">'
-        f"<figure>{matrix}<figcaption>{escape(runs[0].name)}: label and answer, counts</figcaption></figure>"
-        f"<figure>{bars}<figcaption>with 95% bootstrap intervals</figcaption></figure></div>{note}"
-        f"{others if runs[1:] else ''}{_table(interval_table(runs, task, cluster, seed))}</section>"
-    )
+    return {
+        "id": task,
+        "name": TASK_NAMES[task],
+        "title": TASK_NAMES[task].capitalize(),
+        "matrix": confusion_plot(figures[0]["confusion"]),
+        "bars": class_plot(systems),
+        "special": ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in figures[0]["special"].items()),
+        "others": [(run.name, confusion_plot(found["confusion"])) for run, found in zip(runs[1:], figures[1:])],
+        "table": _shown(interval_table(runs, task, cluster, seed)),
+    }
 
 
-def _groups_section(result: dict) -> str:
-    tables = "".join(_table(group_table(result, column)) for column in result["groups"])
-    return f"<section><h2>Groups</h2>{tables}</section>" if tables else ""
-
-
-def _clips_section(clips: Sequence[Sequence[dict]], runs: Sequence[Run], budget: _Budget) -> str:
-    if not clips:
-        return ""
-    answers = {run.folder: {row["id"]: row for row in run.rows} for run in runs[1:]}
-    cards = "".join(_clip(clip, runs, answers, budget) for clip in clips)
+def _filters(clips: Sequence[Sequence[dict]], runs: Sequence[Run]) -> dict[str, Any]:
+    """What the recordings can be filtered by: value, title and count of each."""
     rows = [row for clip in clips for row in clip]
-    outcomes = Counter(_row_outcome(row, runs[0].verdicts) for row in rows)
-    differing = sum(_differ(row["id"], runs) for row in rows)
-    shown = [("all", len(rows)), *((name, outcomes[name]) for name in _OUTCOMES if outcomes[name])]
-    shown += [("differ", differing)] if differing else []
-    buttons = "".join(
-        f'<button type="button" data-filter="outcome" data-value="{name}" aria-pressed="{str(name == "all").lower()}">'
-        f"{'systems differ' if name == 'differ' else name} <span>{count}</span></button>"
-        for name, count in shown
-    )
-    selects = _select("task", "task", Counter(row["task"] for row in rows), TASK_NAMES)
-    selects += _select("label", "label", Counter(_row_label(row) for row in rows if _row_label(row)), {})
-    who = f"Outcomes are {escape(runs[0].name)}'s. " if len(runs) > 1 else ""
-    legend = (
-        f'<p class="legend">{who}Quotes in the answers: <mark class="said">said</mark> in the recording, '
-        '<mark class="unsaid">not said</mark>.</p>'
-    )
-    silent = (
-        f'<p class="note">{budget.silent} recordings are without sound: the page holds no more audio '
-        "(--audio-megabytes).</p>"
-        if budget.silent
-        else ""
-    )
-    wide = "" if len(runs) == 1 else " two" if len(runs) == 2 else " more"
-    return (
-        f'<section><h2>Recordings</h2><div class="filters"><div class="filter" role="group" aria-label="Outcome">'
-        f'{buttons}</div>{selects}<p class="note" id="shown" role="status"></p></div>{legend}{silent}'
-        f'<div class="clips{wide}">{cards}</div></section>'
-    )
+    found = Counter(_row_outcome(row, runs[0].verdicts) for row in rows)
+    found["differ"] = sum(_differ(row["id"], runs) for row in rows)
+    titles = {"differ": "systems differ"}
+    outcomes = [(name, titles.get(name, name), found[name]) for name in (*_OUTCOMES, "differ") if found[name]]
+    menus = [
+        _menu("task", Counter(row["task"] for row in rows), TASK_NAMES),
+        _menu("label", Counter(filter(None, map(_row_label, rows))), {}),
+    ]
+    return {
+        "outcomes": [("all", "all", len(rows)), *outcomes],
+        "menus": [menu for menu in menus if len(menu["options"]) > 1],
+    }
 
 
-def _select(name: str, title: str, counts: Counter, names: dict[str, str]) -> str:
-    """A menu of values; empty if there is nothing to choose."""
-    if len(counts) < 2:
-        return ""
-    options = "".join(
-        f'<option value="{escape(str(value))}">{escape(names.get(value, str(value)))} ({counts[value]})</option>'
-        for value in sorted(counts, key=str)
-    )
-    return f'<label>{title} <select data-filter="{name}"><option value="all">all</option>{options}</select></label>'
+def _menu(name: str, counts: Counter, names: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "options": [(key, names.get(key, key), counts[key]) for key in sorted(counts, key=str)]}
 
 
-def _clip(rows: Sequence[dict], runs: Sequence[Run], answers: dict, budget: _Budget) -> str:
+def _recording(rows: Sequence[dict], runs: Sequence[Run], answers: Sequence[dict], embedder: Embedder) -> dict:
+    """A recording with every question about it; `answers` are the rows of each run by id."""
     first = rows[0]
     transcript = next((row["transcript"] for row in rows if row.get("transcript")), None)
-    tags = [_label(rows), *(first.get(column) for column in _TAGS)]
-    tags = "".join(f"<span>{escape(str(tag))}</span>" for tag in tags if tag)
-    said = f"<blockquote>{escape(transcript)}</blockquote>" if transcript else ""
-    questions = "".join(_question(row, transcript, runs, answers) for row in rows)
-    outcome = _outcome(rows, runs[0].verdicts)
-    sound = _audio(first, budget)
-    return f'<article data-outcome="{outcome}"><p class="tags">{tags}</p>{sound}{said}{questions}</article>'
+    return {
+        "outcome": _outcome(rows, runs[0].verdicts),
+        "tags": [_label(rows), *(first.get(column) for column in _TAGS)],
+        "player": embedder.player(first["audio"]["path"], lambda: load_audio(first["audio"], SAMPLING_RATE)),
+        "transcript": transcript,
+        "questions": [_question(row, transcript, runs, answers) for row in rows],
+    }
 
 
-def _question(row: dict, transcript: str | None, runs: Sequence[Run], answers: dict) -> str:
+def _question(row: dict, transcript: str | None, runs: Sequence[Run], answers: Sequence[dict]) -> dict[str, Any]:
     """A question with every system's answer, and what the filters look at."""
-    id_ = row["id"]
-    wanted = row.get("label") or row.get("answer")
-    reference = f' <span class="wanted">{escape(str(wanted))}</span>' if wanted and row["task"] != "asr" else ""
-    shown = [_answer(row, transcript, runs[0], titled=len(runs) > 1)]
-    for run in runs[1:]:
-        other = answers[run.folder].get(id_)
-        if other is None:
-            shown.append(f'<div class="answer"><h4>{escape(run.name)}</h4><p><em>was not asked</em></p></div>')
-        else:
-            shown.append(_answer(other, transcript, run))
-    differ = " data-differ" if _differ(id_, runs) else ""
-    return (
-        f'<div class="question" data-task="{escape(row["task"])}" data-label="{escape(_row_label(row))}" '
-        f'data-result="{_row_outcome(row, runs[0].verdicts)}"{differ}>'
-        f'<p class="ask">{escape(row["question"])}{reference}</p><div class="answers">{"".join(shown)}</div></div>'
-    )
+    return {
+        "task": row["task"],
+        "label": _row_label(row),
+        "outcome": _row_outcome(row, runs[0].verdicts),
+        "differ": _differ(row["id"], runs),
+        "text": row["question"],
+        "wanted": (row.get("label") or row.get("answer")) if row["task"] != "asr" else None,
+        "answers": [
+            _answer(of.get(row["id"]), transcript, run, titled=len(runs) > 1) for run, of in zip(runs, answers)
+        ],
+    }
 
 
-def _answer(row: dict, transcript: str | None, run: Run, titled: bool = True) -> str:
-    badge = ""
+def _answer(row: dict | None, transcript: str | None, run: Run, titled: bool) -> dict[str, Any]:
+    """What a system said, its quotes marked, with what the judges made of it."""
+    shown = {"system": run.name if titled else None, "missing": "no answer", "segments": [], "badges": []}
+    if row is None:
+        return shown | {"missing": "was not asked"}
     if verdict := run.verdicts.get(row["id"]):
         outcome = _score_name(verdict["score"])
         by = f" ({verdict['judge']})" if verdict.get("judge") else ""
-        badge = f'<span class="verdict {outcome}" title="{escape(verdict["reason"] + by)}">{outcome}</span>'
+        shown["badges"].append({"kind": outcome, "title": verdict["reason"] + by, "text": outcome})
     for what in HIGHEST:
         if rating := run.ratings.get(what, {}).get(row["id"]):
             score = "unscored" if rating["score"] is None else f"{rating['score']} of {HIGHEST[what]}"
             name = "answer" if what == "sqa" else what
-            badge += f' <span class="verdict" title="{escape(rating["reason"])}">{name} {score}</span>'
+            shown["badges"].append({"kind": "", "title": rating["reason"], "text": f"{name} {score}"})
     # Only explanations quote: the marks of a transcription or an answer are no claim that something was said.
-    text = highlight_quotes(row["prediction"], transcript if row["task"] in EMOTION_TASKS else None)
-    heading = f"<h4>{escape(run.name)}</h4>" if titled else ""
-    return f'<div class="answer">{heading}<p>{text or "<em>no answer</em>"} {badge}</p></div>'
+    shown["segments"] = mark_quotes(row["prediction"], transcript if row["task"] in EMOTION_TASKS else None)
+    return shown
 
 
-def _audio(row: dict, budget: _Budget) -> str:
-    if budget.left <= 0:
-        budget.silent += 1
-        return ""
-    try:
-        samples = load_audio(row["audio"], SAMPLING_RATE)
-    except AudioError as error:
-        return f'<p class="note">{escape(str(error))}</p>'
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples[: AUDIO_SECONDS * SAMPLING_RATE], SAMPLING_RATE, format="FLAC")
-    budget.left -= len(encoded.getvalue())
-    if budget.left < 0:
-        budget.silent += 1
-        return ""
-    source = f"data:audio/flac;base64,{base64.b64encode(encoded.getvalue()).decode()}"
-    seconds = len(samples) / SAMPLING_RATE
-    cut = f'<p class="note">The first {AUDIO_SECONDS} of {seconds:.0f} s.</p>' if seconds > AUDIO_SECONDS else ""
-    return f'<audio controls preload="metadata" src="{source}"></audio>{cut}'
-
-
-def _errors_section(result: dict) -> str:
-    errors = result["errors"]
-    if not errors:
-        return ""
-    shown = "".join(f"<li>{escape(error['id'])}: {escape(error['error'])}</li>" for error in errors[:20])
-    more = f"<p>and {len(errors) - 20} more, in {RESULTS}.</p>" if len(errors) > 20 else ""
-    return f"<section><h2>Rows without an answer: {len(errors)}</h2><ul>{shown}</ul>{more}</section>"
-
-
-def _making_section(result: dict) -> str:
+def _making(result: dict) -> dict[str, Any]:
+    """The conditions of the figures, by name."""
+    sections = (("system", "system"), ("setting", "settings"), ("judging", "judging"), ("time", "time"))
     facts = {
-        "command": result["command"],
-        **{f"system {key}": value for key, value in result["system"].items()},
-        **{f"setting {key}": value for key, value in result["settings"].items()},
-        **{f"judging {key}": value for key, value in result.get("judging", {}).items()},
-        **{f"time {key}": value for key, value in result["time"].items()},
-        **{f"version of {key}": value for key, value in result["versions"].items()},
-    }
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(key.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"
-        for key, value in facts.items()
-        if value not in (None, [], {})
-    )
-    return (
-        f"<section><details><summary>How these figures were made</summary><table>{lines}</table></details></section>"
-    )
+        f"{word} {key}": value for word, section in sections for key, value in result.get(section, {}).items()
+    } | {f"version of {key}": value for key, value in result["versions"].items()}
+    return {"command": result["command"], **facts}
 
 
-def _fact(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _shown(table: Table) -> dict[str, Any]:
+    """A table for the page, each interval apart from its figure."""
+    rows = [[str(row[0]), *map(_cell, row[1:])] for row in table.rows]
+    return {"title": table.title, "columns": table.columns, "rows": rows, "note": table.note}
 
 
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in table.columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(str(row[0]))}</th>'
-        + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in table.rows
-    )
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<h3>{escape(table.title)}</h3><div class="scroll" tabindex="0"><table class="figures">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
-    )
-
-
-def _cell(cell: object) -> str:
-    """A cell as HTML, an interval small and in a line of its own."""
+def _cell(cell: object) -> str | tuple[str, str]:
     value, _, interval = format_cell(cell).partition(" [")
-    return escape(value) + (f"<small>{escape(interval.rstrip(']'))}</small>" if interval else "")
-
-
-def _image(svg: str, text: str) -> str:
-    """A plot as an image of its own, so that its ids meet no others and nothing in it can run."""
-    data = base64.b64encode(svg.encode("utf-8")).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}">'
+    return (value, interval.rstrip("]")) if interval else value
 
 
 def _outcome(rows: Sequence[dict], verdicts: dict[str, dict]) -> str:

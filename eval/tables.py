@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..reporting.markdown import plain
 from . import EvalError
 from .sheets import write_rows
 from .statistics import (
@@ -101,8 +102,7 @@ class Table:
         return {"markdown": self.markdown, "latex": self.latex, "csv": self.csv}[form]()
 
     def markdown(self) -> str:
-        cells = [self.columns, *(tuple(format_cell(cell) for cell in row) for row in self.rows)]
-        cells = [[_markdown_text(cell) for cell in row] for row in cells]
+        cells = [[_markdown_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(self.columns))]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         lines = [
@@ -111,8 +111,7 @@ class Table:
             + " |"
             for row in [cells[0], rule, *cells[1:]]
         ]
-        title = _markdown_text(self.title).replace("*", "\\*")
-        return "\n".join([f"**{title}**", "", *lines, *(["", _markdown_text(self.note)] if self.note else [])])
+        return "\n".join([f"**{plain(self.title)}**", "", *lines, *(["", plain(self.note)] if self.note else [])])
 
     def latex(self) -> str:
         """A `table` with rules of the package booktabs; every text escaped."""
@@ -170,10 +169,9 @@ def _part(cell: object, part: str) -> object:
     return cell if part == "value" else None
 
 
-def _markdown_text(text: str) -> str:
-    # Angle brackets and ampersands as entities: Markdown lets HTML through.
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+def _markdown_text(cell: object) -> str:
+    """A cell for Markdown: names from data are harmless, figures as they are."""
+    return plain(cell) if isinstance(cell, str) else format_cell(cell)
 
 
 def _pad(cell: str, width: int, column: int) -> str:

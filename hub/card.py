@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import safe_open
 import audiollm
 
 from ..eval.tables import TASK_NAMES, Table
+from ..reporting.markdown import plain
 
 
 TEMPLATE = Path(audiollm.__file__).parent / "model_card.md"
@@ -86,7 +86,7 @@ def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
         labels=[plain(label) for label in facts.config.get("emotion_labels", ())],
         training=facts.training and _training(facts.training),
         carbon=facts.carbon,
-        tables=[_safe_table(table).markdown() for table in facts.tables],
+        tables=[table.markdown() for table in facts.tables],
         evaluations=[_conditions(result) for result in facts.results],
         clips=[{key: plain(value) for key, value in clip.items()} for clip in facts.clips],
         code_licence=CODE_LICENCE,
@@ -209,21 +209,6 @@ def at(figures: Any, path: Sequence[str]) -> Any:
     for key in path:
         figures = figures.get(key) if isinstance(figures, Mapping) else None
     return figures
-
-
-def plain(text: Any) -> str:
-    """Text from data, harmless in Markdown: no HTML, no table borders, no links, one line."""
-    text = " ".join(escape(str(text), quote=False).split())
-    return "".join(f"\\{character}" if character in "|[]`*\\" else character for character in text)
-
-
-def _safe_table(table: Table) -> Table:
-    clean = [tuple(_cell(cell) for cell in row) for row in table.rows]
-    return Table(escape(table.title, quote=False), tuple(map(_cell, table.columns)), tuple(clean), _cell(table.note))
-
-
-def _cell(cell: Any) -> Any:
-    return escape(cell, quote=False) if isinstance(cell, str) else cell
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .publish import Publication, model_publication
 
 
 # What the demo imports; the other rooms, of training and evaluation, stay at home.
-ROOMS = ("modeling_audiollm", "processing", "demo")
+ROOMS = ("modeling_audiollm", "processing", "corpora", "reporting", "demo")
 MODEL_FOLDER = "model"
 APP = '''"""The page of a Space: `python app.py`."""
 
@@ -61,9 +61,8 @@ def space_publication(model: str) -> Publication:
     else:
         source, name = repr(_hub_id(model)), model
     package = Path(audiollm.__file__).parent
-    own = [package / name for name in ("__init__.py", "registration.py")]
-    for path in [*own, *(path for room in ROOMS for path in (package / room).rglob("*"))]:
-        if path.suffix in (".py", ".css", ".js", ".json"):
+    for path in [*package.glob("*.py"), *(path for room in ROOMS for path in (package / room).rglob("*"))]:
+        if path.suffix in (".py", ".css", ".js", ".json", ".html"):
             files[f"audiollm/{path.relative_to(package).as_posix()}"] = path
     files["app.py"] = APP.format(model=source).encode()
     files["requirements.txt"] = "".join(f"{line}\n" for line in requirements()).encode()

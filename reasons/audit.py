@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import os
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import soundfile
-
-from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
 from ..processing.audio import AudioError, load_audio
-from .audit_plots import (
-    distinct_plot,
-    fault_plot,
-    label_plot,
-    length_plot,
-    outcome_plot,
-)
-from .extract import SETTINGS, describe_fault
+from ..reporting.pages import percent, render_page
+from ..reporting.players import Embedder, Player
+from ..reporting.plots import GRID, bar_plot, count_plot, parts_plot, stacked_plot
+from ..reporting.quotes import cut, mark_quoted, mark_quotes
+from .extract import OUTCOMES, SETTINGS, describe_fault
 from .figures import (
     OVERLAP_WORDS,
     Figures,
@@ -43,8 +34,10 @@ AUDIO_MODES = ("embed", "link", "none")
 RATE = 16_000
 OPENINGS = 5
 TASKS = {"er": "emotion", "sr": "sentiment"}
-_FOLDER = Path(__file__).parent
-_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+(?:['\u2019\u2018\u02bc`][^\\W_]+)*")
+# Where recordings may come from, by [`AUDIO_MODES`].
+_MEDIA = {"embed": "data:", "link": "'self' file:", "none": "'none'"}
+_OUTCOME_COLOURS = dict(zip(OUTCOMES, ("#0b7a75", "#7cc4bd", "#cf4037", "#d99a1b", GRID)))
+_MOST_LABELS, _MOST_FAULTS = 24, 10
 
 
 class AuditError(ValueError):
@@ -100,7 +93,7 @@ def write_audit(source: Input, folder: str | Path, out: str | Path | None = None
 
 
 def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: Path) -> str:
-    """The page as HTML. Every text from data is escaped, and the page's policy allows no other script than its own.
+    """The page as HTML.
 
     Args:
         figures: of the extraction.
@@ -108,126 +101,59 @@ def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: 
         page: what to show.
         place: folder of the page, from which links go.
     """
-    audio = _Audio(page, place)
-    sections = [_figures_section(figures), _plots_section(figures), _openings_section(figures)]
-    sections += [_review_section(figures, audio), _making_section(settings, page, audio)]
-    script = (_FOLDER / "audit.js").read_text(encoding="utf-8")
-    style = (_FOLDER / "audit.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    media = {"embed": "media-src data:", "link": "media-src 'self' file:", "none": "media-src 'none'"}[page.audio]
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {media}; script-src 'sha256-{digest}'"
-    jobs = sum(target.jobs for target in figures.targets.values())
-    made = f"teacher {settings.get('teacher')}, prompts {settings.get('prompts')}"
-    return (
-        "<!doctype html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Audit of reasons</title><style>{style}</style></head>"
-        f'<body data-run="{escape(_run_name(settings))}"><header><p>AudioLLM audit</p>'
-        f"<h1>Reasons for {jobs} targets</h1><p>{escape(made)}</p></header>"
-        f"<main>{''.join(sections)}</main><script>{script}</script></body></html>\n"
+    embedder = Embedder(RATE, page.audio_megabytes, page.audio_seconds, (AudioError, OSError))
+    play = _players(page, place, embedder)
+    accepted = [pair for kind in sorted(figures.samples) for pair in figures.samples[kind].items]
+    refused = figures.aside.items
+    kinds = sorted({_kind(job) for job, _ in (*accepted, *refused)})
+    making = {**settings, "samples per label": page.per_label, "seed of the sample": page.seed}
+    return render_page(
+        "audit.html",
+        "audit.js",
+        media=_MEDIA[page.audio],
+        run=_run_name(settings),
+        jobs=sum(target.jobs for target in figures.targets.values()),
+        made=f"teacher {settings.get('teacher')}, prompts {settings.get('prompts')}",
+        cards=_cards(figures),
+        figures=_table(figures),
+        plots=_plots(figures.targets),
+        openings=_openings(figures.targets),
+        kinds=["all", *kinds],
+        accepted=[_sample(job, entry, page, play) for job, entry in accepted],
+        refused=[_refused(job, entry, page, play) for job, entry in refused],
+        aside=figures.aside.seen,
+        # Once all are encoded.
+        making=making | ({"clips left out for size": embedder.silent} if embedder.silent else {}),
     )
 
 
-def highlight_transcript(transcript: str, answer: str) -> str:
-    """A transcript as HTML with the words marked that an answer quotes."""
-    spans = sorted(span for quoted in find_quotes(answer) for span in _places(quoted.text, transcript))
-    pieces, end = [], 0
-    for start, stop in spans:
-        if start >= end:
-            pieces += [escape(transcript[end:start]), f'<mark class="said">{escape(transcript[start:stop])}</mark>']
-            end = stop
-    return "".join([*pieces, escape(transcript[end:])])
+def _players(page: Page, place: Path, embedder: Embedder) -> Callable[[dict[str, Any]], Player]:
+    """What gives a row's player, as the page wants it."""
+
+    def embed(row: dict[str, Any]) -> Player:
+        return embedder.player(row["audio"]["path"], lambda: load_audio(row["audio"], RATE))
+
+    def link(row: dict[str, Any]) -> Player:
+        return Player(quote(Path(os.path.relpath(row["audio"]["path"], place.resolve())).as_posix()))
+
+    return {"embed": embed, "link": link, "none": lambda row: Player(None)}[page.audio]
 
 
-def highlight_answer(answer: str, transcript: str) -> str:
-    """An answer as HTML with its quotes marked as said or not."""
-    pieces, end = [], 0
-    for quoted in find_quotes(answer):
-        kind = ground_quote(quoted.text, transcript).kind
-        said = kind in ("exact", "normalised")
-        mark, title = ("said", f"said ({kind})") if said else ("unsaid", "not in the transcript")
-        pieces.append(escape(answer[end : quoted.start]))
-        pieces.append(f'<mark class="{mark}" title="{title}">{escape(quoted.text)}</mark>')
-        end = quoted.end
-    return "".join([*pieces, escape(answer[end:])])
-
-
-def _places(quoted: str, transcript: str) -> Iterator[tuple[int, int]]:
-    """Where a transcript first says a quote, piece by piece, but for case and punctuation."""
-    said = [
-        (word, match.start(), match.end())
-        for match in _WORD.finditer(transcript)
-        for word in normalised_words(match.group())
-    ]
-    first = 0
-    for piece in re.split(r"\.{2,}|\u2026", quoted):
-        words = normalised_words(piece)
-        starts = range(first, len(said) - len(words) + 1) if words else ()
-        start = next((i for i in starts if [word for word, *_ in said[i : i + len(words)]] == words), None)
-        if start is not None:
-            first = start + len(words)
-            yield said[start][1], said[first - 1][2]
-
-
-class _Audio:
-    """Clips as HTML, as far as the page may grow."""
-
-    def __init__(self, page: Page, place: Path):
-        self.page, self.place = page, place
-        self.left, self.left_out = page.audio_megabytes * 1e6, 0
-        self._made: dict[str, str] = {}
-
-    def html(self, row: dict[str, Any]) -> str:
-        path = row["audio"]["path"]
-        if self.page.audio == "none":
-            return ""
-        if self.page.audio == "link":
-            link = quote(Path(os.path.relpath(path, self.place.resolve())).as_posix())
-            return f'<audio controls preload="none" src="{escape(link)}"></audio>'
-        if path not in self._made:
-            self._made[path] = self._embedded(row)
-        return self._made[path]
-
-    def _embedded(self, row: dict[str, Any]) -> str:
-        if self.left <= 0:
-            self.left_out += 1
-            return '<p class="note">Audio left out: the page has reached its size.</p>'
-        try:
-            samples = load_audio(row["audio"], RATE)
-        except (AudioError, OSError) as error:
-            return f'<p class="note">{escape(str(error))}</p>'
-        most, encoded = round(self.page.audio_seconds * RATE), io.BytesIO()
-        soundfile.write(encoded, samples[:most], RATE, format="FLAC")
-        data = base64.b64encode(encoded.getvalue()).decode()
-        self.left -= len(data)
-        seconds = len(samples) / RATE
-        cut = f'<p class="note">The first {self.page.audio_seconds:g} of {seconds:.0f} s.</p>'
-        player = f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
-        return player + (cut if len(samples) > most else "")
-
-
-def _figures_section(figures: Figures) -> str:
+def _cards(figures: Figures) -> list[dict[str, Any]]:
     cards = []
     for name, target in figures.targets.items():
         of = f"of {target.answered} answered targets"
-        cards.append(_card(f"{name}: accepted", _share(target.accepted, target.answered), of))
-        cards.append(_card(f"{name}: asked again", _share(target.reasked, target.answered), of))
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in figures.targets)
-    figures_of = [_target_figures(target) for target in figures.targets.values()]
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(str(of[name]))}</td>" for of in figures_of)
-        + "</tr>"
-        for name in (figures_of[0] if figures_of else ())
-    )
-    unfit = f'<p class="note">{figures.unfit} lines of the input are unfit.</p>' if figures.unfit else ""
-    return (
-        f'<section><div class="cards">{"".join(cards)}</div><div class="scroll" tabindex="0">'
-        f'<table class="figures"><thead><tr><th scope="col">targets</th>{columns}</tr></thead><tbody>{lines}</tbody>'
-        f"</table></div>{unfit}</section>"
-    )
+        for what, count in (("accepted", target.accepted), ("asked again", target.reasked)):
+            cards.append({"name": f"{name}: {what}", "value": _share(count, target.answered), "note": of})
+    return cards
+
+
+def _table(figures: Figures) -> dict[str, Any]:
+    """Figures by target, a column each."""
+    columns = [_target_figures(target) for target in figures.targets.values()]
+    rows = [[name, *(str(column[name]) for column in columns)] for name in (columns[0] if columns else ())]
+    note = f"{figures.unfit} lines of the input are unfit." if figures.unfit else ""
+    return {"title": "", "columns": ["targets", *figures.targets], "rows": rows, "note": note}
 
 
 def _target_figures(target: TargetFigures) -> dict[str, Any]:
@@ -244,142 +170,97 @@ def _target_figures(target: TargetFigures) -> dict[str, Any]:
         "open": outcomes["open"],
         "answers in all": target.answers,
         "median words": _median(target.words),
-        "with a quote": _percent(_share(target.quoting, target.accepted)),
-        "quotes letter by letter": _percent(_share(target.quotes["exact"], sum(target.quotes.values()))),
-    } | {name: _percent(_hundred(share)) for name, share in zip(names, shares)}
+        "with a quote": percent(_share(target.quoting, target.accepted)),
+        "quotes letter by letter": percent(_share(target.quotes["exact"], sum(target.quotes.values()))),
+    } | {name: percent(_hundred(share)) for name, share in zip(names, shares)}
 
 
-def _plots_section(figures: Figures) -> str:
-    targets = figures.targets
+def _plots(targets: dict[str, TargetFigures]) -> dict[str, str | None]:
+    """Plots by what they show; None where there is nothing to draw."""
     if not targets:
-        return ""
-    plots = {
-        "Outcome by target": outcome_plot(targets),
-        "Faults of answers": fault_plot(targets),
-        "Length of accepted answers": length_plot(targets),
-        "Labels: emotion": label_plot(targets, "er"),
-        "Labels: sentiment": label_plot(targets, "sr"),
-        "Distinctness and repetition": distinct_plot(targets),
+        return {}
+    outcomes = {
+        name: {outcome: 100 * target.outcomes[outcome] / max(1, target.jobs) for outcome in OUTCOMES}
+        for name, target in targets.items()
     }
-    shown = "".join(
-        f"<figure><figcaption>{escape(name)}</figcaption>{_image(svg, name)}</figure>"
-        for name, svg in plots.items()
-        if svg
-    )
-    return f'<section><h2>Distributions</h2><div class="plots">{shown}</div></section>'
+    total = sum((target.faults for target in targets.values()), start=Counter())
+    codes = [code for code, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))][:_MOST_FAULTS]
+    faults = {
+        name: [100 * target.faults[code] / max(1, target.answers) for code in codes]
+        for name, target in targets.items()
+    }
+    texts = {name: target.texts.items for name, target in targets.items() if target.texts.items}
+    measured = ["distinct-1", "distinct-2", "distinct-3", f"overlap, {OVERLAP_WORDS} words"]
+    variety = {
+        name: [100 * (share or 0) for share in (*(distinct(of, n) for n in (1, 2, 3)), overlap(of))]
+        for name, of in texts.items()
+    }
+    words = {name: target.words for name, target in targets.items()}
+    return {
+        "Outcome by target": stacked_plot(outcomes, _OUTCOME_COLOURS, "% of jobs"),
+        "Faults of answers": bar_plot(
+            faults, [code.replace("_", " ") for code in codes], "% of answers with this fault"
+        ),
+        "Length of accepted answers": count_plot(words, "words of accepted answers", "answers"),
+        "Labels: emotion": _label_plot(targets, "er"),
+        "Labels: sentiment": _label_plot(targets, "sr"),
+        "Distinctness and repetition": bar_plot(variety, measured, "%; overlap: shared with another answer"),
+    }
 
 
-def _openings_section(figures: Figures) -> str:
-    lists = ""
-    for name, target in figures.targets.items():
+def _label_plot(targets: dict[str, TargetFigures], task: str) -> str | None:
+    labels = sorted({label for target in targets.values() for of, label, _ in target.labels if of == task})
+    labels = labels[:_MOST_LABELS]
+    series = {
+        name: [tuple(target.labels[task, label, kept] for kept in (True, False)) for label in labels]
+        for name, target in targets.items()
+    }
+    return parts_plot(series, labels, "jobs; pale: not accepted")
+
+
+def _openings(targets: dict[str, TargetFigures]) -> dict[str, list[tuple[str, float | None]]]:
+    """The commonest openings of each target, with their share of the accepted answers."""
+    lists = {}
+    for name, target in targets.items():
         common = [(opening, count) for opening, count in target.openings.most_common(OPENINGS + 1) if opening]
-        items = "".join(
-            f"<li>{escape(opening)} ... <span>{_percent(_share(count, target.accepted))}</span></li>"
-            for opening, count in common[:OPENINGS]
-        )
-        lists += f"<div><h3>{escape(name)}</h3><ol>{items}</ol></div>" if items else ""
-    note = '<p class="note">How accepted answers go on after their first sentence.</p>'
-    return f'<section><h2>Openings</h2>{note}<div class="plots">{lists}</div></section>' if lists else ""
+        lists[name] = [(opening, _share(count, target.accepted)) for opening, count in common[:OPENINGS]]
+    return {name: items for name, items in lists.items() if items}
 
 
-def _review_section(figures: Figures, audio: _Audio) -> str:
-    """Samples to be listened to and marked: accepted answers, then those that were refused."""
-    if not figures.samples and not figures.aside.items:
-        return ""
-    accepted = [pair for kind in sorted(figures.samples) for pair in figures.samples[kind].items]
-    names = ["all", *sorted({_kind(job) for job, _ in (*accepted, *figures.aside.items)})]
-    buttons = "".join(
-        f'<button type="button" data-show="{escape(name)}" aria-pressed="{str(name == "all").lower()}">'
-        f"{escape(name)}</button>"
-        for name in names
-    )
-    marking = (
-        '<div class="marking"><p><strong data-count="accept">0</strong> accepted, <strong data-count="reject">0'
-        '</strong> rejected</p><button type="button" data-save>Save marks</button><p class="note">Give marks.json to '
-        "<code>extract --marks marks.json</code>: what you accept is kept for good, what you reject is asked again."
-        "</p></div>"
-    )
-    shown = "".join(_sample(job, entry, audio) for job, entry in accepted)
-    refused = "".join(_refused(job, entry, audio) for job, entry in figures.aside.items)
-    count = f"{len(figures.aside.items)} of {figures.aside.seen}, with the faults of each attempt."
-    parts = f'<h2>Accepted targets</h2><div class="clips">{shown}</div>' if shown else ""
-    if refused:
-        parts += f'<h2>Not accepted</h2><p class="note">{count} Accept what the checks were wrong about.</p>'
-        parts += f'<div class="clips">{refused}</div>'
-    which = f'<div class="filter" role="group" aria-label="Which targets">{buttons}</div>'
-    return f"<section>{which}{marking}{parts}</section>"
-
-
-def _sample(job: Job, entry: dict[str, Any], audio: _Audio) -> str:
+def _sample(job: Job, entry: dict[str, Any], page: Page, play: Callable[[dict[str, Any]], Player]) -> dict[str, Any]:
+    """An accepted answer beside its recording."""
     row, provenance = job.row, entry.get("provenance") or {}
-    reviewed = '<p class="note">Kept by a reviewer.</p>' if entry.get("reviewed") else ""
-    made = f"attempt {provenance.get('attempts', '?')}, seed {provenance.get('seed', '?')}"
-    return (
-        f"<article {_marked(job, entry)}>{_heading(job)}{audio.html(row)}"
-        f"<blockquote>{highlight_transcript(row['transcript'], entry['text']) or '<em>no words</em>'}</blockquote>"
-        f"<p>{highlight_answer(entry['text'], row['transcript'])}</p><p class='note'>{escape(made)}</p>{reviewed}"
-        f"{_buttons('accept', 'reject')}</article>"
-    )
+    answer = entry.get("text") or ""
+    return {
+        "kind": _kind(job),
+        "key": job.key,
+        "id": row["id"],
+        "answer": answer,
+        "provenance": json.dumps(provenance),
+        "tags": (row["label"], job.target, TASKS[row["task"]], row.get("speaker")),
+        "player": play(row),
+        "preload": "none" if page.audio == "link" else "metadata",
+        "transcript": mark_quoted(row["transcript"], answer),
+        # A target quotes word for word.
+        "segments": mark_quotes(answer, row["transcript"], fuzzy=False),
+        "made": f"attempt {provenance.get('attempts', '?')}, seed {provenance.get('seed', '?')}",
+        "reviewed": bool(entry.get("reviewed")),
+        "faults": None,
+    }
 
 
-def _marked(job: Job, entry: dict[str, Any]) -> str:
-    """Attributes of a card whose answer can be marked."""
-    provenance = json.dumps(entry.get("provenance") or {})
-    return (
-        f'data-kind="{escape(_kind(job))}" data-id="{escape(job.key)}" data-answer="{escape(entry["text"])}" '
-        f'data-provenance="{escape(provenance)}"'
-    )
+def _refused(job: Job, entry: dict[str, Any], page: Page, play: Callable[[dict[str, Any]], Player]) -> dict[str, Any]:
+    """An answer that was not accepted, with the faults of each attempt."""
+    faults = [", ".join(describe_fault(fault) for fault in attempt) for attempt in entry["faults"]]
+    return _sample(job, entry, page, play) | {"faults": faults, "transcript": cut(job.row["transcript"], ())}
 
 
 def _kind(job: Job) -> str:
     return f"{job.target}, {TASKS[job.row['task']]}"
 
 
-def _buttons(*marks: str) -> str:
-    buttons = "".join(
-        f'<button type="button" data-mark="{mark}" aria-pressed="false">{mark.title()}</button>' for mark in marks
-    )
-    note = '<input type="text" maxlength="200" placeholder="why" aria-label="Note">'
-    return f'<div class="marks" role="group" aria-label="Your mark">{buttons}{note}</div>'
-
-
-def _refused(job: Job, entry: dict[str, Any], audio: _Audio) -> str:
-    answer, transcript = entry.get("text") or "", job.row["transcript"]
-    rounds = "".join(
-        f"<li>{escape(', '.join(describe_fault(fault) for fault in faults))}</li>" for faults in entry["faults"]
-    )
-    marked, buttons = (_marked(job, entry), _buttons("accept")) if answer else ("", "")
-    return (
-        f'<article class="refused" {marked}>{_heading(job)}{audio.html(job.row)}'
-        f"<blockquote>{escape(transcript)}</blockquote><p>{highlight_answer(answer, transcript)}</p>"
-        f"<ol class='note'>{rounds}</ol>{buttons}</article>"
-    )
-
-
-def _heading(job: Job) -> str:
-    tags = (job.row["label"], job.target, TASKS[job.row["task"]], job.row.get("speaker"))
-    shown = "".join(f"<span>{escape(str(tag))}</span>" for tag in tags if tag)
-    return f'<p class="tags">{shown}</p><p class="note">{escape(job.row["id"])}</p>'
-
-
-def _making_section(settings: dict[str, Any], page: Page, audio: _Audio) -> str:
-    facts = {**settings, "samples per label": page.per_label, "seed of the sample": page.seed}
-    if audio.left_out:
-        facts["clips left out for size"] = audio.left_out
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(str(key).replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
-        for key, value in facts.items()
-    )
-    return f"<section><details><summary>How this was made</summary><table>{lines}</table></details></section>"
-
-
 def _run_name(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _card(name: str, value: float | None, note: str) -> str:
-    shown = f"{value:.1f}<small>%</small>" if value is not None else "none"
-    return f'<div class="card"><h3>{escape(name)}</h3><p class="value">{shown}</p><p>{escape(note)}</p></div>'
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -390,16 +271,6 @@ def _hundred(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1f}%"
-
-
 def _median(counts: dict[int, int]) -> str:
     lengths = sorted(length for length, count in counts.items() for _ in range(count))
     return str(lengths[len(lengths) // 2]) if lengths else "none"
-
-
-def _image(svg: str, text: str) -> str:
-    """A plot as an image of its own, so that its ids meet no others and nothing in it can run."""
-    data = base64.b64encode(svg.encode("utf-8")).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}">'

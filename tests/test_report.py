@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.eval.plots import class_plot, confusion_plot, loss_plot
-from audiollm.eval.report import choose_clips, highlight_quotes, main, write_report
+from audiollm.eval.report import choose_clips, main, write_report
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System
+from audiollm.reporting.plots import class_plot, confusion_plot, loss_plot
 
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&$x_1$|</style>"
@@ -93,13 +93,13 @@ def test_the_page_needs_no_other_file_and_allows_no_other_script(run_folder):
     policy = next(a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "unsafe-eval" not in policy
     sources = [a[name] for _, a in parsed.tags for name in ("src", "href") if name in a]
-    assert sources and all(source.startswith("data:") for source in sources)
+    assert sources and all(source.startswith(("data:", "#")) for source in sources)
 
 
 def test_the_scripts_hash_is_that_of_the_policy(run_folder):
 
     page = (run_folder / "report.html").read_text()
-    script = re.search(r"<script>(.*?)</script></body>", page, re.S).group(1)
+    script = re.search(r"<script>(.*?)</script>\n</body>", page, re.S).group(1)
     assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in page
 
 
@@ -160,16 +160,6 @@ def test_the_page_counts_unscored_and_failed_rows(run_folder):
     assert "Rows without an answer: 1" in text and "missing.wav" in text
 
 
-def test_quotes_are_marked_as_said_or_not():
-    html = highlight_quotes('Sad: "I lost it" and "<b>never</b>".', "i lost it")
-    assert '<mark class="said" title="said (normalised)">I lost it</mark>' in html
-    assert '<mark class="unsaid" title="not in the transcript">&lt;b&gt;never&lt;/b&gt;</mark>' in html
-
-
-def test_without_a_transcript_quotes_are_not_marked():
-    assert highlight_quotes('Sad: "I <lost> it"', None) == "Sad: &quot;I &lt;lost&gt; it&quot;"
-
-
 def test_clips_are_drawn_from_every_outcome_and_label_and_the_same_each_time():
     rows, verdicts = [], {}
     for number in range(60):
@@ -195,6 +185,13 @@ def test_rows_of_one_recording_share_a_card():
 def test_a_log_without_losses_gives_no_plot():
     assert loss_plot([]) is None and loss_plot([{"step": 1, "eval_loss": 2}]) is None
     assert loss_plot([{"step": 1, "loss": 2.0}]).lstrip().startswith("<?xml")
+
+
+def test_the_contents_lead_to_every_section_and_recordings_come_before_tests(run_folder):
+    parsed = Tags((run_folder / "report.html").read_text())
+    links = [a["href"].removeprefix("#") for tag, a in parsed.tags if tag == "a"]
+    sections = [a["id"] for tag, a in parsed.tags if tag == "section"]
+    assert links == sections and sections.index("recordings") < sections.index("tests")
 
 
 def test_plots_are_drawn_for_classes_without_scored_answers():
