@@ -48,18 +48,22 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 # Makes samples/tiny-base again: about three hours on 2 cores; needs the synthesisers that samples/README.md names.
+LEG := $(BIN)/python -m audiollm.samples.base.train --config samples/base
+
 tiny-base: setup
 	$(BIN)/pip install --quiet -e '.[synth]'
 	$(BIN)/python samples/make_samples.py base --out build/base --clips 4000
-	$(BIN)/python train_sft.py --config configs/tiny-base.yaml
+	$(BIN)/python -m audiollm.samples.base.scratch --sizes samples/base/sizes.yaml --texts build/base samples \
+		--out build/new-base
+	$(LEG)/1-hearing.yaml
 	$(SPLICE) --out build/spliced
-	$(BIN)/python train_sft.py --config configs/tiny-base-words.yaml
+	$(LEG)/2-words.yaml
 	$(SPLICE) --out build/spliced-answers --clips 24000 --seed 2 --answers
-	$(BIN)/python train_sft.py --config configs/tiny-base-answers.yaml
+	$(LEG)/3-answers.yaml
 	$(SPLICE) --out build/spliced-sentences --clips 12000 --seed 4 --strings 0.25 --answers
 	$(BIN)/python samples/more_voices.py --out build/voices --clips 12000 --strings 0.3
-	$(BIN)/python train_sft.py --config configs/tiny-base-voices.yaml
-	$(BIN)/python train_sft.py --config configs/tiny-base-positions.yaml
+	$(LEG)/4-voices.yaml
+	$(LEG)/5-positions.yaml
 	$(BIN)/python samples/store_base.py --run build/tiny-base-positions --out samples/tiny-base
 
 clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,13 @@ from trl import SFTConfig
 
 from audiollm.corpora.readers import READERS, read_corpus
 from audiollm.corpora.schema import COLUMNS
-from audiollm.processing.augmentation import Augmentation
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
-from audiollm.training.checkpoints import load_trained, save_merged, whole_checkpoints
+from audiollm.training.checkpoints import whole_checkpoints
+from audiollm.training.encoder_losses import EncoderLossTrainer, label_classes
 from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.feature_cache import FeatureCache
-from audiollm.training.heads import label_classes
 from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
 from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer, refuse_deepspeed
 
@@ -36,12 +35,10 @@ SECTIONS = (
     "data",
     "schedule",
     "lora",
-    "augment",
     "training",
     "max_steps",
     "feature_cache",
     "samples_per_round",
-    "position_gap",
 )
 
 
@@ -86,40 +83,40 @@ def read_training_rows(section: dict[str, Any]) -> Dataset:
     return Dataset.from_list(kept)
 
 
-def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = None) -> AudioLLMTrainer:
+def build_trainer(
+    config: dict[str, Any],
+    model: Any = None,
+    processor: Any = None,
+    trainer_type: type[AudioLLMTrainer] | None = None,
+    collator_type: Callable[..., AudioLLMCollator] = AudioLLMCollator,
+) -> AudioLLMTrainer:
     """The trainer that a configuration describes.
 
     Args:
         config: as [`read_config`] gives it.
         model, processor: to train these instead of what the `model` section describes.
+        trainer_type: another trainer than the schedule needs.
+        collator_type: another collator, with the same arguments.
     """
     refuse_deepspeed(config["training"])
     arguments = SFTConfig(**AUDIO_SFT, **config["training"])
     set_seed(arguments.seed)
     dataset = read_training_rows(config["data"])
     if model is None:
-        texts = [text for row in dataset for text in (row["question"], row["answer"], row["transcript"]) if text]
-        texts += [row["answer"] for path in config["data"].get("texts", ()) for row in read_corpus(path, "train")]
-        model, processor = assemble(config["model"], texts)
+        model, processor = assemble(config["model"])
     lora = config.get("lora") and {"target_modules": LORA_TARGETS, "task_type": "CAUSAL_LM", **config["lora"]}
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
-    rounds = read_schedule(config["schedule"], parts)
+    rounds = read_schedule(config["schedule"], parts, (trainer_type or AudioLLMTrainer).round_type)
     refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
+    if trainer_type is None:
+        trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
     cache = config.get("feature_cache")
-    collator = AudioLLMCollator(
-        processor,
-        augment=Augmentation(**config["augment"]) if config.get("augment") else None,
-        ctc=any(round_.ctc for round_ in rounds),
-        classes=label_classes(dataset["task"], dataset["label"], rounds),
-        seed=arguments.seed,
-        keys=bool(cache),
-        position_gap=config.get("position_gap", 0),
-    )
-    trainer = AudioLLMTrainer(
+    classes = label_classes(dataset["task"], dataset["label"], rounds)
+    return trainer_type(
         model=model,
         args=arguments,
         train_dataset=dataset,
-        data_collator=collator,
+        data_collator=collator_type(processor, classes, keys=bool(cache)),
         rounds=rounds,
         lora=LoraConfig(**lora) if lora else None,
         max_steps=config.get("max_steps", 0),
@@ -127,7 +124,6 @@ def build_trainer(config: dict[str, Any], model: Any = None, processor: Any = No
         origin={"model": config["model"], "lora": lora} if "model" in config else None,
         samples=config.get("samples_per_round", 1),
     )
-    return trainer
 
 
 def report_memory(config: dict[str, Any], gpus: Sequence[int]) -> str:
@@ -138,7 +134,11 @@ def report_memory(config: dict[str, Any], gpus: Sequence[int]) -> str:
 
 def train(config: dict[str, Any]) -> str:
     """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
-    trainer = build_trainer(config)
+    return run(config, build_trainer(config))
+
+
+def run(config: dict[str, Any], trainer: AudioLLMTrainer) -> str:
+    """As [`train`], with the trainer that was built of the configuration."""
     if trainer.is_world_process_zero():
         logger.info("plan\n%s", trainer.report_plan())
     output = Path(trainer.args.output_dir)
@@ -149,10 +149,7 @@ def train(config: dict[str, Any]) -> str:
     final = output / "model"
     if trainer.is_world_process_zero():
         trainer.state.save_to_json(str(output / "trainer_state.json"))
-        # Under FSDP no process has the whole model; the last checkpoint does.
-        model = load_trained(whole_checkpoints(output)[-1])[0] if trainer.is_fsdp_enabled else trainer.model
-        save_merged(model, trainer.processing_class, final)
-        trainer.save_ctc_head(final)
+        trainer.save_merged(final)
         plan, steps = asdict(trainer.plan), trainer.state.global_step
         write_facts(training_facts(config, trainer.train_dataset, plan, steps, seconds, READERS), output)
         logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)

@@ -79,37 +79,49 @@ def encoder(width: int, layers: int = 1, dropout: float = 0.0) -> dict[str, Any]
     }
 
 
-def tiny_config(work: Path, out: Path) -> dict[str, Any]:
+def random_model(work: Path, sizes: dict[str, Any]) -> dict[str, str]:
+    """The `model` section for a model of random weights, which is made once and kept."""
+    from audiollm.samples.base.scratch import from_scratch
+
+    folder = work / f"model-{hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:8]}"
+    if not folder.is_dir():
+        for part in from_scratch(sizes, WORDS):
+            part.save_pretrained(folder)
+    return {"checkpoint": str(folder)}
+
+
+TINY = {
+    "vocab_size": 300,
+    "window_seconds": 1,
+    "speech_tokens": 5,
+    "emotion_tokens": 2,
+    "speech_config": encoder(16, dropout=0.1),
+    "emotion_config": encoder(16, dropout=0.1),
+    "text_config": {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "attention_dropout": 0.1,
+    },
+}
+
+
+def tiny_config(work: Path, out: Path, sizes: dict[str, Any] = TINY) -> dict[str, Any]:
     """A dual model from nothing that trains in seconds, with all that is random switched on."""
     return {
-        "model": {
-            "scratch": {
-                "vocab_size": 300,
-                "window_seconds": 1,
-                "speech_tokens": 5,
-                "emotion_tokens": 2,
-                "speech_config": encoder(16, dropout=0.1),
-                "emotion_config": encoder(16, dropout=0.1),
-                "text_config": {
-                    "model_type": "llama",
-                    "hidden_size": 16,
-                    "intermediate_size": 32,
-                    "num_hidden_layers": 1,
-                    "num_attention_heads": 2,
-                    "num_key_value_heads": 2,
-                    "attention_dropout": 0.1,
-                },
-            }
-        },
+        "model": random_model(work, sizes),
         "data": {"train": [str(work / "corpus")]},
-        "augment": {"speed": 0.1},
         "schedule": [
-            {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"], "ctc": 0.3},
+            {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"]},
             {
                 "tasks": ["er", "sr"],
                 "train": ["emotion_encoder", "emotion_adapter", "lora"],
                 "lr": 0.005,
                 "average": 0.9,
+                "label": 0.3,
             },
             {"tasks": ["asr", "er"], "train": ["speech_adapter", "emotion_adapter", "language_model"]},
         ],
@@ -316,8 +328,8 @@ def whisper(width: int, layers: int, seconds: int) -> dict[str, Any]:
 
 
 def run_config(work: Path, model: dict[str, Any], schedule: list[dict], **changes: Any) -> dict[str, Any]:
-    config = tiny_config(work, work / f"run-{os.getpid()}")
-    config |= {"model": {"scratch": model}, "schedule": schedule, "samples_per_round": 0, "augment": None}
+    config = tiny_config(work, work / f"run-{os.getpid()}", model)
+    config |= {"schedule": schedule, "samples_per_round": 0}
     config["lora"] = {"r": 8, "lora_alpha": 16}
     config["training"] |= {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "save_steps": 10_000}
     config["training"] |= {"save_strategy": "no", "lr_scheduler_type": "constant"}
@@ -331,7 +343,7 @@ def step_seconds(config: dict[str, Any]) -> list[float]:
     trainer = train_sft.build_trainer(config)
     trainer.train()
     speeds = [entry["samples_per_second"] for entry in trainer.state.log_history if "samples_per_second" in entry]
-    return [trainer.plan.window / speed for speed in speeds[1:]]
+    return [trainer.plan.rows_per_step / speed for speed in speeds[1:]]
 
 
 # The paper's 637 : 164 : 9240 million, divided by 100: below, a step of the emotion encoder is mostly Python.
@@ -355,10 +367,10 @@ def dual_model() -> dict[str, Any]:
 
 def proportions(model: dict[str, Any]) -> dict[str, float]:
     """Million parameters of the parts that the paper names."""
-    from audiollm.training.assemble import assemble
+    from audiollm.samples.base.scratch import from_scratch
     from audiollm.training.schedule import part_parameters
 
-    parts = part_parameters(assemble({"scratch": model}, WORDS)[0])
+    parts = part_parameters(from_scratch(model, WORDS)[0])
     return {part: round(sum(p.numel() for _, p in parts[part]) / 1e6, 2) for part in PAPER_MILLIONS}
 
 
@@ -385,9 +397,7 @@ def dual(options: argparse.Namespace) -> dict[str, Any]:
         (work / "corpus" / "train.jsonl").write_text("\n".join(map(json.dumps, lengthen(peer_rows(work)))))
         sides = {}
         for kind, schedule in schedules.items():
-            # The language model is random, so some round must train it; this one is never reached.
-            closing = {"tasks": ["er"], "train": ["language_model"], "epochs": 0.3}
-            config = run_config(work, models["single" if kind == "single" else "dual"], [*schedule, closing])
+            config = run_config(work, models["single" if kind == "single" else "dual"], schedule)
             config["training"]["per_device_train_batch_size"] = 2
             sides[kind] = partial(step_seconds, config | {"max_steps": 8})
         results = turn_about(sides, options.turns)
@@ -412,11 +422,7 @@ def cache(options: argparse.Namespace) -> dict[str, Any]:
     """An emotion round of four epochs, at the paper's proportions, with and without the feature cache."""
     import audiollm.train_sft as train_sft
 
-    # One step of everything else, so that no part stays random; then the round that is measured.
-    schedule = [
-        {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "language_model"], "epochs": 0.3},
-        {"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "epochs": 4},
-    ]
+    schedule = [{"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "epochs": 4}]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         write_corpus(work / "corpus", 12, (2, 10), ("er", "asr"))
@@ -427,7 +433,7 @@ def cache(options: argparse.Namespace) -> dict[str, Any]:
             config["feature_cache"] = {"folder": str(folder), "max_gb": 1} if cached else None
             trainer = train_sft.build_trainer(config)
             trainer.train()
-            logged = [entry for entry in trainer.state.log_history if entry.get("round") == 2]
+            logged = [entry for entry in trainer.state.log_history if "samples_per_second" in entry]
             disk = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) if cached else 0
             return {"seconds": sum(4 / entry["samples_per_second"] for entry in logged), "disk_mb": disk / 1e6}
 
@@ -452,7 +458,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     import audiollm.train_sft as train_sft
-    from audiollm.training.assemble import assemble
+    from audiollm.samples.base.scratch import from_scratch
 
     model = {
         "vocab_size": 300,
@@ -470,11 +476,10 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
             self.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def step(work: Path, whole: bool) -> dict[str, float]:
-        built, processor = assemble({"scratch": model}, WORDS)
+        built, processor = from_scratch(model, WORDS)
         built.resize_token_embeddings(256_000)
         config = run_config(work, model, [{"tasks": ["er"], "train": ["lora"]}])
-        # A model at hand counts as trained, so that its embeddings may stay as they are, as in the paper.
-        config |= {"model": {"checkpoint": "at hand"}, "max_steps": 1}
+        config["max_steps"] = 1
         config["training"]["per_device_train_batch_size"] = options.batch
         trainer = train_sft.build_trainer(config, built, processor)
         if whole:
@@ -542,12 +547,12 @@ def processes(options: argparse.Namespace) -> dict[str, Any]:
         write_corpus(work / "corpus", 8, (0.3, 1.8), ("asr", "sqa", "er", "sr"))
         losses = {}
         for processes_, accumulation in ((1, 2), (2, 1)):
-            config = tiny_config(work, work / f"out-{processes_}")
-            config["schedule"][0].pop("ctc")
-            config["lora"]["lora_dropout"] = 0.0
             # Encoders without batch norms, whose running means depend on how rows are split over processes.
-            config["model"]["scratch"] |= {"speech_config": whisper(64, 1, 1), "emotion_config": whisper(64, 1, 1)}
-            config["model"]["scratch"]["text_config"]["attention_dropout"] = 0.0
+            sizes = TINY | {"speech_config": whisper(64, 1, 1), "emotion_config": whisper(64, 1, 1)}
+            sizes["text_config"] = TINY["text_config"] | {"attention_dropout": 0.0}
+            config = tiny_config(work, work / f"out-{processes_}", sizes)
+            config["schedule"][1].pop("label")
+            config["lora"]["lora_dropout"] = 0.0
             config["training"] |= {"gradient_accumulation_steps": accumulation, "save_steps": 1000}
             path = work / f"config-{processes_}.yaml"
             path.write_text(json.dumps(config))
@@ -591,7 +596,7 @@ def save_sides(work: Path, layers: int):
         WhisperFeatureExtractor,
     )
 
-    from audiollm.training.assemble import assemble
+    from audiollm.samples.base.scratch import from_scratch
 
     text = text_model(576, layers) | {
         "intermediate_size": 1536,
@@ -606,7 +611,7 @@ def save_sides(work: Path, layers: int):
         "text_config": text,
     }
     texts = [row[column] for row in peer_rows(work) for column in ("question", "answer")]
-    model, processor = assemble({"scratch": section}, texts * 20)
+    model, processor = from_scratch(section, texts * 20)
     model.resize_token_embeddings(PEER_WORDS)
     model.save_pretrained(work / "ours")
     processor.save_pretrained(work / "ours")

@@ -249,7 +249,7 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "rounds": rounds,
         "steps": f"{training['steps']:,}",
-        "window": plan["window"],
+        "rows_per_step": plan.get("rows_per_step", plan.get("window")),  # the name in runs of old
         "learning_rate": arguments.get("learning_rate"),
         "lora": training["config"].get("lora"),
         "devices": plain(devices),

@@ -14,11 +14,8 @@ from torchaudio.functional import forced_align, merge_tokens
 from ..modeling_audiollm.configuration_audiollm import encoder_frames, feature_length
 from ..modeling_audiollm.evidence import normalised_words
 from ..modeling_audiollm.modeling_audiollm import AudioLLMForConditionalGeneration, encode
-from .collator import ctc_labels
+from .ctc import CTC_NAME, ctc_labels
 from .processing_audiollm import AudioLLMProcessor
-
-
-CTC_NAME = "ctc_head.safetensors"
 
 
 class AlignmentError(ValueError):

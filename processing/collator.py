@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,52 +15,28 @@ from .processing_audiollm import AudioLLMProcessor
 
 IGNORED = -100
 KEPT_BYTES = 100_000_000  # of decoded audio, for each process that loads data: 26 minutes
-CTC_CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
-
-
-def ctc_labels(transcript: str) -> list[int]:
-    """Character ids of a transcript for CTC, blank 0; characters outside `CTC_CHARACTERS` are dropped."""
-    return [CTC_CHARACTERS.index(character) + 1 for character in transcript.lower() if character in CTC_CHARACTERS]
 
 
 class AudioLLMCollator:
     """Turns rows of the schema into model inputs, with labels on the answer only.
 
     The loss covers the answer and the end-of-turn token, so that generation learns to stop; prompt, audio placeholders
-    and padding are masked. Prompts are never cut: a cut placeholder would break the model (anchors: P14).
+    and padding are masked. Prompts are never cut: a cut placeholder would break the model.
 
     Args:
         processor: of the model in training.
-        augment: applied to each clip's samples (16 kHz), or none. Its random choices depend on `seed` and on the row's
-            `place` in the run alone, so that neither workers nor a resumed run change them.
-        ctc: whether to add `ctc_labels` from the transcripts.
-        classes: (task, label) pairs; if any, batches of labelled rows get `label_labels`: for each class 1 (that of
-            the row), 0 (another one of its task) or -100.
-        seed: of the augmentation.
+        classes: (task, label) pairs; if any, batches get `label_labels`: for each class 1 (that of the row), 0
+            (another one of its task) or -100; rows without a label have -100 for all.
         keys: whether to add `clip_keys`, a hash of each clip's samples.
-        position_gap: most positions by which what follows a row's audio is moved away from it, drawn as `augment`
-            draws. A small language model that learns from nothing else remembers where in the prompt its words stand,
-            and hears badly once more audio tokens come between.
     """
 
-    def __init__(
-        self,
-        processor: AudioLLMProcessor,
-        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
-        ctc: bool = False,
-        classes: Sequence[tuple[str, str]] = (),
-        seed: int = 0,
-        keys: bool = False,
-        position_gap: int = 0,
-    ):
-        self.position_gap = position_gap
-        self.processor, self.augment, self.ctc, self.seed, self.keys = processor, augment, ctc, seed, keys
-        self.classes = list(classes)
+    def __init__(self, processor: AudioLLMProcessor, classes: Sequence[tuple[str, str]] = (), keys: bool = False):
+        self.processor, self.keys, self.classes = processor, keys, list(classes)
         self._kept: dict[str, np.ndarray] = {}
         self._room = KEPT_BYTES
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        clips = [self._clip(row) for row in rows]
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        clips = [self.clip(row) for row in rows]
         turns = [self._turns(row) for row in rows]
         batch = self.processor(text=[prompt for prompt, _ in turns], audio=clips, padding=False, return_tensors=None)
         tokenizer = self.processor.tokenizer
@@ -71,41 +47,25 @@ class AudioLLMCollator:
             for name in self.processor.model_input_names
             if name.startswith("input_") and name != "input_ids"
         }
-        tensors = {
-            "input_ids": _pad([p + a for p, a in zip(prompts, answers)], tokenizer.pad_token_id),
-            "attention_mask": _pad([[1] * (len(p) + len(a)) for p, a in zip(prompts, answers)], 0),
-            "labels": _pad([[IGNORED] * len(p) + a for p, a in zip(prompts, answers)], IGNORED),
+        tensors: dict[str, Any] = {
+            "input_ids": pad([p + a for p, a in zip(prompts, answers)], tokenizer.pad_token_id),
+            "attention_mask": pad([[1] * (len(p) + len(a)) for p, a in zip(prompts, answers)], 0),
+            "labels": pad([[IGNORED] * len(p) + a for p, a in zip(prompts, answers)], IGNORED),
+            "tasks": [row["task"] for row in rows],
             **features,
         }
-        if self.position_gap:
-            lengths = tensors["attention_mask"].sum(-1).tolist()
-            positions = [self._positions(*facts) for facts in zip(rows, prompts, lengths)]
-            tensors["position_ids"] = _pad(positions, 0)
-        if self.ctc:
-            tensors["ctc_labels"] = _pad([ctc_labels(row["transcript"]) for row in rows], IGNORED)
-        if self.classes and all(row["label"] for row in rows):
+        if self.classes:
             tensors["label_labels"] = torch.tensor([self._label(row) for row in rows])
         if self.keys:
             tensors["clip_keys"] = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
         return tensors
 
-    def _positions(self, row: dict[str, Any], prompt: Sequence[int], length: int) -> list[int]:
-        """Positions of a row of `length` tokens, with a gap behind the last placeholder of its prompt."""
-        after = len(prompt) - prompt[::-1].index(self.processor.audio_token_id)
-        random = np.random.default_rng([self.seed, row["place"], self.position_gap])
-        gap = int(random.integers(self.position_gap + 1))
-        return [*range(after), *range(after + gap, length + gap)]
-
     def _label(self, row: dict[str, Any]) -> list[int]:
+        if not row["label"]:
+            return [IGNORED] * len(self.classes)
         return [int(label == row["label"]) if task == row["task"] else IGNORED for task, label in self.classes]
 
-    def _clip(self, row: dict[str, Any]) -> np.ndarray:
-        samples = self._samples(row)
-        if self.augment is None:
-            return samples
-        return self.augment(samples, np.random.default_rng([self.seed, row["place"]]))
-
-    def _samples(self, row: dict[str, Any]) -> np.ndarray:
+    def clip(self, row: dict[str, Any]) -> np.ndarray:
         """The decoded clip: several tasks ask about it, in every epoch, and decoding takes longer than its features.
 
         The first clips that fit are kept, and never make room for others: of a corpus that is read in passes and does
@@ -146,6 +106,7 @@ def _ends_turn(rendered: str, answer: str) -> bool:
     return not rendered.endswith(answer.rstrip())
 
 
-def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """One tensor of rows of numbers, filled up with `value` at their ends."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

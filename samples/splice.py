@@ -27,7 +27,7 @@ from voices import MAX_SECONDS, RATE
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.alignment import Aligner
-from audiollm.processing.collator import ctc_labels
+from audiollm.processing.ctc import ctc_labels
 from audiollm.processing.processing_audiollm import AudioLLMProcessor
 
 

@@ -11,7 +11,7 @@ from transformers import AutoProcessor, WhisperFeatureExtractor
 
 from audiollm.processing import AudioLLMProcessor
 from audiollm.processing.audio import AudioError, load_audio
-from audiollm.processing.collator import AudioLLMCollator, ctc_labels
+from audiollm.processing.collator import AudioLLMCollator
 from tests.tiny import tiny_model_and_processor, tiny_tokenizer
 
 
@@ -266,14 +266,13 @@ def _row(tmp_path, samples, answer="sad, for the dog", number=0):
 def test_only_the_answer_and_its_end_are_learnt(tiny, tone, tmp_path):
     model, processor = tiny
     rows = [_row(tmp_path, tone(0.5)), _row(tmp_path, tone(1.8), "happy", 1)]
-    batch = AudioLLMCollator(processor, ctc=True)(rows)
+    batch = AudioLLMCollator(processor)(rows)
     for row, ids, labels, mask in zip(rows, batch["input_ids"], batch["labels"], batch["attention_mask"]):
         learnt = labels[labels != -100]
         assert processor.decode(learnt) == row["answer"] + "<|end|>"
         assert torch.equal(ids[labels != -100], learnt)
         assert processor.decode(ids[mask.bool() & (labels == -100)]).endswith("How?<|end|><|assistant|>")
-    assert batch["ctc_labels"][0].tolist() == ctc_labels("my dog")
-    assert model(**{name: batch[name] for name in batch if name != "ctc_labels"}).loss.isfinite()
+    assert batch.pop("tasks") == ["er", "er"] and model(**batch).loss.isfinite()
 
 
 def test_training_prompt_is_the_prompt_of_generation(tiny, tone, tmp_path):
@@ -282,23 +281,6 @@ def test_training_prompt_is_the_prompt_of_generation(tiny, tone, tmp_path):
     prompt = batch["input_ids"][0][batch["labels"][0] == -100]
     path = str(tmp_path / "0.wav")
     assert processor(text=processor.prompt("How?"), audio=[path])["input_ids"][0].tolist() == prompt.tolist()
-
-
-def test_a_position_gap_moves_what_follows_the_audio(tiny, tone, tmp_path):
-    model, processor = tiny
-    rows = [_row(tmp_path, tone(0.5), number=number) | {"place": number} for number in range(20)]
-    collator = AudioLLMCollator(processor, position_gap=5, seed=3)
-    batch = collator(rows)
-    gaps = set()
-    for ids, positions in zip(batch["input_ids"].tolist(), batch["position_ids"].tolist()):
-        after = len(ids) - ids[::-1].index(processor.audio_token_id)
-        assert positions[:after] == list(range(after))
-        gap = positions[after] - after
-        assert positions[after:] == list(range(after + gap, len(ids) + gap))
-        gaps.add(gap)
-    assert gaps == set(range(6))
-    assert torch.equal(collator(rows[7:8])["position_ids"][0], batch["position_ids"][7])
-    assert model(**batch).loss.isfinite()
 
 
 def test_a_training_row_that_cannot_be_used_is_named(tiny, tone, tmp_path):
@@ -320,7 +302,7 @@ def test_a_clip_that_several_rows_share_is_decoded_once_as_long_as_there_is_room
     first, second = _row(tmp_path, tone(0.5)), _row(tmp_path, tone(0.6), number=1)
     encoded = second | {"audio": {"path": first["audio"]["path"], "bytes": open(second["audio"]["path"], "rb").read()}}
     monkeypatch.setattr("audiollm.processing.collator.KEPT_BYTES", 9000 * 4)
-    collator = AudioLLMCollator(processor, seed=1)
+    collator = AudioLLMCollator(processor)
     once = collator([first, first | {"id": "another"}])
     assert len(read) == 1 and torch.equal(collator([first])["input_features"], once["input_features"][:1])
     assert len(read) == 1

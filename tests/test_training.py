@@ -4,15 +4,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import yaml
 from transformers import AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.processing.alignment import CTC_NAME
-from audiollm.processing.augmentation import Augmentation
 from audiollm.training.alternation import AlternationSampler, set_learning
-from audiollm.training.heads import CTCHead, LabelHead, head_file, label_classes
+from audiollm.training.encoder_losses import LabelHead, label_classes
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -45,8 +42,12 @@ def test_named_schedules_are_the_papers():
         ([{"tasks": ["asr"], "train": ["lora"], "average": 1}], DUAL, "average is 1; it must be below 1"),
         ([{"tasks": ["asr"], "train": ["lora"], "lr": "1e-4"}], DUAL, "learning_rate is '1e-4', not a number"),
         ([{"tasks": ["asr"], "train": ["lora"], "epochs": 0}], DUAL, "epochs is 0; it must be above 0"),
-        ([{"tasks": ["asr"], "train": ["speech_encoder", "lora"], "ctc": 1, "lm": 0}], DUAL, "lora would never learn"),
-        ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "ctc, label and lm are all 0"),
+        (
+            [{"tasks": ["er"], "train": ["emotion_encoder", "lora"], "label": 1, "lm": 0}],
+            DUAL,
+            "lora would never learn",
+        ),
+        ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label and lm are all 0"),
         ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
     ],
 )
@@ -63,20 +64,37 @@ def test_a_round_without_rows_or_shorter_than_a_step_is_refused():
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("window", [1, 4, 6])
-def test_every_step_holds_one_task_of_its_round_and_every_row_is_seen(name, window):
-    plan = Plan.of(read_schedule(name, DUAL), TASKS, window)
-    order = list(AlternationSampler(plan, TASKS, seed=3))
-    assert len(order) == plan.total_steps * window
+@pytest.mark.parametrize("size", [1, 4, 7])
+@pytest.mark.parametrize("lengths", [None, [float(row * 7 % 11) for row in range(len(TASKS))]])
+def test_every_step_holds_rows_of_its_round_and_every_row_is_seen(name, size, lengths):
+    plan = Plan.of(read_schedule(name, DUAL), TASKS, size)
+    order = list(AlternationSampler(plan, TASKS, 3, lengths))
+    assert len(order) == plan.total_steps * size
     seen = [Counter() for _ in plan.rounds]
     for step in range(plan.total_steps):
-        rows = order[step * window : (step + 1) * window]
-        tasks = {TASKS[row] for row in rows}
-        assert len(tasks) == 1 and tasks <= set(plan.round_at(step).tasks)
+        rows = order[step * size : (step + 1) * size]
+        assert {TASKS[row] for row in rows} <= set(plan.round_at(step).tasks)
         seen[plan.index_at(step)].update(rows)
-    for round_, counts in zip(plan.rounds, seen):
+    for index, (round_, counts) in enumerate(zip(plan.rounds, seen)):
         wanted = [row for row, task in enumerate(TASKS) if task in round_.tasks]
+        steps = plan.stops[index] - plan.start_of(index)
         assert sorted(counts) == wanted and min(counts.values()) >= round_.epochs
+        assert steps == round_.epochs * -(-len(wanted) // size)  # no pass pays for more than one step that is not full
+
+
+def test_a_step_mixes_the_tasks_of_its_round():
+    plan = Plan.of([Round(("asr", "sqa", "er", "sr"), ("lora",), epochs=20)], TASKS, 6)
+    order = np.array(list(AlternationSampler(plan, TASKS, seed=3))).reshape(-1, 6)
+    several = [len({TASKS[row] for row in rows}) > 1 for rows in order]
+    assert np.mean(several) > 0.95
+
+
+def test_a_part_of_a_pass_is_the_beginning_of_a_whole_one():
+    orders = []
+    for epochs in (1, 0.5):
+        plan = Plan.of([Round(("asr", "er"), ("lora",), epochs)], TASKS, 4)
+        orders.append(list(AlternationSampler(plan, TASKS, seed=3)))
+    assert 0 < len(orders[1]) < len(orders[0]) and orders[0][: len(orders[1])] == orders[1]
 
 
 def test_order_depends_on_the_seed_alone():
@@ -85,7 +103,7 @@ def test_order_depends_on_the_seed_alone():
     assert list(AlternationSampler(plan, TASKS, 1)) != list(AlternationSampler(plan, TASKS, 2))
 
 
-def test_windows_of_similar_lengths_hold_the_same_rows():
+def test_steps_of_similar_lengths_hold_the_same_rows():
     tasks = ["asr"] * 40
     plan = Plan.of([Round(("asr",), ("speech_encoder",))], tasks, 4)
     lengths = [float(number % 10) for number in range(40)]
@@ -110,26 +128,7 @@ def test_every_parameter_belongs_to_one_part(fusion):
     assert {part for part, named in parts.items() if any(p.requires_grad for _, p in named)} == {"speech_encoder"}
 
 
-def test_ctc_joins_the_windows_of_a_clip_and_leaves_padding_out():
-    head = CTCHead(4, steps=4)
-    frames = torch.randn(3, 10, 4)
-    labels = torch.tensor([[1, 2, 3, -100], [4, -100, -100, -100]])
-    mask = torch.zeros(2, 2, 40, dtype=torch.bool)
-    mask[0, 0], mask[0, 1, :20], mask[1, 0, :32] = True, True, True
-    together = head(frames, mask, labels)
-    first = head(frames[:2].reshape(1, 20, 4)[:, :15], torch.ones(1, 1, 60, dtype=torch.bool), labels[:1, :3])
-    second = head(frames[2:, :8], torch.ones(1, 1, 32, dtype=torch.bool), labels[1:, :1])
-    torch.testing.assert_close(together, (first + second) / 2)
-
-
-def test_augmentation_is_seeded_and_changes_little(tone):
-    clip = tone(1.0)
-    first, again = (Augmentation()(clip, np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    assert 0.9 <= len(first) / len(clip) <= 1.12 and first.dtype == np.float32 and np.isfinite(first).all()
-
-
-class _Watch(TrainerCallback):
+class Watch(TrainerCallback):
     """Notes which parts change in which round."""
 
     def __init__(self, plan):
@@ -154,7 +153,7 @@ class _Watch(TrainerCallback):
 def test_in_each_round_exactly_its_parts_change(config, gradient_checkpointing):
     config["training"]["gradient_checkpointing"] = gradient_checkpointing
     trainer = train_sft.build_trainer(config)
-    watch = _Watch(trainer.plan)
+    watch = Watch(trainer.plan)
     trainer.add_callback(watch)
     trainer.train()
     assert watch.changed == {index: set(round_.train) for index, round_ in enumerate(trainer.plan.rounds)}
@@ -181,7 +180,7 @@ def test_an_annealed_round_has_the_scheduler_for_itself(config):
 def test_a_round_ends_with_the_average_of_its_weights(config):
     config["schedule"] = [config["schedule"][1] | {"average": 0.5}, config["schedule"][2]]
     trainer = train_sft.build_trainer(config)
-    parameter = trainer._base_model().model.emotion_encoder.layer_norm.weight
+    parameter = trainer.audio_model.model.emotion_encoder.layer_norm.weight
     stepped = []
 
     class Note(TrainerCallback):
@@ -201,7 +200,7 @@ def test_a_round_ends_with_the_average_of_its_weights(config):
 
 def test_a_part_that_is_not_in_the_optimizer_is_refused(config):
     trainer = train_sft.build_trainer(config)
-    for parameter in trainer._base_model().model.emotion_encoder.parameters():
+    for parameter in trainer.audio_model.model.emotion_encoder.parameters():
         parameter.requires_grad_(False)
     with pytest.raises(RuntimeError, match="parameters of emotion_encoder are not in the optimizer"):
         trainer.train()
@@ -228,13 +227,13 @@ def test_merged_model_answers_like_the_trained_one(config, tone):
     processor = trainer.processing_class
     inputs = processor(text=processor.prompt("What?"), audio=[tone(1.3)])
     trained = trainer.model.eval()(**inputs).logits
-    train_sft.save_merged(trainer.model, processor, config["training"]["output_dir"])
+    trainer.save_merged(config["training"]["output_dir"])
     merged = AudioLLMForConditionalGeneration.from_pretrained(config["training"]["output_dir"]).eval()
     torch.testing.assert_close(merged(**inputs).logits, trained, rtol=1e-5, atol=1e-5)
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
-    config["schedule"][0]["ctc"] = 0.3
+    config["schedule"][1] |= {"label": 0.3, "average": 0.9}
     whole = train_sft.train(config)
     config["training"]["output_dir"] = str(tmp_path / "broken")
 
@@ -254,37 +253,13 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
     assert not different
 
 
-def test_a_new_model_learns_by_ctc_then_by_both_losses(config):
-    config["model"] = yaml.safe_load("""
-        scratch:
-          vocab_size: 300
-          window_seconds: 1
-          speech_tokens: 5
-          speech_config: {model_type: parakeet_encoder, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
-            intermediate_size: 32, num_mel_bins: 80, subsampling_factor: 4, subsampling_conv_channels: 4}
-          text_config: {model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1,
-            num_attention_heads: 2, num_key_value_heads: 2}
-        """)
-    config["lora"] = None
-    config["schedule"] = [
-        {"tasks": ["asr"], "train": ["speech_encoder"], "ctc": 1.0, "lm": 0.0},
-        {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "language_model"], "ctc": 0.3},
-    ]
-    trainer = train_sft.build_trainer(config)
-    watch = _Watch(trainer.plan)
-    trainer.add_callback(watch)
-    trainer.train()
-    assert watch.changed == {0: {"speech_encoder"}, 1: {"speech_encoder", "speech_adapter", "language_model"}}
-    assert all("ctc_loss" in entry for entry in trainer.state.log_history if "loss" in entry)
-
-
 def test_an_emotion_encoder_learns_by_labels_and_then_with_the_language_model(config):
     config["schedule"] = [
         {"tasks": ["er"], "train": ["emotion_encoder"], "label": 1.0, "lm": 0.0},
         {"tasks": ["er", "asr"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "label": 0.5},
     ]
     trainer = train_sft.build_trainer(config)
-    watch = _Watch(trainer.plan)
+    watch = Watch(trainer.plan)
     trainer.add_callback(watch)
     trainer.train()
     assert watch.changed == {0: {"emotion_encoder"}, 1: {"emotion_encoder", "emotion_adapter", "lora"}}
@@ -302,8 +277,15 @@ def test_classes_of_other_tasks_count_for_nothing_in_a_label_loss():
     torch.testing.assert_close(head(frames, mask, labels), loss)
 
 
-def test_the_aligner_looks_for_the_ctc_head_where_training_leaves_it():
-    assert head_file("ctc") == CTC_NAME
+def test_a_row_without_a_label_counts_for_nothing_in_a_label_loss():
+    torch.manual_seed(0)
+    head = LabelHead(4, steps=2, classes=2)
+    frames, mask = torch.randn(2, 5, 4, requires_grad=True), torch.ones(2, 1, 10, dtype=torch.bool)
+    alone = head(frames[:1], mask[:1], torch.tensor([[1, 0]]))
+    torch.testing.assert_close(head(frames, mask, torch.tensor([[1, 0], [-100, -100]])), alone)
+    nothing = head(frames, mask, torch.full((2, 2), -100))
+    nothing.backward()
+    assert nothing == 0 and not frames.grad.any()
 
 
 def test_classes_are_those_of_the_rows_and_a_round_of_labels_needs_them():

@@ -13,8 +13,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.processing.collator import AudioLLMCollator
-from audiollm.training.alternation import ScheduledRows
+from audiollm.processing.ctc import CTC_NAME
 from audiollm.training.assemble import _language_model
 from audiollm.training.checkpoints import load_trained, main, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
@@ -92,15 +91,6 @@ def test_the_log_tells_what_moved_at_each_border_and_what_the_model_says(config)
     assert {key for entry in logged[6:12] for key in entry if key.startswith("loss_")} == {"loss_er", "loss_sr"}
 
 
-def test_a_rows_augmentation_depends_on_its_place_alone(tone):
-    rows = [{"id": str(n), "audio": tone(0.5), "question": "What?", "answer": "dog", "task": "asr"} for n in range(3)]
-    _, processor = tiny_model_and_processor()
-    collate = AudioLLMCollator(processor, lambda samples, random: samples * random.uniform(0.1, 1), seed=4)
-    ordered = ScheduledRows(rows, [2, 0, 2])
-    first, second, again = (collate([ordered[place]])["input_features"] for place in (0, 2, 0))
-    assert torch.equal(first, again) and not torch.equal(first, second)
-
-
 def test_an_unfinished_checkpoint_is_ignored_and_old_ones_are_deleted(config):
     config["training"] |= {"save_steps": 2, "save_total_limit": 2}
     config["max_steps"] = 6
@@ -142,7 +132,6 @@ def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(co
 
 def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     config["max_steps"] = 13
-    config["schedule"][0]["ctc"] = 0.3
     folder = train_sft.train(config)
     checkpoint = whole_checkpoints(config["training"]["output_dir"])[-1]
     changed = sum(tensor.numel() for tensor in load_file(checkpoint / "trainable.safetensors").values())
@@ -163,19 +152,14 @@ def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-5)
     assert torch.equal(logits[1], logits[2])
     assert AutoProcessor.from_pretrained(out).tokens_per_window == processor.tokens_per_window
-    heads = [(Path(name) / "ctc_head.safetensors") for name in (folder, out)]
-    assert heads[0].read_bytes() == heads[1].read_bytes()
 
 
 @pytest.mark.parametrize("learns", ["lora", "speech_encoder"])
-def test_a_converted_checkpoint_has_the_first_models_ctc_head_as_long_as_it_fits(config, tmp_path, learns):
-    config["schedule"][0]["ctc"] = 0.3
-    first = Path(train_sft.train(config | {"max_steps": 13}))
-    output = str(tmp_path / "second")
-    config |= {"model": {"checkpoint": str(first)}, "schedule": [{"tasks": ["er"], "train": [learns]}], "max_steps": 1}
-    config["training"] = config["training"] | {"output_dir": output}
+def test_a_model_keeps_the_first_ones_ctc_head_as_long_as_it_fits(config, tmp_path, learns):
+    (Path(config["model"]["checkpoint"]) / CTC_NAME).write_bytes(b"characters")
+    config |= {"schedule": [{"tasks": ["er"], "train": [learns]}], "max_steps": 1}
     config["lora"] = config["lora"] if learns == "lora" else None
     merged = Path(train_sft.train(config))
-    main([str(whole_checkpoints(output)[-1]), str(tmp_path / "converted")])
+    main([str(whole_checkpoints(config["training"]["output_dir"])[-1]), str(tmp_path / "converted")])
     for folder in (merged, tmp_path / "converted"):
-        assert (folder / "ctc_head.safetensors").is_file() == (learns == "lora")
+        assert (folder / CTC_NAME).is_file() == (learns == "lora")

@@ -19,7 +19,7 @@ from audiollm.hub.__main__ import main as hub_main
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
 from audiollm.processing.audio import load_audio
-from audiollm.processing.collator import CTC_CHARACTERS, ctc_labels
+from audiollm.processing.ctc import CTC_CHARACTERS, ctc_labels
 from tests.tiny import tiny_model_and_processor
 
 

@@ -9,7 +9,7 @@ from transformers import (
 
 from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from audiollm.processing import AudioLLMProcessor
-from audiollm.processing.small_tokenizer import train_tokenizer
+from audiollm.samples.base.scratch import train_tokenizer
 
 
 TEXTS = ["the speaker sounds happy sad angry neutral", "what emotion does the speaker show", "i lost my old dog"]

@@ -1,4 +1,4 @@
-"""Task alternation: a sampler that gives every optimizer step one task, and a callback that sets what learns."""
+"""Alternation: a sampler that gives every optimizer step rows of one round, and a callback that sets what learns."""
 
 from __future__ import annotations
 
@@ -13,62 +13,55 @@ from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback
 
 from .proof import agree_on_buffers, moved_parts, part_checksums
-from .schedule import Plan, part_parameters, steps_per_epoch
+from .schedule import Plan, part_parameters
 
 
 logger = logging.getLogger(__name__)
-POOL = 50  # windows that are sorted by length together, as in transformers' LengthGroupedSampler
+POOL = 50  # steps whose rows are sorted by length together, as in transformers' LengthGroupedSampler
 
 
 class AlternationSampler(Sampler[int]):
-    """Row indices of a whole run, `plan.window` of one task for every optimizer step.
+    """Row indices of a whole run, `plan.rows_per_step` of one round for every optimizer step.
 
-    A callback never sees the batch, so the task of a step must come from here. In each pass, every task's rows are
-    shuffled and cut into windows, the last one filled up from the beginning of the pass, and the windows of the
-    round's tasks are shuffled together. The order depends on the seed only, so a resumed run goes on with it.
+    A callback never sees the batch, so the round of a step must come from here. In each pass, the rows of all tasks of
+    the round are shuffled together, and the last step is filled up from the beginning of the pass. The order depends
+    on the seed only, so a resumed run goes on with it.
 
     Args:
         plan: the laid-out schedule.
         tasks: task of each row of the dataset.
         seed: of the order.
-        lengths: of each row's audio, to make windows of similar lengths, which saves padding; none for any lengths.
+        lengths: of each row's audio, to make steps of similar lengths, which saves padding; none for any lengths.
     """
 
     def __init__(self, plan: Plan, tasks: Sequence[str], seed: int, lengths: Sequence[float] | None = None):
-        self.plan, self.seed = plan, seed
+        self.plan, self.seed, self.tasks = plan, seed, np.asarray(tasks)
         self.lengths = None if lengths is None else np.asarray(lengths, dtype=float)
-        self.rows_of = {task: np.flatnonzero(np.asarray(tasks) == task) for task in set(tasks)}
 
     def __len__(self) -> int:
-        return self.plan.total_steps * self.plan.window
+        return self.plan.total_steps * self.plan.rows_per_step
 
     def __iter__(self) -> Iterator[int]:
-        start = 0
-        for number, (round_, stop) in enumerate(zip(self.plan.rounds, self.plan.stops)):
-            per_epoch = steps_per_epoch(round_, self.plan.rows, self.plan.window)
-            for step in range(stop - start):
-                if step % per_epoch == 0:
-                    windows = self._epoch(number, step // per_epoch)
-                yield from windows[step % per_epoch].tolist()
-            start = stop
+        for number, round_ in enumerate(self.plan.rounds):
+            left = self.plan.stops[number] - self.plan.start_of(number)
+            rows = np.flatnonzero(np.isin(self.tasks, round_.tasks))
+            epoch = 0
+            while left:
+                steps = self._epoch(rows, np.random.default_rng([self.seed, number, epoch]))[:left]
+                yield from steps.ravel().tolist()
+                left -= len(steps)
+                epoch += 1
 
-    def _epoch(self, number: int, epoch: int) -> np.ndarray:
-        random = np.random.default_rng([self.seed, number, epoch])
-        windows = []
-        for task in self.plan.rounds[number].tasks:
-            order = random.permutation(self.rows_of[task])
-            order = np.resize(order, -(-len(order) // self.plan.window) * self.plan.window)
-            if self.lengths is not None:
-                order = np.concatenate(
-                    [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in self._pools(order)]
-                )
-            windows.append(order.reshape(-1, self.plan.window))
-        return random.permutation(np.concatenate(windows))
-
-    def _pools(self, order: np.ndarray) -> list[np.ndarray]:
-        """`order` in stretches of `POOL` windows."""
-        size = POOL * self.plan.window
-        return [order[start : start + size] for start in range(0, len(order), size)]
+    def _epoch(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """One pass over `rows`, `[steps, rows per step]`."""
+        size = self.plan.rows_per_step
+        order = random.permutation(rows)
+        order = np.resize(order, -(-len(order) // size) * size)
+        if self.lengths is None:
+            return order.reshape(-1, size)
+        pools = np.split(order, range(POOL * size, len(order), POOL * size))
+        order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
+        return random.permutation(order.reshape(-1, size))
 
 
 class ScheduledRows(Dataset):

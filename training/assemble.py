@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel, WhisperFeatureExtractor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel
 
-from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..modeling_audiollm.modeling_audiollm import build_encoder
 from ..processing.processing_audiollm import AudioLLMProcessor
-from ..processing.small_tokenizer import train_tokenizer
 from .schedule import ADAPTERS, part_parameters
 
 
@@ -23,21 +21,18 @@ class ModelSectionError(ValueError):
     """A `model` section that can't be built; names the field."""
 
 
-def assemble(
-    section: dict[str, Any], texts: Iterable[str] = ()
-) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+def assemble(section: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
     """Build what a `model` section describes.
 
     Args:
-        section: exactly one of `checkpoint` (a trained AudioLLM), `parts` (pretrained encoders and language model) or
-            `scratch` (random weights); and, optionally, `add_emotion` (an emotion encoder for a single-encoder model)
-            and `quote_confidence` (how sure the trained model has to be of a word that it quotes).
-        texts: what a tokenizer from scratch is trained on.
+        section: exactly one of `checkpoint` (a trained AudioLLM) and `parts` (pretrained encoders and language model);
+            and, optionally, `add_emotion` (an emotion encoder for a single-encoder model) and `quote_confidence` (how
+            sure the trained model has to be of a word that it quotes).
 
     Raises:
-        ModelSectionError: if the section names none or several of them.
+        ModelSectionError: if the section names none or both of them.
     """
-    ways = {"checkpoint": _from_checkpoint, "parts": _from_parts, "scratch": lambda spec: _from_scratch(spec, texts)}
+    ways = {"checkpoint": _from_checkpoint, "parts": _from_parts}
     chosen = [way for way in ways if way in section]
     unknown = set(section) - {*ways, *EXTRAS}
     if len(chosen) != 1 or unknown:
@@ -55,8 +50,6 @@ def assemble(
 def new_parts(section: dict[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
     """Parts of a model built from `section` whose weights nobody has trained yet."""
     parts = set(part_parameters(model))
-    if "scratch" in section:
-        return parts
     new = set(ADAPTERS) if "parts" in section else set()
     if "add_emotion" in section:
         new |= {"emotion_adapter", "adapter"} | ({"emotion_encoder"} if "config" in section["add_emotion"] else set())
@@ -90,43 +83,6 @@ def _language_model(source: str, words: int) -> PreTrainedModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model.resize_token_embeddings(words)
-    return model
-
-
-def _from_scratch(
-    spec: dict[str, Any], texts: Iterable[str]
-) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    spec = dict(spec)
-    tokenizer = train_tokenizer(texts, spec.pop("vocab_size"))
-    audio_token = "<|audio|>"
-    text = spec.pop("text_config") | {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-    }
-    config = AudioLLMConfig(
-        **spec, text_config=text, audio_token_id=tokenizer.convert_tokens_to_ids(audio_token), tie_word_embeddings=True
-    )
-    extractor = WhisperFeatureExtractor(
-        feature_size=config.speech_config.num_mel_bins, chunk_length=int(config.window_seconds)
-    )
-    processor = AudioLLMProcessor(
-        extractor,
-        extractor,
-        tokenizer,
-        tokens_per_window=config.tokens_per_window,
-        window_seconds=config.window_seconds,
-        audio_token=audio_token,
-    )
-    return from_config(config, processor), processor
-
-
-def from_config(config: AudioLLMConfig, processor: AudioLLMProcessor) -> AudioLLMForConditionalGeneration:
-    """A model of random weights that ends its answers as the tokenizer does."""
-    model = AudioLLMForConditionalGeneration(config)
-    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
-    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     return model
 
 

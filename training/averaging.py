@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import TrainerCallback
 
 from .schedule import Plan, Round, part_of
-
-
-AVERAGE_NAME = "average.safetensors"
 
 
 class AveragingCallback(TrainerCallback):
@@ -20,13 +20,20 @@ class AveragingCallback(TrainerCallback):
 
     Args:
         plan: the laid-out schedule.
-        heads: of the losses beside the language model's, which learn in every round that weighs them.
+        companions: what learns beside the model, by name; modules among them are averaged, too.
     """
 
-    def __init__(self, plan: Plan, heads: nn.ModuleDict):
-        self.plan, self.heads = plan, heads
+    def __init__(self, plan: Plan, companions: Mapping[str, Any]):
+        self.plan, self.companions = plan, companions
         self.average: dict[str, torch.Tensor] = {}
         self._learning: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The average so far, for a checkpoint in the midst of a round."""
+        return self.average
+
+    def load_state_dict(self, average: dict[str, torch.Tensor]):
+        self.average = average
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, model=None, **kwargs):
@@ -57,7 +64,9 @@ class AveragingCallback(TrainerCallback):
         self.average, self._learning = {}, {}
 
     def _tensors(self, model: nn.Module, round_: Round) -> dict[str, torch.Tensor]:
-        """Parameters and running statistics of the parts that learn, and of the heads."""
-        own = {name: value for name, value in model.state_dict().items() if part_of(name) in round_.train}
-        heads = {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
-        return {name: value for name, value in (own | heads).items() if value.is_floating_point()}
+        """Parameters and running statistics of the parts that learn, and of modules beside the model."""
+        tensors = {name: value for name, value in model.state_dict().items() if part_of(name) in round_.train}
+        for name, companion in self.companions.items():
+            if isinstance(companion, nn.Module):
+                tensors |= {f"{name}.{key}": value for key, value in companion.state_dict().items()}
+        return {name: value for name, value in tensors.items() if value.is_floating_point()}

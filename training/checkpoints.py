@@ -21,9 +21,9 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..processing.ctc import CTC_NAME
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .assemble import assemble, from_config
-from .heads import head_file
+from .assemble import assemble
 from .schedule import part_of
 
 
@@ -156,11 +156,7 @@ def load_trained(folder: str | Path) -> tuple[nn.Module, AudioLLMProcessor]:
         raise FileNotFoundError(f"{path}: no such file; is {folder} a checkpoint of train_sft.py?")
     origin = json.loads(path.read_text(encoding="utf-8"))
     processor = AudioLLMProcessor.from_pretrained(folder)
-    if "scratch" in origin["model"]:
-        # Every parameter learnt (refuse_unlearned), so the checkpoint has them all.
-        model = from_config(AudioLLMConfig.from_pretrained(folder), processor)
-    else:
-        model, _ = assemble(origin["model"])
+    model, _ = assemble(origin["model"])
     if origin["lora"]:
         model = get_peft_model(model, LoraConfig(**origin["lora"]))
     load_trainable(model, folder)
@@ -176,21 +172,17 @@ def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Pa
     processor.save_pretrained(folder)
 
 
-def copy_ctc_head(checkpoint: str | Path, folder: str | Path):
-    """Put the CTC head that fits a training checkpoint's speech encoder, if there is one, beside its merged model.
+def copy_ctc_head(source: str | Path, folder: str | Path):
+    """Put a model's CTC head, if it has one, beside a model with the same speech encoder: it finds words in time."""
+    head = Path(source) / CTC_NAME
+    if head.is_file():
+        shutil.copy(head, folder)
 
-    It is the checkpoint's own, or, if the speech encoder did not learn, that of the model which the run began with.
-    """
-    own = Path(checkpoint) / head_file("ctc")
-    if own.is_file():
-        shutil.copy(own, folder)
-        return
-    origin = json.loads((Path(checkpoint) / ORIGIN_NAME).read_text(encoding="utf-8"))
-    first = Path(origin["model"].get("checkpoint", "")) / head_file("ctc")
-    with safe_open(Path(checkpoint) / TRAINABLE_NAME, "pt") as learnt:
-        learns = any(part_of(name) == "speech_encoder" for name in learnt.keys())
-    if first.is_file() and not learns:
-        shutil.copy(first, folder)
+
+def _learnt(checkpoint: str | Path) -> set[str]:
+    """The parts that a training checkpoint holds."""
+    with safe_open(Path(checkpoint) / TRAINABLE_NAME, "pt") as tensors:
+        return {part_of(name) for name in tensors.keys()}
 
 
 def main(arguments: Sequence[str] | None = None):
@@ -199,8 +191,9 @@ def main(arguments: Sequence[str] | None = None):
     parser.add_argument("out", help="folder for from_pretrained and pipeline")
     options = parser.parse_args(arguments)
     model, processor = load_trained(options.checkpoint)
+    first = model.name_or_path
     save_merged(model, processor, options.out)
-    copy_ctc_head(options.checkpoint, options.out)
+    copy_ctc_head(options.checkpoint if "speech_encoder" in _learnt(options.checkpoint) else first, options.out)
 
 
 if __name__ == "__main__":

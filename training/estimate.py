@@ -49,9 +49,6 @@ def config_of(section: dict[str, Any]) -> AudioLLMConfig:
     """The architecture that a `model` section describes, from configurations alone."""
     if "checkpoint" in section:
         config = AudioLLMConfig.from_pretrained(section["checkpoint"])
-    elif "scratch" in section:
-        spec = dict(section["scratch"])
-        config = AudioLLMConfig(**spec, text_config=spec.pop("text_config") | {"vocab_size": spec.pop("vocab_size")})
     else:
         spec = dict(section["parts"])
         encoders = {f"{kind}_config": _published(spec.pop(kind)) for kind in ("speech", "emotion") if spec.get(kind)}

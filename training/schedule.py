@@ -11,16 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
+from peft import PeftModel
 from torch import nn
 
 from ..corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASKS
+from ..modeling_audiollm import AudioLLMForConditionalGeneration
 
 
 PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")
-# What a loss beside the language model's reaches, by the field of a round that weighs it.
-HEAD_PARTS = {"ctc": "speech_encoder", "label": "emotion_encoder"}
 ADAPTERS = ("speech_adapter", "emotion_adapter", "adapter")
 
 
@@ -41,11 +41,13 @@ class Round:
         anneal: whether that shape goes over this round alone, so that what a later round builds on has settled.
         average: weight of the past in a running average of what learns, which takes its place when the round ends (0:
             none; 0.98 averages over some 50 steps). It takes the noise of the last steps out.
-        ctc: weight of a character CTC loss on the speech encoder (0: none), to teach a new encoder to hear.
         label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
             feelings sound before the language model is to tell them.
-        lm: weight of the language-model loss; 0 trains encoders only, by `ctc` or `label`.
+        lm: weight of the language-model loss; 0 trains encoders only, by the losses on their frames.
     """
+
+    # Losses on an encoder's frames: the field that weighs one, and the part that it reaches.
+    encoder_losses: ClassVar[dict[str, str]] = {"label": "emotion_encoder"}
 
     tasks: tuple[str, ...]
     train: tuple[str, ...]
@@ -53,9 +55,13 @@ class Round:
     learning_rate: float | None = None
     anneal: bool = False
     average: float = 0.0
-    ctc: float = 0.0
     label: float = 0.0
     lm: float = 1.0
+
+    @property
+    def weighed(self) -> dict[str, str]:
+        """The losses on encoders' frames that this round weighs, with the part that each reaches."""
+        return {name: part for name, part in self.encoder_losses.items() if getattr(self, name)}
 
 
 def _named(parts: Sequence[str]) -> dict[str, list[Round]]:
@@ -80,12 +86,15 @@ def _named(parts: Sequence[str]) -> dict[str, list[Round]]:
 SCHEDULES = tuple(_named(PARTS))
 
 
-def read_schedule(spec: str | Sequence[dict[str, Any]], parts: Sequence[str]) -> list[Round]:
+def read_schedule(
+    spec: str | Sequence[dict[str, Any]], parts: Sequence[str], round_type: type[Round] = Round
+) -> list[Round]:
     """A schedule from its name, or from a list of rounds as YAML gives it.
 
     Args:
-        spec: one of `joint`, `alt-1`, `alt-4`, `inject`, or mappings with the fields of [`Round`].
+        spec: one of `joint`, `alt-1`, `alt-4`, `inject`, or mappings with the fields of `round_type`.
         parts: parts that the model has.
+        round_type: [`Round`], or a class with fields of its own.
 
     Raises:
         ScheduleError: for an unknown name, field, task or part, or a part that the model does not have.
@@ -97,31 +106,31 @@ def read_schedule(spec: str | Sequence[dict[str, Any]], parts: Sequence[str]) ->
         if spec != "joint" and "emotion_encoder" not in parts:
             raise ScheduleError(f"Schedule {spec!r} needs an emotion encoder; this model has none.")
         return named[spec]
-    return [_read_round(number, line, parts) for number, line in enumerate(spec, 1)]
+    return [_read_round(number, line, parts, round_type) for number, line in enumerate(spec, 1)]
 
 
-def _read_round(number: int, line: dict[str, Any], parts: Sequence[str]) -> Round:
+def _read_round(number: int, line: dict[str, Any], parts: Sequence[str], round_type: type[Round]) -> Round:
     if "lr" in line:
         if "learning_rate" in line:
             raise ScheduleError(f"Round {number}: `lr` and `learning_rate` are the same field; give one.")
         line = {"learning_rate" if name == "lr" else name: value for name, value in line.items()}
-    unknown = set(line) - {field.name for field in fields(Round)}
+    unknown = set(line) - {field.name for field in fields(round_type)}
     if unknown or not line.get("tasks") or not line.get("train"):
         raise ScheduleError(f"Round {number}: needs `tasks` and `train`; unknown fields: {sorted(unknown) or 'none'}.")
     for kind, names, known in (("task", line["tasks"], TASKS), ("part", line["train"], parts)):
         for name in names:
             if name not in known:
                 raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
-    round_ = Round(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
+    round_ = round_type(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
     _check_numbers(number, round_)
-    for name, part in HEAD_PARTS.items():
-        if getattr(round_, name) and part not in parts:
+    for name, part in round_.weighed.items():
+        if part not in parts:
             raise ScheduleError(f"Round {number}: {name} is a loss on the {part}; this model has none.")
     return round_
 
 
 def _check_numbers(number: int, round_: Round):
-    for name in ("epochs", "learning_rate", "average", "ctc", "label", "lm"):
+    for name in ("epochs", "learning_rate", "average", "lm", *round_.encoder_losses):
         value = getattr(round_, name)
         positive = name in ("epochs", "learning_rate")
         if value is None and name == "learning_rate":
@@ -137,9 +146,10 @@ def _check_numbers(number: int, round_: Round):
         raise ScheduleError(f"Round {number}: average is {round_.average}; it must be below 1.")
     if not isinstance(round_.anneal, bool):
         raise ScheduleError(f"Round {number}: anneal is {round_.anneal!r}; it must be true or false.")
-    reached = [part for name, part in HEAD_PARTS.items() if getattr(round_, name)]
+    reached = list(round_.weighed.values())
     if round_.lm == 0 and not reached:
-        raise ScheduleError(f"Round {number}: ctc, label and lm are all 0, so nothing is learnt.")
+        names = ", ".join(round_.encoder_losses)
+        raise ScheduleError(f"Round {number}: {names} and lm are all 0, so nothing is learnt.")
     deaf = [part for part in round_.train if part not in reached]
     if round_.lm == 0 and deaf:
         raise ScheduleError(
@@ -174,6 +184,11 @@ def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]
     return parts
 
 
+def without_lora(model: nn.Module) -> AudioLLMForConditionalGeneration:
+    """The model itself, without what PEFT wraps around it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def part_of(parameter: str) -> str:
     """The part that a parameter or buffer of this name belongs to."""
     path = parameter.split(".")
@@ -190,17 +205,17 @@ class Plan:
         rounds: the schedule.
         stops: step at which each round ends; the first round begins at step 0.
         rows: for each task, how many rows there are.
-        window: rows that one optimizer step takes, over accumulation and processes.
+        rows_per_step: that one optimizer step takes, over accumulation and processes.
     """
 
     rounds: tuple[Round, ...]
     stops: tuple[int, ...]
     rows: dict[str, int]
-    window: int
+    rows_per_step: int
 
     @classmethod
-    def of(cls, rounds: Sequence[Round], tasks: Sequence[str], window: int) -> Plan:
-        """Lay `rounds` out for rows of `tasks` (one entry a row), `window` rows a step.
+    def of(cls, rounds: Sequence[Round], tasks: Sequence[str], rows_per_step: int) -> Plan:
+        """Lay `rounds` out for rows of `tasks` (one entry a row), `rows_per_step` rows a step.
 
         Raises:
             ScheduleError: if a task of a round has no rows, or a round is shorter than one step.
@@ -211,16 +226,16 @@ class Plan:
             missing = [task for task in round_.tasks if not rows[task]]
             if missing:
                 raise ScheduleError(f"Round {number} trains on {', '.join(missing)}, but there are no such rows.")
-            steps = round(round_.epochs * steps_per_epoch(round_, rows, window))
+            steps = round(round_.epochs * steps_per_epoch(round_, rows, rows_per_step))
             if steps < 1:
                 count = sum(rows[task] for task in round_.tasks)
                 raise ScheduleError(
-                    f"Round {number} ({round_.epochs:g} epochs of {count} rows, {window} a step) is shorter than one "
-                    "step; give it more epochs, or make the batch smaller."
+                    f"Round {number} ({round_.epochs:g} epochs of {count} rows, {rows_per_step} a step) is shorter "
+                    "than one step; give it more epochs, or make the batch smaller."
                 )
             step += steps
             stops.append(step)
-        return cls(tuple(rounds), tuple(stops), dict(rows), window)
+        return cls(tuple(rounds), tuple(stops), dict(rows), rows_per_step)
 
     @property
     def total_steps(self) -> int:
@@ -280,13 +295,13 @@ class Plan:
                 for part, size in sizes.items()
             )
         )
-        lines.append(f"{self.window} rows a step; {self.total_steps} steps in all")
+        lines.append(f"{self.rows_per_step} rows a step; {self.total_steps} steps in all")
         return "\n".join(lines)
 
 
-def steps_per_epoch(round_: Round, rows: dict[str, int], window: int) -> int:
-    """Steps of one pass: each task fills its own steps, so that a step never mixes tasks."""
-    return sum(-(-rows[task] // window) for task in round_.tasks)
+def steps_per_epoch(round_: Round, rows: dict[str, int], rows_per_step: int) -> int:
+    """Steps of one pass over the rows of all tasks of a round, the last of them filled up."""
+    return -(-sum(rows[task] for task in round_.tasks) // rows_per_step)
 
 
 def _millions(count: int) -> str:

@@ -21,12 +21,12 @@ class Stop(TrainerCallback):
 
 
 def watched(config: dict, seen: list, stop: int = 0):
-    """A trainer that notes the task of every row that its process trains on, window by window."""
+    """A trainer that notes the tasks and number of rows that its process trains on, step by step."""
     trainer = train_sft.build_trainer(config)
     collate = trainer.data_collator
 
     def noting(rows):
-        seen.append([rows[0]["place"] // trainer.plan.window, sorted({row["task"] for row in rows}), len(rows)])
+        seen.append([rows[0]["place"] // trainer.plan.rows_per_step, sorted({row["task"] for row in rows}), len(rows)])
         return collate(rows)
 
     trainer.data_collator = noting

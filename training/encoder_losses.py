@@ -1,0 +1,183 @@
+"""Losses on the frames of an encoder, beside the language model's or in its place, with heads that stay behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
+from ..modeling_audiollm.modeling_audiollm import encode
+from ..processing.collator import IGNORED
+from .schedule import Round, ScheduleError
+from .trainer import AudioLLMTrainer
+
+
+def real_frames(frames: torch.Tensor, mask: torch.Tensor, steps: int) -> list[torch.Tensor]:
+    """The frames of each clip that are real audio: losses over padding stay where padding is all they hear.
+
+    Args:
+        frames: `[windows, time, width]`, clip after clip.
+        mask: which features are real audio, `[clips, windows, feature time]`.
+        steps: time steps of the features for one frame.
+    """
+    counts = -(-mask.sum(-1) // steps)
+    heard = [window[:count] for window, count in zip(frames, counts[counts > 0].tolist(), strict=True)]
+    clips = []
+    for windows in counts.gt(0).sum(-1).tolist():
+        clips.append(torch.cat(heard[:windows]))
+        heard = heard[windows:]
+    return clips
+
+
+class LabelHead(nn.Module):
+    """Classes from every frame of an emotion encoder.
+
+    Each frame has to tell the label, not their mean: an adapter stacks frames and does not average them, so what only
+    the mean tells is hard for it to find.
+
+    Args:
+        width: channels of the encoder's frames.
+        steps: time steps of its features for one frame.
+        classes: how many classes all tasks have together.
+    """
+
+    def __init__(self, width: int, steps: int, classes: int):
+        super().__init__()
+        self.steps = steps
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, classes)
+
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy, the mean over labelled clips of the mean over each clip's frames.
+
+        Args:
+            frames: `[windows, time, width]`, clip after clip.
+            mask: which features are real audio, `[clips, windows, feature time]`.
+            labels: `[clips, classes]`: 1 for the clip's class, 0 for the others of its task, -100 for other tasks.
+        """
+        losses = [frames.sum() * 0]
+        labelled = (labels == 1).any(-1).tolist()
+        for clip, label, known in zip(real_frames(frames, mask, self.steps), labels, labelled):
+            if known:
+                logits = self.projection(self.norm(clip)).float().masked_fill(label == IGNORED, -torch.inf)
+                losses.append(nn.functional.cross_entropy(logits, label.argmax().expand(len(clip))))
+        return torch.stack(losses).sum() / max(sum(labelled), 1)
+
+
+def label_classes(
+    tasks: Sequence[str], labels: Sequence[str | None], rounds: Sequence[Round]
+) -> list[tuple[str, str]]:
+    """The classes that a schedule's label losses tell apart, in a fixed order: a task and one of its labels.
+
+    Raises:
+        ScheduleError: if a round of nothing but a label loss has rows without a label.
+    """
+    if not any(round_.label for round_ in rounds):
+        return []
+    bare = {task for task, label in zip(tasks, labels) if not label}
+    for number, round_ in enumerate(rounds, 1):
+        if round_.label and not round_.lm and bare & set(round_.tasks):
+            lacking = ", ".join(sorted(bare & set(round_.tasks)))
+            raise ScheduleError(f"Round {number} learns from labels alone, which rows of {lacking} lack.")
+    return sorted({(task, label) for task, label in zip(tasks, labels) if label})
+
+
+@contextmanager
+def _listening(encoders: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the last frames that each encoder gives while the model runs."""
+    frames: dict[str, torch.Tensor] = {}
+
+    def keep(name: str):
+        return lambda module, args, output: frames.__setitem__(name, output.last_hidden_state)
+
+    hooks = [encoder.register_forward_hook(keep(name)) for name, encoder in encoders.items()]
+    try:
+        yield frames
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class EncoderLossTrainer(AudioLLMTrainer):
+    """A trainer of schedules in which some round weighs a loss on an encoder's frames.
+
+    The collator gives the targets of the loss `label` as `label_labels`, and so on.
+
+    Raises:
+        ValueError: in several processes, where nothing would synchronise the heads.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.args.world_size > 1:
+            raise ValueError("Losses on an encoder's frames work in one process; their heads are not synchronised.")
+        parts = {name: part for round_ in self.plan.rounds for name, part in round_.weighed.items()}
+        self.heads = nn.ModuleDict({name: self.build_head(name, *self._frames(part)) for name, part in parts.items()})
+        self.heads.to(self.args.device)
+        self.companions |= {f"{name}_head": head for name, head in self.heads.items()}
+        self._beside: dict[str, list[torch.Tensor]] = {}
+
+    def build_head(self, name: str, width: int, steps: int) -> nn.Module:
+        """The head of a loss: `(frames, mask, targets)` to a number, see [`LabelHead`].
+
+        Args:
+            name: of the loss, the field of a round that weighs it.
+            width: channels of the encoder's frames.
+            steps: time steps of its features for one frame.
+        """
+        return LabelHead(width, steps, len(self.data_collator.classes))
+
+    def _frames(self, part: str) -> tuple[int, int]:
+        config = self.audio_model.config
+        encoder = getattr(config, part.replace("encoder", "config"))
+        steps = round(feature_length(encoder, config.window_seconds) / encoder_frames(encoder, config.window_seconds))
+        return encoder_width(encoder), steps
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        optimizer.add_param_group({"params": list(self.heads.parameters())})
+        # Trainer zeroes the gradients of the model only; those of the heads would add up over all steps.
+        optimizer.register_step_post_hook(lambda *_: self.heads.zero_grad())
+        return optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        targets = {name: inputs.pop(f"{name}_labels", None) for name in self.heads}
+        round_ = self.plan.round_at(self.state.global_step)
+        active = {name: part for name, part in round_.weighed.items() if targets[name] is not None}
+        if not (active and model.training):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        masks = {name: inputs[f"{self._features(part, inputs)}_mask"] for name, part in active.items()}
+        if round_.lm == 0:
+            loss, frames = 0.0, {name: self._encode(part, inputs) for name, part in active.items()}
+        else:
+            encoders = {name: getattr(self.audio_model.model, part) for name, part in active.items()}
+            with _listening(encoders) as frames:
+                loss = round_.lm * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        for name in active:
+            beside = self.heads[name](frames[name], masks[name], targets[name])
+            self._beside.setdefault(f"{name}_loss", []).append(beside.detach())
+            loss = loss + getattr(round_, name) * beside / self.current_gradient_accumulation_steps
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None):
+        if "loss" in logs:
+            logs |= {name: float(torch.stack(losses).mean()) for name, losses in self._beside.items()}
+            self._beside.clear()
+        super().log(logs, start_time)
+
+    def _features(self, part: str, inputs: dict[str, Any]) -> str:
+        """Which input an encoder hears; both hear the same when their extractors are the same."""
+        return "input_features" if part == "speech_encoder" or "input_values" not in inputs else "input_values"
+
+    def _encode(self, part: str, inputs: dict[str, Any]) -> torch.Tensor:
+        """Frames of the windows that hold audio, without the rest of the model."""
+        name = self._features(part, inputs)
+        mask = inputs[f"{name}_mask"]
+        aware = getattr(self.audio_model.config, part.replace("encoder", "length_aware"))
+        real = mask.any(-1)
+        encoder = getattr(self.audio_model.model, part)
+        return encode(encoder, inputs[name][real], mask[real] if aware else None).states[-1]
