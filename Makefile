@@ -8,7 +8,15 @@ CLIPS := $(wordlist 1,3,$(wildcard samples/audio/test/*3.ogg))
 
 .PHONY: demo test test-vllm lint setup tiny-base clean
 
-setup: $(VENV)/.ready
+# The model's code, which `trust_remote_code=True` looks for beside the weights of the base.
+HUB_CODE := $(wildcard modeling_audiollm/*.py processing/*.py)
+BASE_CODE := samples/tiny-base/modeling_audiollm.py
+
+setup: $(VENV)/.ready $(BASE_CODE)
+
+$(BASE_CODE): $(VENV)/.ready $(HUB_CODE)
+	$(BIN)/python samples/base_code.py
+	touch $@
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,7 @@ def store(run: Path, out: Path) -> None:
     if not all(tensor.isfinite().all() for tensor in rounded.values()):
         raise ValueError(f"{run / 'model' / WEIGHTS} has weights beyond the range of half precision.")
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(run / "model", out)
+    shutil.copytree(run / "model", out, ignore=shutil.ignore_patterns("*.py"))  # samples/base_code.py writes it
     save_file(rounded, out / WEIGHTS, metadata={"format": "pt"})
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"wrote {out}: {size / 1e6:.2f} MB")

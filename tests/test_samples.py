@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import sys
 from collections import Counter
 from pathlib import Path
@@ -190,10 +191,19 @@ def test_rows_are_of_the_texts_in_the_source(rows, texts):
                 assert row["transcript"] not in free
 
 
-def test_the_tiny_base_carries_the_code_of_this_checkout():
-    for copy in sorted((SAMPLES / "tiny-base").glob("*.py")):
-        homes = [SAMPLES.parent / room / copy.name for room in ("modeling_audiollm", "processing")]
-        (home,) = [home for home in homes if home.is_file()]
-        assert copy.read_text(encoding="utf-8") == home.read_text(encoding="utf-8"), (
-            f"{copy.name}: save the base again"
-        )
+def test_the_tiny_base_is_given_all_the_code_that_it_names(tmp_path):
+    base_code = runpy.run_path(str(SAMPLES / "base_code.py"))
+    base_code["write_code"](tmp_path)
+    copies = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.py")}
+    for name, text in copies.items():
+        homes = [SAMPLES.parent / room / name for room in ("modeling_audiollm", "processing")]
+        assert text == next(home for home in homes if home.is_file()).read_text(encoding="utf-8")
+    named = re.findall(r'"(\w+)\.[A-Z]\w+"', (SAMPLES / "tiny-base" / "config.json").read_text(encoding="utf-8"))
+    assert named and {f"{module}.py" for module in named} <= set(copies)
+    imported = {f"{module}.py" for text in copies.values() for module in re.findall(r"from \.(\w+) import", text)}
+    assert imported <= set(copies)
+
+
+def test_the_code_beside_the_tiny_base_is_no_part_of_the_repository():
+    ignored = (SAMPLES.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "samples/tiny-base/*.py" in ignored
