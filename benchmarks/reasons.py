@@ -35,7 +35,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from audiollm.corpora.schema import read_rows
-from audiollm.language_models.models import LanguageModel, LocalModel, Messages, Reply, ServerModel
+from audiollm.language_models import LanguageModel, Messages, Reply, ServerModel
+from audiollm.language_models.local import LocalModel
 from audiollm.reasons.extract import Extraction
 from audiollm.reasons.prompts import read_prompts
 from audiollm.reasons.rows import Input

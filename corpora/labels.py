@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..emotion_words.lexicon import load_lexicon
+
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 MELD = {
@@ -58,16 +60,7 @@ SENTIMENT_OF = {
     "disgusted": "negative",
 }
 # Other words for the labels that corpora and AudioBench's answers use.
-SYNONYMS = {
-    **MELD,
-    **NEMO,
-    "anger": "angry",
-    "happiness": "happy",
-    "surprise": "surprised",
-    "excitement": "excited",
-    "frustration": "frustrated",
-    "sadness": "sad",
-}
+SYNONYMS = load_lexicon().label_words
 
 
 def itself(labels: tuple[str, ...]) -> dict[str, str]:

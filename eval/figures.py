@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..corpora.schema import EMOTION_TASKS, TASKS
+from ..emotion_words.lexicon import spell_label
 from . import EvalError
 from .emotion_judge.emotion_judge import emotion_figures
 from .evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
 from .judges import Case, Judge, Verdict
-from .judges.lexicon import spell_label
 from .judges.ratings import Rating
 from .sqa_judge.sqa_judge import judged_answers
 from .squad_score.squad_score import squad_figures

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from ..corpora.schema import EMOTION_TASKS, TASKS
+from ..emotion_words.lexicon import LabelError, find_label_set, named_label_set, spell_label
 from . import EvalError
-from .judges.lexicon import find_label_set, named_label_set, spell_label
 
 
 REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}
@@ -50,10 +50,13 @@ def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dic
     for row in rows:
         if row["task"] in EMOTION_TASKS:
             labels[row["task"]].add(row["label"])
-    sets = {task: find_label_set(found) for task, found in labels.items()}
-    if emotion_set and "er" in sets:
-        sets["er"] = named_label_set(emotion_set)
-    for task, found in labels.items():
-        for label in sorted(found):
-            spell_label(label, sets[task][1])
+    try:
+        sets = {task: find_label_set(found) for task, found in labels.items()}
+        if emotion_set and "er" in sets:
+            sets["er"] = named_label_set(emotion_set)
+        for task, found in labels.items():
+            for label in sorted(found):
+                spell_label(label, sets[task][1])
+    except LabelError as error:
+        raise EvalError(str(error)) from error
     return sets

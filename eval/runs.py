@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..corpora.schema import EMOTION_TASKS, read_rows
+from ..emotion_words.lexicon import spell_label
 from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from . import EvalError
 from .evidence_score import evidence_score
-from .judges.lexicon import spell_label
 from .normalizers import normalize_squad
 from .run import PREDICTIONS, RATED, RESULTS, VERDICTS, read_predictions, select_rows
 from .sqa_judge import sqa_judge

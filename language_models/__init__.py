@@ -1,1 +1,10 @@
-"""Language models that are asked: local ones in batches, served ones with retries; a journal keeps every reply."""
+"""Asking a text language model many questions: one on this machine in batches, or a server with retries.
+
+Teachers of reasons, judges and the language half of a cascade all ask through here. A journal keeps every reply.
+"""
+
+from .base import LanguageModel, Messages, Reply, load_language_model
+from .served import ServerModel
+
+
+__all__ = ["LanguageModel", "Messages", "Reply", "ServerModel", "load_language_model"]

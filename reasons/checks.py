@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..corpora.labels import SENTIMENTS
+from ..emotion_words.lexicon import Reading, find_phrase, load_lexicon, phrases, split_words
+from ..emotion_words.reading import reader_of
+from ..language_models.replies import without_thoughts
 from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
-from .vocabulary import Vocabulary, load_vocabulary, split_words
 
 
-# A negation reaches this many words to its emotion: "does not sound in any way sad".
-NEGATION_REACH = 6
 # A run of so many words makes a loop when it comes so often.
 LOOPS = ((4, 3), (6, 2))
 # So many words in a row that an example has and the transcript has not are copied.
@@ -46,12 +47,22 @@ FAULTS = (
     "reviewer",
 )
 
-_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.S | re.I)
 _PREFIX = re.compile(r"^(?:answer|response|explanation)\s*:\s*", re.I)
 _MARKUP = re.compile(r"(?:^|\n)\s*(?:[-*#>\u2022]\s|#{1,6}\s|\d+[.)]\s)|</?\w+>|<\||\|>|```|\*\*|\[/?INST\]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
 _FINISHED = re.compile("[.!?\u2026\u3002\uff01\uff1f]|[\"\u201d'\u2019\u00bb\u300d]\\Z")
-_SENTENCE = re.compile(r"[.!?;\n\u3002\uff01\uff1f]+")
+# By which an explanation speaks of its own making.
+_META = phrases(
+    "transcript, transcription, transcribed, the label, labelled, labeled, the text, the passage, the prompt, "
+    "instructions, as requested, as instructed, ground truth, here is, here's a, here are, certainly, the given, "
+    "the provided, the quote is, word count"
+)
+_ENGLISH = frozenset(
+    (
+        "the a an of to and in is are was that this they their them it its with for as about has have be which by not "
+        "on at because speaker sounds she he her his who what from or but words sentiment"
+    ).split()
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class Demand:
 
 def clean_answer(raw: str) -> str:
     """What a teacher says without thoughts, a leading "Answer:" and characters that no text has."""
-    return _PREFIX.sub("", _THOUGHT.sub("", _CONTROL.sub("", raw)).strip()).strip()
+    return _PREFIX.sub("", without_thoughts(_CONTROL.sub("", raw))).strip()
 
 
 def one_line(text: str) -> str:
@@ -108,10 +119,9 @@ def find_faults(text: str, demand: Demand) -> list[Fault]:
         return [Fault("empty")]
     own = without_quotes(text)
     words = normalised_words(own)
-    vocabulary = load_vocabulary()
-    refusal = vocabulary.has("refusals", own)
+    refusal = find_phrase(own, load_lexicon().model_refusals)
     faults = [Fault("refusal", refusal)] if refusal else []
-    faults += _label_faults(own, demand, vocabulary)
+    faults += _label_faults(own, demand)
     faults += _quote_faults(text, demand)
     least, most = demand.words
     if len(words) < least:
@@ -120,7 +130,7 @@ def find_faults(text: str, demand: Demand) -> list[Fault]:
         faults.append(Fault("too_long", f"{len(words)} of at most {most} words"))
     if not _FINISHED.search(text[-1]):
         faults.append(Fault("unfinished", text[-30:]))
-    if demand.language == "en" and not _is_english(own, vocabulary):
+    if demand.language == "en" and not _is_english(own):
         faults.append(Fault("language"))
     if loop := _loop(text):
         faults.append(Fault("repetitive", loop))
@@ -128,90 +138,32 @@ def find_faults(text: str, demand: Demand) -> list[Fault]:
         faults.append(Fault("copied", copied))
     if parroted := _parroted(own, demand):
         faults.append(Fault("parroted", parroted))
-    if meta := vocabulary.has("meta", own):
+    if meta := find_phrase(own, _META):
         faults.append(Fault("meta", meta))
     if markup := _MARKUP.search(text):
         faults.append(Fault("markup", markup.group().strip()))
     return faults
 
 
-def stated_words(own: str, words: dict[tuple[str, ...], str]) -> tuple[set[str], set[str]]:
-    """What a text says of the speaker.
+def _label_faults(own: str, demand: Demand) -> list[Fault]:
+    """Whether the first sentence that states anything states the label, and nothing states anything else.
 
-    Args:
-        own: a text without its quotes.
-        words: phrases to look for, and what each means.
-
-    Returns:
-        What the first sentence with such a phrase states, and what later sentences about the speaker state. Denied
-        phrases state nothing, nor do those in a reason: "because her friend was angry".
+    Stricter than a judge: a target teaches, so an emotion beside the label must be near it and no class of its own.
     """
-    vocabulary = load_vocabulary()
-    first: set[str] = set()
-    later: set[str] = set()
-    for sentence in _SENTENCE.split(own):
-        tokens = split_words(sentence)
-        found = _mentions(tokens, words, vocabulary)
-        if not first:
-            first = found
-        elif _about_speaker(tokens, vocabulary):
-            later |= found
-    return first, later
+    lexicon = load_lexicon()
+    labels = SENTIMENTS if demand.task == "sr" else demand.labels
+    spelled = {lexicon.concept(label) or label.lower(): label for label in (*labels, demand.label)}
+    reader = reader_of(tuple(spelled.values()))
+    statement = reader.read(own, quoted=False)
+    wanted = lexicon.concept(demand.label) or demand.label.lower()
+    faults = [] if wanted in statement.first else [Fault("no_label", demand.label)]
+    strange = [concept for concept in statement.concepts if not _beside(reader.readings.get(concept), spelled[wanted])]
+    return faults + ([Fault("other_label", ", ".join(sorted(strange)))] if strange else [])
 
 
-def _mentions(tokens: Sequence[str], words: dict[tuple[str, ...], str], vocabulary: Vocabulary) -> set[str]:
-    lists = vocabulary.lists
-    found: set[str] = set()
-    negated_at, start = None, 0
-    while start < len(tokens):
-        phrases = [tuple(tokens[start : start + length]) for length in (4, 3, 2, 1)]
-        if found and phrases[-1] in lists["reasons"]:
-            break
-        emotion = next((phrase for phrase in phrases if phrase in words), None)
-        if emotion:
-            if negated_at is None or start - negated_at > NEGATION_REACH:
-                found.add(words[emotion])
-            start += len(emotion)
-            continue
-        if any(phrase in lists["negators"] for phrase in phrases):
-            negated_at = start
-        elif phrases[-1] in lists["negation_ends"]:
-            negated_at = None
-        start += 1
-    return found
-
-
-def _about_speaker(tokens: Sequence[str], vocabulary: Vocabulary) -> bool:
-    return all(any((token,) in vocabulary.lists[name] for token in tokens) for name in ("subjects", "statements"))
-
-
-def _label_faults(own: str, demand: Demand, vocabulary: Vocabulary) -> list[Fault]:
-    by_emotion = demand.task == "er"
-    known = vocabulary.emotion_words if by_emotion else vocabulary.sentiment_words
-    spelled = split_words(demand.label)
-    wanted = vocabulary.emotion_of(demand.label) if by_emotion else known.get(spelled, " ".join(spelled))
-    of_set = {split_words(label): " ".join(split_words(label)) for label in demand.labels}
-    first, later = stated_words(own, of_set | {spelled: wanted} | known)
-    allowed = {wanted} | (_companions(wanted, demand.labels, vocabulary) if by_emotion else set())
-    others = (first | later) - allowed
-    if not by_emotion:
-        others |= _opposed_emotions(own, wanted, vocabulary)
-    faults = [] if wanted in first else [Fault("no_label", demand.label)]
-    return faults + ([Fault("other_label", ", ".join(sorted(others)))] if others else [])
-
-
-def _companions(wanted: str, labels: Collection[str], vocabulary: Vocabulary) -> set[str]:
-    """Emotions that may stand beside the wanted one: near it, and no label of their own."""
-    taken = {vocabulary.emotion_of(label) for label in labels}
-    return {name for name, emotion in vocabulary.emotions.items() if wanted in emotion.near and name not in taken}
-
-
-def _opposed_emotions(own: str, sentiment: str, vocabulary: Vocabulary) -> set[str]:
-    if sentiment not in ("positive", "negative"):
-        return set()
-    opposed = {"positive": "negative", "negative": "positive"}[sentiment]
-    first, later = stated_words(own, vocabulary.emotion_words)
-    return {name for name in first | later if vocabulary.emotions[name].valence == opposed}
+def _beside(reading: Reading | None, label: str) -> bool:
+    """Whether what a concept reads as may stand beside a label; "mixed feelings" reads as none."""
+    return reading is not None and (reading.manner or (label in reading.labels and reading.kind != "between"))
 
 
 def _quote_faults(text: str, demand: Demand) -> list[Fault]:
@@ -236,13 +188,13 @@ def without_quotes(text: str) -> str:
     return " ".join([*pieces, text[end:]])
 
 
-def _is_english(own: str, vocabulary: Vocabulary) -> bool:
+def _is_english(own: str) -> bool:
     letters = [character for character in own if character.isalpha()]
     latin = sum(character < "\u0250" for character in letters)
     if letters and latin < LEAST_LATIN * len(letters):
         return False
     words = split_words(own)
-    common = sum((word,) in vocabulary.lists["english"] for word in words)
+    common = sum(word in _ENGLISH for word in words)
     return len(words) < 8 or common >= LEAST_ENGLISH * len(words)
 
 

@@ -169,7 +169,7 @@ def _dry_run(arguments: argparse.Namespace, source: Input) -> int:
 
 
 def _teacher(arguments: argparse.Namespace):
-    from ..language_models.models import load_language_model
+    from ..language_models import load_language_model
 
     if not arguments.teacher:
         raise ExtractionError("say who is to be asked: --teacher server:MODEL@URL, or a checkpoint folder.")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..language_models.models import LanguageModel, Messages
+from ..language_models import LanguageModel, Messages
 from .prompts import Prompts
 from .rows import TEACHER_TARGETS, Input, Job, Survey
 

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, TextIO
 from filelock import FileLock, Timeout
 
 from ..corpora.labels import label_answer
+from ..language_models import LanguageModel, Messages, Reply
 from ..language_models.journal import Journal, read_journal_at
-from ..language_models.models import LanguageModel, Messages, Reply
 from ..modeling_audiollm.evidence import normalised_words
 from .checks import Demand, Fault, clean_answer, find_faults, one_line, without_quotes
 from .prompts import Prompts

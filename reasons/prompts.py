@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ..language_models.models import Messages
+from ..language_models import Messages
 from .checks import FAULTS, LANGUAGES, Fault, one_line
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..corpora.schema import EMOTION_TASKS, RowError, validate_row
 from ..corpora.verify import NO_ROWS
-from .vocabulary import load_vocabulary, split_words
+from ..emotion_words.lexicon import split_words
 
 
 TEACHER_TARGETS = ("interpretive", "evidence")
@@ -21,6 +21,7 @@ TEACHER_TARGETS = ("interpretive", "evidence")
 MAX_TRANSCRIPT, MAX_LABEL = 8_000, 40
 # A split names a file of the output.
 _SPLIT = re.compile(r"[A-Za-z0-9][\w-]{0,60}")
+NOT_EXPLAINED = ("other", "unknown", "undecided", "mixed", "none")
 RESERVED = ("attempts", "rejects", "rows")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -158,7 +159,7 @@ def job_key(row: dict[str, Any], target: str) -> str:
 
 def explainable(row: dict[str, Any]) -> bool:
     """Whether its label names something to explain: not "other"."""
-    return split_words(row["label"]) not in load_vocabulary().lists["not_explained"]
+    return " ".join(split_words(row["label"])) not in NOT_EXPLAINED
 
 
 def _fault(row: dict[str, Any]) -> str | None:

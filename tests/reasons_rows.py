@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 
-from audiollm.language_models.models import Reply
+from audiollm.language_models import Reply
 from audiollm.reasons.commands import add_commands
 
 

@@ -13,14 +13,14 @@ import evaluate
 import pytest
 
 import audiollm.eval
+from audiollm.emotion_words.lexicon import load_lexicon
 from audiollm.eval import EvalError
 from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
 from audiollm.eval.judges import Case, load_judge
-from audiollm.eval.judges.lexicon import load_lexicon
 from audiollm.eval.judges.llm import HybridJudge, Item, LLMJudge, Rater
 from audiollm.eval.judges.ratings import rating_figures, read_rating
 from audiollm.eval.judges.rubrics import PROMPTS, find_prompts
-from audiollm.language_models.models import Reply, ServerModel
+from audiollm.language_models import Reply, ServerModel
 from tests.chat_server import Drop, chat_server
 
 
@@ -297,7 +297,7 @@ def test_a_killed_judge_loses_no_verdict_and_asks_none_twice(tmp_path):
             """
             import sys
             from audiollm.eval.judges.llm import Item, Rater
-            from audiollm.language_models.models import ServerModel
+            from audiollm.language_models import ServerModel
 
             model = ServerModel("j", sys.argv[1], concurrency=2)
             fields = {"question": "?", "reference": "r"}

@@ -3,8 +3,9 @@ import json
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from audiollm.language_models import ServerModel
 from audiollm.language_models.journal import Journal, JournalError
-from audiollm.language_models.models import LocalModel, ServerModel
+from audiollm.language_models.local import LocalModel
 from tests.chat_server import Drop, chat_server
 from tests.tiny import tiny_tokenizer
 

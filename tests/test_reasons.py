@@ -13,7 +13,7 @@ import yaml
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from audiollm.corpora.schema import read_rows
-from audiollm.language_models.models import LocalModel
+from audiollm.language_models.local import LocalModel
 from audiollm.reasons.extract import FAILURES_IN_A_ROW, Extraction, ExtractionError
 from audiollm.reasons.marks import MarksError, apply_marks, read_marks
 from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts

@@ -1,16 +1,22 @@
 """An answer becomes a target only if it states its label, quotes what was said and explains in its own words."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
-from audiollm.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults, stated_words
+from audiollm.corpora.labels import SENTIMENTS
+from audiollm.emotion_words.lexicon import load_lexicon
+from audiollm.eval.judges import RuleJudge
+from audiollm.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults
 from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
-from audiollm.reasons.vocabulary import load_vocabulary
 
 
 SAID = "I can't believe it, we won the cup! Nobody thought we'd do it."
 POSITIVE = {"task": "sr", "label": "positive"}
+CASES = Path(__file__).parent / "data" / "rule_judge_cases.jsonl"
+EMOTION7 = load_lexicon().label_sets["emotion7"]
 LABELS = ("angry", "happy", "neutral", "sad", "surprised")
 
 
@@ -128,11 +134,34 @@ def test_characters_that_no_text_has_are_dropped():
     assert clean_answer("a\x00b\ud800c\ufffd\n") == "abc"
 
 
-def test_emotions_in_quotes_reasons_and_denials_are_not_stated():
-    words = load_vocabulary().emotion_words
-    assert stated_words("She sounds sad as her happy friend left. He was angry.", words) == ({"sad"}, set())
-    assert stated_words("Not angry, no. She seems sad.", words) == ({"sad"}, set())
-    assert stated_words("She sounds sad. Her tone is angry.", words) == ({"sad"}, {"angry"})
+def test_acceptance_reads_as_the_judge_does():
+    judge = RuleJudge()
+    for case in map(json.loads, CASES.read_text(encoding="utf-8").splitlines()):
+        if (case["label_set"], case["kind"], case["expected"]) == ("emotion7", "plain", 1):
+            (stated,) = judge.judge_one(case["prediction"], case["label"], EMOTION7).stated
+            for other in set(EMOTION7) - {stated}:
+                assert {"no_label", "other_label"} & set(codes(case["prediction"], label=other, labels=EMOTION7))
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "code"),
+    [
+        # A prediction that hedges and then decides is decided; a target that hedges would teach to hedge.
+        ("I cannot be certain, but the speaker sounds angry.", "angry", "refusal"),
+        # A prediction may quote its answer; a target's quotes are the speaker's words.
+        ("The emotion is 'angry'.", "angry", "no_label"),
+        # A prediction of the sentiment may name an emotion; a target states its label in so many words.
+        ("The speaker sounds furious.", "negative", "no_label"),
+    ],
+)
+def test_acceptance_is_stricter_than_the_judge_where_a_target_would_teach_a_fault(text, label, code):
+    labels = SENTIMENTS if label in SENTIMENTS else EMOTION7
+    assert RuleJudge().judge_one(text, label, labels).score == 1
+    assert code in codes(text, label=label, labels=labels, task="sr" if label in SENTIMENTS else "er")
+
+
+def test_labels_that_mean_the_same_are_one_label():
+    assert codes(GOOD, labels=("joy", "happy", "sad")) == codes(GOOD, label="joy", labels=("happy", "sad")) == []
 
 
 def test_every_fault_has_a_hint_for_the_teacher():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from audiollm.emotion_words.lexicon import find_label_set, load_lexicon, named_label_set
 from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
 from audiollm.eval.judges import Case, RuleJudge, Verdict, load_judge
-from audiollm.eval.judges.lexicon import find_label_set, load_lexicon, named_label_set
 from audiollm.eval.judges.rule import SPECIAL_KINDS
 
 
@@ -91,6 +91,12 @@ def test_the_smallest_named_set_that_holds_the_labels_is_found_in_the_datas_spel
     assert find_label_set(["frustrated", "excited"])[0] == "iemocap10"
     assert find_label_set(["positive", "neutral"])[0] == "sentiment"
     assert find_label_set(["sleepy", "happy"]) == ("data", ("happy", "sleepy"))
+
+
+def test_every_word_that_corpora_use_as_a_label_means_its_concept():
+    lexicon = load_lexicon()
+    for word, adjective in lexicon.label_words.items():
+        assert lexicon.concept(word) == lexicon.concept(adjective) is not None
 
 
 def test_label_sets_are_chosen_by_name_or_listed():

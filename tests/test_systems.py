@@ -31,11 +31,11 @@ from transformers import (
 from audiollm.eval import EvalError
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import PRESETS, load_system
-from audiollm.eval.systems.answer_tags import final_answer
 from audiollm.eval.systems.cascade import Cascade, asks_for_transcript
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
-from audiollm.language_models.models import Reply
+from audiollm.language_models import Reply
+from audiollm.language_models.replies import final_answer
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
 from tests.chat_server import chat_server
 from tests.tiny import ENCODERS, tiny_tokenizer

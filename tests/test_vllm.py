@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from audiollm.eval.judges.llm import Item, Rater
 from audiollm.eval.systems.audiollm import AudioLLM
 from audiollm.eval.systems.endpoint import Endpoint
-from audiollm.language_models.models import ServerModel
+from audiollm.language_models import ServerModel
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training.checkpoints import save_merged
 from tests import tiny

@@ -35,7 +35,7 @@ def load_judge(
     """
     if name == "rule":
         return RuleJudge()
-    from ...language_models.models import load_language_model
+    from ...language_models import load_language_model
     from .llm import HybridJudge, LLMJudge, Rater  # loads torch, which the rule does without
 
     kind, _, model = name.partition(":")

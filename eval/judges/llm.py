@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ...language_models import LanguageModel
 from ...language_models.journal import Journal
-from ...language_models.models import LanguageModel
 from .base import Case, Verdict
 from .ratings import FAILURES, Rating, read_rating
 from .rubrics import Rubric, find_prompts, new_nonce

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...language_models.replies import without_thoughts
 from ...modeling_audiollm.evidence import find_quotes
 
 
@@ -20,7 +21,6 @@ FAILURES = {
     "echo": "the only verdict in the reply stands in the judged answer too",
 }
 
-_THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.I | re.S)
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.I | re.S)
 _OBJECT_START = re.compile(r'\{\s*"')
 _LABEL = re.compile(r"(?<!\w)rating[\s*_]*[:=][\s*_]*([^\n]*)", re.I)
@@ -60,9 +60,7 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
         candidate: the judged answer. A verdict of the reply that stands in it letter by letter may be its echo, and
             is not counted.
     """
-    text = _THOUGHT.sub("", reply).strip()
-    if re.match(r"<think", text, re.I):
-        return _unscored("no_verdict", reply)
+    text = without_thoughts(reply)
     try:
         found, prose = _json_verdict(text)
     except ValueError:

@@ -96,7 +96,7 @@ def _majority(data: str | Path | None) -> System:
 
 
 def _cascade(parts: str, asked: dict) -> System:
-    from ...language_models.models import load_language_model
+    from ...language_models import load_language_model
     from .cascade import Cascade
 
     recogniser, _, model = parts.partition("+")

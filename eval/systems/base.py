@@ -11,7 +11,7 @@ import numpy as np
 
 
 if TYPE_CHECKING:  # loads torch, which some systems do without
-    from ...language_models.models import LanguageModel
+    from ...language_models import LanguageModel
 
 
 SAMPLING_RATE = 16_000

@@ -11,8 +11,8 @@ import torch
 from transformers import pipeline
 
 from ...corpora.questions import ASR
-from ...language_models.models import LanguageModel
-from .answer_tags import final_answer
+from ...language_models import LanguageModel
+from ...language_models.replies import final_answer
 from .base import (
     SAMPLING_RATE,
     System,

@@ -21,8 +21,8 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
+from ...language_models.replies import final_answer
 from .. import EvalError
-from .answer_tags import final_answer
 from .base import SAMPLING_RATE, System, fingerprint_of
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile
 
-from ...language_models.models import ServerModel
-from .answer_tags import final_answer
+from ...language_models import ServerModel
+from ...language_models.replies import final_answer
 from .base import SAMPLING_RATE, System, fingerprint_of
 
 

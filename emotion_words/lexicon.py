@@ -1,15 +1,13 @@
-"""The rule judge's vocabulary (lexicon.json), and how its concepts fall into the classes of a label set."""
+"""The vocabulary (lexicon.json), and how its concepts fall into the classes of a label set."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-
-from .. import EvalError
 
 
 LEXICON_FILE = Path(__file__).with_name("lexicon.json")
@@ -26,6 +24,10 @@ _WORD_LISTS = (
     "subjects",
     "refusals",
 )
+
+
+class LabelError(ValueError):
+    """A label or a label set that can't be judged by, and why."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Word lists by role, and the phrase index over all of them."""
+    """Word lists by role, and the phrase index over them. `label_words`: what corpora write, as our adjectives."""
 
     emotions: dict[str, dict]
+    label_words: dict[str, str]
     label_sets: dict[str, tuple[str, ...]]
     bare_answers: dict[str, str]
     negation_lists: frozenset[str]
     exceptions: frozenset[str]
     questions: frozenset[str]
+    model_refusals: frozenset[tuple[str, ...]]
     phrases: dict[str, list[tuple[tuple[str, ...], frozenset[str], str | None]]] = field(repr=False)
 
     def concept(self, word: str) -> str | None:
@@ -74,6 +78,21 @@ def split_words(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
 
 
+def phrases(listed: str) -> frozenset[tuple[str, ...]]:
+    """Phrases that are listed with commas, each as its words."""
+    return frozenset(map(split_words, listed.split(",")))
+
+
+def find_phrase(text: str, wanted: Collection[tuple[str, ...]]) -> str | None:
+    """The first of some phrases that a text holds."""
+    words, longest = split_words(text), max(map(len, wanted))
+    for start in range(len(words)):
+        for length in range(1, longest + 1):
+            if words[start : start + length] in wanted:
+                return " ".join(words[start : start + length])
+    return None
+
+
 @cache
 def load_lexicon() -> Lexicon:
     """Read the vocabulary and index its phrases by their first word, longest phrases first."""
@@ -87,17 +106,19 @@ def load_lexicon() -> Lexicon:
     for role in _WORD_LISTS:
         for words in map(split_words, data[role]):
             roles.setdefault(words, set()).add(role)
-    phrases: dict[str, list] = {}
+    index: dict[str, list] = {}
     for words in sorted(roles, key=lambda words: (-len(words), words)):
-        phrases.setdefault(words[0], []).append((words, frozenset(roles[words]), concepts.get(words)))
+        index.setdefault(words[0], []).append((words, frozenset(roles[words]), concepts.get(words)))
     return Lexicon(
         emotions=data["emotions"],
+        label_words={word: words[0] for words in data["labels"].values() for word in words},
         label_sets={name: tuple(labels) for name, labels in data["label_sets"].items()},
         bare_answers=data["bare_answers"],
         negation_lists=frozenset(word for phrase in data["negation_lists"] for word in split_words(phrase)),
         exceptions=frozenset(data["exceptions"]),
         questions=frozenset(data["questions"]),
-        phrases=phrases,
+        model_refusals=frozenset(map(split_words, data["model_refusals"])),
+        phrases=index,
     )
 
 
@@ -109,17 +130,17 @@ def read_concepts(labels: tuple[str, ...]) -> dict[str, Reading]:
     and negative: of its valence), else it is near the classes of its `is` and `near` lists.
 
     Raises:
-        EvalError: if two labels are the same class, or the set is empty.
+        LabelError: if two labels are the same class, or the set is empty.
     """
     lexicon = load_lexicon()
     classes: dict[str, str] = {}
     for label in labels:
         concept = lexicon.concept(label) or label.lower()
         if concept in classes:
-            raise EvalError(f"labels {classes[concept]!r} and {label!r} mean the same class ({concept}).")
+            raise LabelError(f"labels {classes[concept]!r} and {label!r} mean the same class ({concept}).")
         classes[concept] = label
     if not classes:
-        raise EvalError("the label set is empty.")
+        raise LabelError("the label set is empty.")
     readings = {concept: Reading(concept, (label,), "class") for concept, label in classes.items()}
     by_valence = {"positive", "negative"} <= classes.keys()
     for concept, entry in lexicon.emotions.items():
@@ -146,11 +167,11 @@ def spell_label(label: str, labels: tuple[str, ...]) -> str:
     """The label as its label set spells it: `joy` is `happy` in a set that has `happy`.
 
     Raises:
-        EvalError: if the label set does not hold it.
+        LabelError: if the label set does not hold it.
     """
     reading = read_concepts(labels).get(load_lexicon().concept(label) or label.lower())
     if reading is None or not reading.plain:
-        raise EvalError(f"label {label!r} is not in the label set {', '.join(labels)}.")
+        raise LabelError(f"label {label!r} is not in the label set {', '.join(labels)}.")
     return reading.labels[0]
 
 
@@ -175,12 +196,12 @@ def named_label_set(spec: str) -> tuple[str, tuple[str, ...]]:
     """A label set from its name (`emotion7`) or as a list (`happy,sad,angry`).
 
     Raises:
-        EvalError: for an unknown name.
+        LabelError: for an unknown name.
     """
     lexicon = load_lexicon()
     if "," in spec:
         return "custom", tuple(label.strip() for label in spec.split(",") if label.strip())
     if spec not in lexicon.label_sets:
         known = ", ".join(lexicon.label_sets)
-        raise EvalError(f"unknown label set {spec!r}; choose one of {known}, or list labels with commas.")
+        raise LabelError(f"unknown label set {spec!r}; choose one of {known}, or list labels with commas.")
     return spec, lexicon.label_sets[spec]
