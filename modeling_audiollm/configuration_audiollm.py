@@ -123,6 +123,8 @@ class AudioLLMConfig(PreTrainedConfig):
     model_type = "audiollm"
     # Not `sub_configs_defaults`, which transformers before 5.21 lacks: vLLM 0.33 pins transformers < 5.21.
     sub_configs = dict.fromkeys(PARTS, AutoConfig)
+    # Of what a forward pass gives, Trainer's evaluation gathers neither the cache nor the audio embeddings.
+    keys_to_ignore_at_inference = ["cache", "past_key_values", "audio_hidden_states"]
 
     speech_config: dict | PreTrainedConfig | None = None
     emotion_config: dict | PreTrainedConfig | None = None

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Generation
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
 from .modeling_emotion2vec import Emotion2VecModel
@@ -22,6 +23,7 @@ WHISPER_FRAMES_PER_SECOND = 50
 CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
 # What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
 VLLM_ATTENTION = ("vllm", "vllm_mla")
+AUDIO_INPUTS = ("input_features", "input_features_mask", "input_values", "input_values_mask")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
 # from another copy of the same remote code than AutoModel knows.
 OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
@@ -245,7 +247,8 @@ class AudioLLMHead(nn.Linear):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         rows = hidden_states.flatten(0, -2)
-        if rows.device.type != "cpu" or rows.dtype != torch.float32 or rows.shape[0] > self.FEW_ROWS:
+        plain = type(self.weight) is nn.Parameter and self.weight.dtype == torch.float32  # not sharded, not quantized
+        if not plain or rows.device.type != "cpu" or rows.dtype != torch.float32 or rows.shape[0] > self.FEW_ROWS:
             return super().forward(hidden_states)
         return (self.weight @ rows.t()).t().contiguous().unflatten(0, hidden_states.shape[:-1])
 
@@ -262,6 +265,12 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _no_split_modules = ["AudioLLMAdapter"]
+
+    def post_init(self):
+        super().post_init()
+        # transformers takes over what the parts' classes name, of which a Whisper encoder has no decoder layers.
+        self._no_split_modules &= {type(module).__name__ for module in self.modules()}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -315,15 +324,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
                 part.eval()
         return self
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module):
-        self.language_model.set_input_embeddings(value)
-
-    def get_decoder(self) -> PreTrainedModel:
-        return self.language_model
-
+    @can_return_tuple
     def get_audio_features(
         self,
         input_features: torch.Tensor | None = None,
@@ -404,6 +405,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             )
         return placeholders.unsqueeze(-1).expand_as(inputs_embeds)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -473,6 +475,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: AudioLLMConfig):
         super().__init__(config)
@@ -590,43 +593,42 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
+        is_encoder_decoder: bool = False,
         input_ids: torch.LongTensor | None = None,
-        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> tuple[torch.LongTensor, dict[str, Any]]:
-        """Repeat encoded audio for each beam, as its prompt is; transformers 5.24 does so for images and videos."""
-        if mm_encoder_outputs is not None:
-            counts = (input_ids == self.config.audio_token_id).sum(-1).tolist()
-            rows = mm_encoder_outputs["audio"].pooler_output.split(counts)
-            beams = torch.cat([row for row in rows for _ in range(expand_size)])
-            mm_encoder_outputs = {"audio": BaseModelOutputWithPooling(pooler_output=beams)}
-        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, input_ids=input_ids, **kwargs)
-        return input_ids, {**kwargs, **({"mm_encoder_outputs": mm_encoder_outputs} if mm_encoder_outputs else {})}
+        """Encode each clip once, then repeat what was heard for each beam or sequence of its prompt.
+
+        A prompt's clips belong together: two clips, A and B, and two beams make A B A B. transformers 5.24 repeats
+        every input row by row, and knows encoded images and videos only; this can go when it knows audio.
+        """
+        if expand_size == 1:
+            return input_ids, kwargs
+        raw = {name: kwargs.pop(name) for name in AUDIO_INPUTS if kwargs.get(name) is not None}
+        encoded = kwargs.pop("mm_encoder_outputs", None)
+        audio = self.get_audio_features(**raw) if raw else encoded["audio"] if encoded else None
+        if audio is not None:
+            embeds = kwargs.get("inputs_embeds")
+            embeds = self.get_input_embeddings()(input_ids) if embeds is None else embeds
+            mask = self.model.get_placeholder_mask(input_ids, embeds, audio.pooler_output)
+            rows = audio.pooler_output.split(mask[..., 0].sum(-1).tolist())
+            repeated = torch.cat([row for row in rows for _ in range(expand_size)])
+            audio = BaseModelOutputWithPooling(pooler_output=repeated)
+        input_ids, kwargs = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids=input_ids, **kwargs
+        )
+        return input_ids, kwargs if audio is None else {**kwargs, "mm_encoder_outputs": {"audio": audio}}
 
     def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """As [`AudioLLMModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module):
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Module):
-        self.lm_head = value
-
-    def get_decoder(self) -> PreTrainedModel:
-        return self.model.get_decoder()
 
     def _logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         logits = self.lm_head(hidden_states)
         cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,

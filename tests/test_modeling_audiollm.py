@@ -379,3 +379,49 @@ def test_whisper_cannot_be_length_aware():
         AudioLLMConfig(emotion_config={"model_type": "whisper"}, emotion_length_aware=True)
     with pytest.raises(StrictDataclassClassValidationError, match="speech encoder that hears any length"):
         AudioLLMConfig(speech_config={"model_type": "whisper"}, speech_length_aware=True)
+
+
+def test_two_clips_of_a_prompt_are_heard_in_order_by_every_beam(tiny, tone):
+    model, processor = tiny
+    content = [{"type": "audio"}, {"type": "audio"}, {"type": "text", "text": "which is louder"}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=[prompt], audio=[tone(0.7, seed=1), 0.1 * tone(1.5, seed=2)])
+    heard, encoded = [], []
+    hooks = [
+        model.model.language_model.register_forward_pre_hook(
+            lambda module, args, kwargs: heard.append(kwargs["inputs_embeds"]), with_kwargs=True
+        ),
+        model.model.speech_encoder.register_forward_hook(lambda *_: encoded.append(1)),
+    ]
+    model.generate(**inputs, max_new_tokens=2, num_beams=3, do_sample=False)
+    for hook in hooks:
+        hook.remove()
+    expected = model.model(**inputs).audio_hidden_states
+    places = inputs["input_ids"][0] == model.config.audio_token_id
+    assert len(encoded) == 1
+    for beam in heard[0]:
+        torch.testing.assert_close(beam[places], expected)
+
+
+def test_no_split_modules_are_those_that_the_model_has(tiny):
+    model, _ = tiny
+    present = {type(module).__name__ for module in model.modules()}
+    assert model._no_split_modules <= present
+    assert {"AudioLLMAdapter", "WhisperEncoderLayer", "LlamaDecoderLayer"} <= model._no_split_modules
+
+
+def test_return_dict_false_gives_tuples(tiny, tone):
+    model, processor = tiny
+    inputs = processor(text=[processor.prompt("how")], audio=[tone(0.5)])
+    logits = model(**inputs).logits
+    torch.testing.assert_close(model(**inputs, return_dict=False)[0], logits)
+    features = {name: value for name, value in inputs.items() if name.startswith("input_features")}
+    states, embeds = model.get_audio_features(**features, return_dict=False)
+    torch.testing.assert_close(states.flatten(0, 1), embeds)
+
+
+def test_the_heads_short_cut_leaves_other_weights_alone():
+    head = AudioLLMHead(8, 16)
+    states = torch.randn(2, 8)
+    quantized = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(head), dtype=torch.qint8)
+    torch.testing.assert_close(quantized(states), head(states), atol=0.05, rtol=0.05)
