@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -177,7 +177,7 @@ def model_publication(
         carbon=_emissions(home / EMISSIONS),
         home=home,
     )
-    files[LICENCE] = _licence_text()
+    files[LICENCE] = Path(audiollm.__file__).parent / LICENCE
     files[README] = (str(model_card(facts)).rstrip() + "\n").encode("utf-8")
     return Publication(dict(sorted(files.items())), left_out)
 
@@ -317,18 +317,6 @@ def _emissions(path: Path) -> float | None:
         return None
     with path.open(newline="", encoding="utf-8") as file:
         return 1000 * sum(float(row["emissions"]) for row in csv.DictReader(file))
-
-
-def _licence_text() -> Path | bytes:
-    beside = Path(audiollm.__file__).parent / LICENCE
-    if beside.is_file():
-        return beside
-    from importlib.metadata import files
-
-    installed = next((file for file in files("audiollm") or () if PurePosixPath(file).name == LICENCE), None)
-    if installed is None:
-        raise PublishError("The text of the licence is not installed with audiollm; install it again.")
-    return Path(installed.locate())
 
 
 def _json_bytes(content: Any) -> bytes:
