@@ -23,6 +23,7 @@ FLOORS = (
 SERVICES = {
     "reporting": "templates, plots, quotes, players",
     "language_models": "asked locally or served",
+    "emotion_words": "emotions stated in free text",
     "redact": "what may leave the machine",
 }
 # Where one comes in; these reach every floor and nothing imports them.
