@@ -26,11 +26,11 @@ $(VENV)/.ready: pyproject.toml
 
 demo: setup
 	rm -rf $(DEMO)
-	$(BIN)/python train_sft.py --config configs/tiny.yaml --set training.output_dir=$(DEMO)
-	$(BIN)/python -m audiollm.eval --system $(DEMO)/model samples/tiny-base majority --data samples --split test \
+	$(BIN)/audiollm train --config configs/tiny.yaml --set training.output_dir=$(DEMO)
+	$(BIN)/audiollm eval --system $(DEMO)/model samples/tiny-base majority --data samples --split test \
 		--batch-size 16 --group-by carrier wording speaker --out $(DEMO)/eval --report \
 		--train-log $(DEMO)/trainer_state.json
-	$(BIN)/python -m audiollm.eval.answer $(DEMO)/model $(CLIPS)
+	$(BIN)/audiollm answer $(DEMO)/model $(CLIPS)
 	@echo "report: $(DEMO)/eval/model/report.html"
 
 test: setup

@@ -1,9 +1,9 @@
-"""Train an AudioLLM: `python train_sft.py --config configs/tiny.yaml [--set training.max_steps=100]`."""
+"""Train an AudioLLM: `accelerate launch train_sft.py --config configs/tiny.yaml`, the same as `audiollm train`."""
 
 from __future__ import annotations
 
-import argparse
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from peft import LoraConfig
 from transformers import set_seed
 from trl import SFTConfig
 
+from audiollm.commands import main
 from audiollm.corpora.readers import READERS, read_corpus
 from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.collator import AudioLLMCollator
@@ -157,20 +158,5 @@ def run(config: dict[str, Any], trainer: AudioLLMTrainer) -> str:
     return str(final)
 
 
-def main(arguments: Sequence[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="a YAML file; see configs/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="section.field=value", help="change single fields")
-    parser.add_argument("--plan", action="store_true", help="show what each GPU must hold, and train nothing")
-    parser.add_argument("--gpus", nargs="*", type=int, default=[1, 8], help="how many, for --plan")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.config, options.set)
-    if options.plan:
-        print(report_memory(config, options.gpus))
-    else:
-        train(config)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["train", *sys.argv[1:]]))

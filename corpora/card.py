@@ -122,7 +122,7 @@ def _made_by(teachers: Counter[str]) -> str:
 
 def _checked(report: dict[str, Any]) -> str:
     if not report:
-        return "It was not verified: run `python -m audiollm verify`."
+        return "It was not verified: run `audiollm verify`."
     problems = ", ".join(f"{kind} {count:,}" for kind, count in report["problems"].items()) or "none"
     shared = {kind: found["groups"] for kind, found in report["shared_between_splits"].items() if found["groups"]}
     both = ", ".join(f"{kind} {count:,}" for kind, count in shared.items()) or "nothing"

@@ -152,7 +152,7 @@ class ClipStore:
 
     def _target(self, name: str, kind: str) -> Path:
         if self.work is None:
-            needs = "python -m audiollm read"
+            needs = "audiollm read"
             raise BadRow("audio", f"has to be written to a file first; read the corpus with `{needs}`.")
         safe = re.sub(r"[^\w.-]", "_", name)[:80]
         if safe != name:  # two names must not become one file

@@ -53,7 +53,7 @@ def read_rows(path: str | Path, split: str | None = None) -> list[dict[str, Any]
     if path.is_dir():
         if split is None:
             raise ValueError(f"{path} is a folder; say which split to read.")
-        whole = path / "rows.jsonl"  # as `python -m audiollm read` writes it
+        whole = path / "rows.jsonl"  # as `audiollm read` writes it
         path = path / f"{split}.jsonl"
         path = whole if whole.exists() and not path.exists() else path
     if not path.exists():

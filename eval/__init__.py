@@ -1,4 +1,4 @@
-"""Evaluation: metrics, judges, systems, the runner, tables and report. `python -m audiollm.eval --help` says how."""
+"""Evaluation: metrics, judges, systems, the runner, tables and report. `audiollm eval --help` says how."""
 
 
 class EvalError(ValueError):

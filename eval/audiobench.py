@@ -1,8 +1,8 @@
 """Interchange with AudioBench: its prediction logs and score logs read, ours written for its scorer.
 
-    python -m audiollm.eval.audiobench write RUN --dataset meld_emotion_test --log log [--model NAME]
-    python -m audiollm.eval.audiobench read LOG.json --data CORPUS --split test --out RUN
-    python -m audiollm.eval.audiobench scores LOG_score.json [...]
+    audiollm audiobench write RUN --dataset meld_emotion_test --log log [--model NAME]
+    audiollm audiobench read LOG.json --data CORPUS --split test --out RUN
+    audiollm audiobench scores LOG_score.json [...]
 
 Formats as in the repository AudioLLMs/AudioBench (src/main_evaluate.py; src/dataset_src/iemocap_emotion_test.py,
 spoken_squad_test.py and librispeech_test_clean.py): `log/MODEL/DATASET.json` is a list of answers in the data set's
@@ -12,11 +12,9 @@ corpus (processing/corpora).
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,9 @@ from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_an
 from ..corpora.schema import TASKS, read_rows
 from ..language_models.journal import Journal
 from . import EvalError
-from .run import PREDICTIONS, RESULTS, Settings, evaluate_system
+from .run import PREDICTIONS, Settings, evaluate_system
 from .systems import System
-from .tables import FORMATS, Table
+from .tables import Table
 
 
 # Sentiment is a task of its own here and "ER" there: its data sets are told apart by name.
@@ -342,42 +340,3 @@ def _read_json(path: str | Path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise EvalError(f"{path}: not JSON ({error}).") from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    from .runs import read_run
-
-    parser = argparse.ArgumentParser(prog="python -m audiollm.eval.audiobench", description="AudioBench interchange.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    write = commands.add_parser("write", help="write a run's answers as AudioBench's prediction log")
-    write.add_argument("run", help="folder of the run")
-    write.add_argument("--dataset", required=True, help="AudioBench's name of the data set, as meld_emotion_test")
-    write.add_argument("--log", default="log", help="AudioBench's log folder")
-    write.add_argument("--model", help="name of the model's folder there (default: the run's name)")
-    read = commands.add_parser("read", help="judge a prediction log's answers as those of any system")
-    read.add_argument("answers", help="log/MODEL/DATASET.json")
-    read.add_argument("--data", required=True, help="the corpus that the answers are about")
-    read.add_argument("--split", default="test")
-    read.add_argument("--out", required=True, help="folder of the run to make")
-    read.add_argument("--judge", default="rule", help="who decides, as for `python -m audiollm.eval`")
-    scores = commands.add_parser("scores", help="print score logs as a table")
-    scores.add_argument("logs", nargs="+", help="log/MODEL/DATASET_METRIC_score.json")
-    scores.add_argument("--format", default="markdown", choices=FORMATS)
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "write":
-            run = read_run(options.run)
-            print("\n".join(map(str, write_answers(run, options.dataset, options.log, options.model))))
-        elif options.command == "read":
-            evaluate_log(options.answers, options.data, options.split, options.out, options.judge)
-            print(Path(options.out) / RESULTS)
-        else:
-            print(score_table([read_scores(path) for path in options.logs]).write(options.format))
-    except (EvalError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,16 @@
 """Does a judge decide special cases as people do? The paper's section 7, for any judge and any runs.
 
-    python -m audiollm.eval.judge_study draw RUN [RUN ...] --out study [--count 50] [--seed 0]
+    audiollm judge-study draw RUN [RUN ...] --out study [--count 50] [--seed 0]
     (each rater copies study/sheet.csv and fills the column `right`)
-    python -m audiollm.eval.judge_study score RATED.csv [RATED.csv ...] --key study/key.json
+    audiollm judge-study score RATED.csv [RATED.csv ...] --key study/key.json
 
 The sheet shows neither the judge's verdict nor the system, and its order says nothing; the key holds both.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +23,7 @@ from . import EvalError
 from .judges.rule import RuleJudge
 from .sheets import read_sheet, write_rows
 from .statistics import Interval, bootstrap, cohen_kappa
-from .tables import FORMATS, TASK_NAMES, Cell, Table
+from .tables import TASK_NAMES, Cell, Table
 
 
 SHEET, KEY = "sheet.csv", "key.json"
@@ -331,40 +329,3 @@ def _cell(interval: Interval, decimals: int = 1) -> Cell | None:
     if interval.estimate is None:
         return None
     return Cell(interval.estimate, interval.low, interval.high, decimals=decimals)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    from .runs import read_run
-
-    parser = argparse.ArgumentParser(prog="python -m audiollm.eval.judge_study", description="Judge and people.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    draw = commands.add_parser("draw", help="draw special cases and write a rating sheet")
-    draw.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs with a judge that decides special cases")
-    draw.add_argument("--out", required=True, help="folder for sheet and key")
-    draw.add_argument("--count", type=int, default=COUNT, help="at most so many of each corpus and task")
-    draw.add_argument("--seed", type=int, default=0)
-    score = commands.add_parser("score", help="compare rated sheets with the judge")
-    score.add_argument("sheets", nargs="+", metavar="SHEET", help="rated sheets, one for each rater")
-    score.add_argument("--key", required=True, help="the study's key.json")
-    score.add_argument("--format", default="markdown", choices=(*FORMATS, "json"))
-    score.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "draw":
-            sheet, key = write_study([read_run(run) for run in options.runs], options.out, options.count, options.seed)
-            print(f"sheet: {sheet}\nkey (not for raters): {key}")
-            return 0
-        cases = read_key(options.key)
-        study = score_study(cases, {str(path): read_ratings(path, cases) for path in options.sheets}, options.seed)
-    except (EvalError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.format == "json":
-        print(json.dumps(study, default=asdict, ensure_ascii=False, indent=1))
-    else:
-        print("\n\n".join(table.write(options.format) for table in study_tables(study)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,28 +1,25 @@
 """One HTML file that shows a run: figures, plots, and recordings to listen to beside what was answered about them.
 
-`python -m audiollm.eval.report RUN_FOLDER [--compare OTHER_RUN ...] [--train-log trainer_state.json]`
+`audiollm report RUN_FOLDER [--compare OTHER_RUN ...] [--train-log trainer_state.json]`
 
 With other runs, their answers to the same questions stand side by side (the paper's tables 10 to 12).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..corpora.schema import EMOTION_TASKS, TASKS, RowError, read_rows
+from ..corpora.schema import EMOTION_TASKS, TASKS, read_rows
 from ..processing.audio import AudioError, load_audio
 from ..reporting.pages import render_page
 from ..reporting.players import Embedder
 from ..reporting.plots import class_plot, confusion_plot, loss_plot
 from ..reporting.quotes import mark_quotes
-from . import EvalError
 from .runs import HIGHEST, Run, read_run
 from .systems import SAMPLING_RATE
 from .tables import (
@@ -332,39 +329,3 @@ def _row_label(row: dict) -> str:
 
 def _label(rows: Sequence[dict]) -> str:
     return next((_row_label(row) for task in EMOTION_TASKS for row in rows if row["task"] == task), "")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m audiollm.eval.report", description="Write a run's report.")
-    parser.add_argument("run", help="folder of the run")
-    parser.add_argument("--out", help="file to write (default: report.html in the folder)")
-    parser.add_argument("--train-log", help="trainer_state.json, for the loss curve")
-    parser.add_argument("--compare", nargs="+", default=[], metavar="RUN", help="folders of runs to compare with")
-    parser.add_argument("--clips", type=int, default=CLIPS, help="how many recordings at most")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of recordings, and of the resamples")
-    parser.add_argument("--audio-megabytes", type=float, default=AUDIO_MEGABYTES, help="audio in the page at most")
-    parser.add_argument(
-        "--cluster", metavar="COLUMN", help="resample rows of the same COLUMN (speaker, audio) together"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        print(
-            write_report(
-                options.run,
-                options.out,
-                options.train_log,
-                options.compare,
-                options.clips,
-                options.seed,
-                options.audio_megabytes,
-                options.cluster,
-            )
-        )
-    except (EvalError, RowError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

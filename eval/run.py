@@ -246,7 +246,7 @@ def _replace(path: Path, text: str) -> None:
 
 def command_line(arguments: Sequence[str]) -> str:
     """The command that repeats a run, quoted for a shell."""
-    return shlex.join(["python", "-m", "audiollm.eval", *arguments])
+    return shlex.join(["audiollm", *arguments])
 
 
 __all__ = ["Settings", "command_line", "evaluate_system", "join_predictions", "read_predictions"]

@@ -1,16 +1,14 @@
 """Tables of results, one system a row, as Markdown, LaTeX or CSV.
 
-    python -m audiollm.eval.tables RUN [RUN ...] [--format markdown|latex|csv]
-    python -m audiollm.eval.tables RUN [RUN ...] --intervals [--cluster speaker]
-    python -m audiollm.eval.tables --paper 2 --row "alt-4=RUN" [--row "alt-1=RUN"]
+    audiollm tables RUN [RUN ...] [--format markdown|latex|csv]
+    audiollm tables RUN [RUN ...] --intervals [--cluster speaker]
+    audiollm tables --paper 2 --row "alt-4=RUN" [--row "alt-1=RUN"]
 
 docs/tables.md says how runs and the paper's rows and columns are matched.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -417,47 +415,3 @@ def _at(figures: dict, path: tuple[str, ...]):
     for key in path:
         figures = (figures or {}).get(key)
     return figures
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m audiollm.eval.tables", description="Print results as tables.")
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, or their results.json")
-    parser.add_argument("--format", default="markdown", choices=FORMATS)
-    parser.add_argument("--intervals", action="store_true", help="by class with intervals, and paired tests")
-    parser.add_argument("--cluster", metavar="COLUMN", help="draw rows of the same COLUMN (speaker, audio) together")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
-    parser.add_argument("--paper", nargs="+", type=int, metavar="N", help="the paper's tables 1 to 9")
-    parser.add_argument(
-        "--row", action="append", default=[], metavar="NAME=RUN[@COLUMN]", help="whose figures stand in the row NAME"
-    )
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    from .paper import paper_table
-    from .runs import read_results, read_run
-
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    if not options.runs and not options.paper:
-        parser.error("give runs, or --paper with a table's number.")
-    if options.runs and options.paper:
-        parser.error("runs of the paper's tables are given by --row.")
-    if options.row and not options.paper:
-        parser.error("--row belongs to --paper.")
-    try:
-        if options.paper:
-            tables = [paper_table(number, options.row) for number in options.paper]
-        elif options.intervals:
-            tables = interval_tables([read_run(path) for path in options.runs], options.cluster, options.seed)
-        else:
-            tables = all_tables([read_results(path) for path in options.runs])
-    except (EvalError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n\n".join(table.write(options.format) for table in tables))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

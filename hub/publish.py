@@ -288,7 +288,7 @@ def _read_results(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
-        raise PublishError(f"{path}: no results; make them with `python -m audiollm.eval`.")
+        raise PublishError(f"{path}: no results; make them with `audiollm eval`.")
     return _read_json(path)
 
 

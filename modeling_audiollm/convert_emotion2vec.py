@@ -1,6 +1,6 @@
 """Convert a published emotion2vec checkpoint (FunASR's model.pt) into a transformers folder with safetensors.
 
-    python -m audiollm.modeling_audiollm.convert_emotion2vec model.pt OUT [--size plus_large]
+    audiollm convert-emotion2vec model.pt OUT [--size plus_large]
 
 It runs once, offline. The pickle inside model.pt is read with an unpickler that knows tensors and containers only:
 training settings and optimizer states turn into inert placeholders, so neither omegaconf nor fairseq is needed, and
@@ -9,7 +9,6 @@ nothing in the file is executed. This file does not travel to the Hub.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import pickle
 import re
@@ -302,21 +301,3 @@ def convert(
     if dropped:
         print(f"Left out {len(dropped)} tensors of training, such as {', '.join(dropped[:3])}.")
     return model
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Convert FunASR's emotion2vec model.pt to a transformers folder.")
-    parser.add_argument("checkpoint", type=Path, help="the published model.pt")
-    parser.add_argument("output", type=Path, help="folder to write")
-    parser.add_argument("--size", choices=EMOTION2VEC_SIZES, help="published size that the file must be")
-    parser.add_argument("--sha256", help="SHA-256 that the file must have")
-    parser.add_argument("--labels", type=Path, help="file of labels, one a line (default: tokens.txt beside model.pt)")
-    options = parser.parse_args(arguments)
-    try:
-        convert(options.checkpoint, options.output, options.size, options.sha256, options.labels)
-    except CheckpointError as error:
-        parser.exit(1, f"{error}\n")
-
-
-if __name__ == "__main__":
-    main()

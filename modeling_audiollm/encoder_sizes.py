@@ -1,6 +1,6 @@
 """The encoders of the paper's Table 3, by name: what to write into a configuration, and how large each is.
 
-    python -m audiollm.modeling_audiollm.encoder_sizes
+    audiollm encoders
 
 Sizes are counted on the meta device, from the published configurations: nothing is downloaded, no weight is made.
 """
@@ -85,7 +85,3 @@ def table() -> str:
         note = f"  ({encoder.note})" if encoder.note else ""
         lines.append(f"{name:<24}{encoder.millions():>9.2f}{encoder.paper_millions:>10}  {encoder.source}{note}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table())

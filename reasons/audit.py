@@ -30,11 +30,10 @@ from .rows import Input, Job
 
 
 AUDIT = "audit.html"
-AUDIO_MODES = ("embed", "link", "none")
 RATE = 16_000
 OPENINGS = 5
 TASKS = {"er": "emotion", "sr": "sentiment"}
-# Where recordings may come from, by [`AUDIO_MODES`].
+# Where recordings may come from, by how the page has them.
 _MEDIA = {"embed": "data:", "link": "'self' file:", "none": "'none'"}
 _OUTCOME_COLOURS = dict(zip(OUTCOMES, ("#0b7a75", "#7cc4bd", "#cf4037", "#d99a1b", GRID)))
 _MOST_LABELS, _MOST_FAULTS = 24, 10

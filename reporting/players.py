@@ -11,6 +11,10 @@ import numpy as np
 import soundfile
 
 
+# How a page has its recordings: inside, linked to where they lie, or not at all.
+AUDIO_MODES = ("embed", "link", "none")
+
+
 @dataclass(frozen=True)
 class Player:
     """What the macro `player` shows: a source to play if there is one, and a note."""

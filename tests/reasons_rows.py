@@ -1,11 +1,10 @@
 """Rows to explain, a teacher that answers them, and the command in a process of its own, for tests of reasons."""
 
-import argparse
 import json
 import re
 
+from audiollm.commands import main
 from audiollm.language_models import Reply
-from audiollm.reasons.commands import add_commands
 
 
 LABELS = {"er": ("happy", "sad", "angry", "neutral"), "sr": ("positive", "negative", "neutral")}
@@ -65,10 +64,7 @@ class Teacher:
 
 def run_command(*words):
     """Run `extract` or `audit`; gives the exit code."""
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers(required=True))
-    arguments = parser.parse_args([str(word) for word in words])
-    return arguments.run(arguments)
+    return main([str(word) for word in words])
 
 
 def run_quickly(*words):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.audiobench import (
     evaluate_log,
     import_answers,
-    main,
     read_answers,
     read_scores,
     score_table,
@@ -177,6 +177,7 @@ def test_word_error_rates_become_percent(tmp_path):
 def test_the_command_line_prints_scores(tmp_path, capsys):
     content = {"llama3_70b_judge_binary": {"judge_score": 49.0, "success_rate": 1.0}}
     path = write_scores(tmp_path, BINARY, content)
-    assert main(["scores", str(path)]) == 0 and "49.0" in capsys.readouterr().out
-    assert main(["scores", str(tmp_path / "none_wer_score.json")]) == 2 and "error:" in capsys.readouterr().err
+    assert main(["audiobench", "scores", str(path)]) == 0 and "49.0" in capsys.readouterr().out
+    assert main(["audiobench", "scores", str(tmp_path / "none_wer_score.json")]) == 2
+    assert "error:" in capsys.readouterr().err
     assert "<" not in score_table([read_scores(path)]).latex()

@@ -23,6 +23,7 @@ from transformers import (
     pipeline,
 )
 
+from audiollm.commands import main
 from audiollm.modeling_audiollm import convert_emotion2vec as converter
 from audiollm.modeling_audiollm import modeling_emotion2vec as modeling
 from audiollm.modeling_audiollm.configuration_emotion2vec import EMOTION2VEC_LABELS, Emotion2VecConfig
@@ -427,7 +428,7 @@ def test_converter_reads_prefixed_files_and_leaves_training_behind(tmp_path, wei
         last_optimizer_state={"state": {0: {"exp_avg": torch.zeros(9)}}, "np": np.float64(3.0)},
     )
     (tmp_path / "tokens.txt").write_text("\n".join(f"字/{label}" for label in EMOTION2VEC_LABELS[:-1]) + "\n<unk>\n")
-    converter.main([str(path), str(tmp_path / "out")])
+    main(["convert-emotion2vec", str(path), str(tmp_path / "out")])
     assert "Left out 2 tensors of training" in capsys.readouterr().out
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "modeling_emotion2vec.py"} <= {
         file.name for file in (tmp_path / "out").iterdir()
@@ -491,10 +492,10 @@ def test_converter_refuses_other_files(tmp_path, weights):
 
 
 def test_converter_command_reports_errors_without_a_traceback(tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit:
-        converter.main([str(tmp_path / "absent.pt"), str(tmp_path / "out")])
-    assert exit.value.code == 1
-    assert "There is no file" in capsys.readouterr().err
+    assert main(["convert-emotion2vec", str(tmp_path / "absent.pt"), str(tmp_path / "out")]) == 2
+    assert main(["convert-emotion2vec", str(tmp_path / "absent.pt"), str(tmp_path / "out"), "--size", "huge"]) == 2
+    said = capsys.readouterr().err
+    assert "error: There is no file" in said and "--size huge is not one of base, " in said
 
 
 def test_tensor_unpickler_imports_nothing():

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiollm.commands import main
+from audiollm.commands.eval import system_folders
 from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
-from audiollm.eval.__main__ import _folders, main
 from audiollm.eval.report import write_report
 from audiollm.eval.run import Settings, evaluate_system, read_predictions
 from audiollm.eval.runs import MEASURES, read_run
@@ -351,18 +352,19 @@ def test_an_unknown_system_and_a_majority_without_training_rows_are_refused(tmp_
 
 def test_the_command_evaluates_prints_tables_and_can_be_repeated(corpus, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["--system", "majority", "--data", str(corpus), "--out", str(out), "--group-by", "carrier"]
+    arguments = ["eval", "--system", "majority", "--data", str(corpus), "--out", str(out), "--group-by", "carrier"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "**Overall**" in printed and "majority by carrier" in printed and str(out) in printed
     results = json.loads((out / "results.json").read_text())
-    assert results["command"].startswith("python -m audiollm.eval --system majority --data")
+    assert results["command"].startswith("audiollm eval --system majority --data")
     assert results["system"]["answers"]["er"] == "The speaker sounds angry."
     assert results["figures"]["er"]["weighted_average"] == 50.0 and results["figures"]["asr"]["wer"] == 100.0
 
 
 def test_the_command_names_what_is_wrong(tmp_path, capsys):
-    assert main(["--system", "majority", "--data", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "o")]) == 2
+    data, out = str(tmp_path / "none.jsonl"), str(tmp_path / "o")
+    assert main(["eval", "--system", "majority", "--data", data, "--out", out]) == 2
     assert "none.jsonl" in capsys.readouterr().err
 
 
@@ -429,9 +431,9 @@ def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp
         return "I would rather not." if broken["now"] and "sounds angry." in text else reply_by(text)
 
     with chat_server(answer) as server:
-        arguments = ["--system", "majority", "--data", str(corpus), "--judge", f"llm:server:j@{server.url}"]
+        arguments = ["eval", "--system", "majority", "--data", str(corpus), "--judge", f"llm:server:j@{server.url}"]
         arguments += ["--tasks", "er", "--out", str(tmp_path / "out")]
-        assert main(arguments) == 3
+        assert main(arguments) == 1
         said = capsys.readouterr()
         assert "verdicts failed" in said.err and "**" in said.out
         assert "asked: emotion 4 (and 0 before)" in said.out and "unscored: 12" in said.out
@@ -440,21 +442,21 @@ def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp
         assert results["figures"]["er"]["weighted_average"] is None and results["figures"]["er"]["n_unscored"] == 4
         assert main([*arguments, "--max-unscored", "1"]) == 0
         broken["now"] = False
-        assert main([*arguments, "--judge-prompts", "audiobench"]) == 3  # its evidence rubrics are the same
+        assert main([*arguments, "--judge-prompts", "audiobench"]) == 1  # its evidence rubrics are the same
         assert "unscored" in capsys.readouterr().out
 
 
 def test_a_system_that_answers_nothing_is_a_failure(corpus, tmp_path, capsys):
     for wav in corpus.glob("*.wav"):
         wav.unlink()
-    assert main(["--system", "majority", "--data", str(corpus), "--out", str(tmp_path / "out")]) == 3
+    assert main(["eval", "--system", "majority", "--data", str(corpus), "--out", str(tmp_path / "out")]) == 1
     assert "answered none of 7 rows" in capsys.readouterr().err
 
 
 def test_several_systems_are_evaluated_by_one_command(corpus, checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
     systems = [str(checkpoint), str(tmp_path / "nowhere"), "majority"]
-    assert main(["--system", *systems, "--data", str(corpus), "--out", str(out), "--report"]) == 2
+    assert main(["eval", "--system", *systems, "--data", str(corpus), "--out", str(out), "--report"]) == 1
     said = capsys.readouterr()
     assert f"error: {systems[1]}: " in said.err
     assert {path.parent.name for path in out.rglob("results.json")} == {"tiny-model", "majority"}
@@ -465,13 +467,13 @@ def test_several_systems_are_evaluated_by_one_command(corpus, checkpoint, tmp_pa
 
 def test_folders_are_named_after_all_of_a_system(tmp_path):
     systems = ["cascade:/m/asr+server:llm@http://a/v1", "endpoint:salmonn@http://a:8000/v1", "chat:org/model@abc"]
-    folders = _folders(systems, tmp_path)
+    folders = system_folders(systems, tmp_path)
     assert [folder.name for folder in folders.values()] == ["asr+server-llm", "endpoint-salmonn", "model"]
 
 
 def test_systems_that_would_share_a_folder_are_refused(corpus, tmp_path, capsys):
     systems = [str(tmp_path / "a" / "model"), str(tmp_path / "b" / "model")]
-    assert main(["--system", *systems, "--data", str(corpus), "--out", str(tmp_path / "out")]) == 2
+    assert main(["eval", "--system", *systems, "--data", str(corpus), "--out", str(tmp_path / "out")]) == 2
     assert systems[0] in (said := capsys.readouterr().err) and systems[1] in said
 
 

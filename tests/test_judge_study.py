@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from audiollm.commands import main
 from audiollm.eval import EvalError
 from audiollm.eval.judge_study import (
     HEADINGS,
     StudyCase,
     agreement,
     draw_cases,
-    main,
     majority,
     read_key,
     read_ratings,
@@ -190,9 +190,10 @@ def test_the_command_line_prints_tables_and_json(study, capsys):
     sheet, cases = study
     rate(sheet, {case.case: str(case.score) for case in cases})
     key = str(sheet.with_name("key.json"))
-    assert main(["score", str(sheet), "--key", key]) == 0
+    assert main(["judge-study", "score", str(sheet), "--key", key]) == 0
     assert "100.0 [100.0, 100.0]" in capsys.readouterr().out
-    assert main(["score", str(sheet), "--key", key, "--format", "json"]) == 0
+    assert main(["judge-study", "score", str(sheet), "--key", key, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["judge"][0]["kappa"]["estimate"] == 1 and found["cases"] == 6
-    assert main(["score", str(sheet), "--key", "nowhere.json"]) == 2 and "error:" in capsys.readouterr().err
+    assert main(["judge-study", "score", str(sheet), "--key", "nowhere.json"]) == 2
+    assert "error:" in capsys.readouterr().err

@@ -15,10 +15,10 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 from transformers import pipeline
 
+from audiollm.commands import main
 from audiollm.demo.listen import Listener
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.hub import PublishError
-from audiollm.hub.__main__ import main
 from audiollm.hub.card import CardFacts, model_card
 from audiollm.hub.publish import model_publication
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
@@ -327,7 +327,7 @@ def test_the_written_folder_answers_the_same_in_an_isolated_process(run, results
 def push_elsewhere(endpoint, folder, *arguments):
     """Run the command line against a hub, in a process of its own: the endpoint is read at import."""
     return subprocess.run(
-        [sys.executable, "-m", "audiollm.hub", *map(str, arguments)],
+        [sys.executable, "-m", "audiollm", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, **hub_environment(endpoint, folder)},
         capture_output=True,

@@ -427,7 +427,7 @@ def test_ten_kills_and_a_failing_server_lose_nothing_and_repeat_no_accepted_answ
     def start(url):
         behaviour.accepted = {(entry["target"], said_of[entry["row"]]) for entry in accepted()}
         command = ["extract", rows, "--out", out, "--teacher", f"server:m@{url}", "--quiet", "--timeout", "3"]
-        command += ["--targets", "label,evidence"]
+        command += ["--targets", "label", "evidence"]
         child = children.Process(target=run_quickly, args=[str(word) for word in command])
         child.start()
         return child

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiollm.eval.report import choose_clips, main, write_report
+from audiollm.commands import main
+from audiollm.eval.report import choose_clips, write_report
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System
 from audiollm.reporting.plots import class_plot, confusion_plot, loss_plot
@@ -150,7 +151,7 @@ def test_runs_of_other_data_are_refused(run_folder, tmp_path, capsys):
     row |= {"label": "happy", "audio": str(run_folder.parent / "right.wav")}
     (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
     evaluate_system(Settings(system="o", data=str(tmp_path)), tmp_path / "run", system=Other(), progress=False)
-    assert main([str(run_folder), "--compare", str(tmp_path / "run")]) == 2
+    assert main(["report", str(run_folder), "--compare", str(tmp_path / "run")]) == 2
     assert "differ in 'label'" in capsys.readouterr().err
 
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoProcessor, TrainerCallback
 
 import audiollm.train_sft as train_sft
+from audiollm.commands import main
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.ctc import CTC_NAME
 from audiollm.training.assemble import _language_model
-from audiollm.training.checkpoints import load_trained, main, whole_checkpoints
+from audiollm.training.checkpoints import load_trained, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
 from audiollm.training.schedule import Round, ScheduleError, refuse_unlearned
 from tests.tiny import tiny_model_and_processor
@@ -138,7 +139,7 @@ def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     model, processor = load_trained(checkpoint)
     assert changed < sum(parameter.numel() for parameter in model.parameters())
     out = Path(folder).parent / "converted"
-    main([str(checkpoint), str(out)])
+    main(["merge", str(checkpoint), str(out)])
     inputs = processor(text=processor.prompt("What?"), audio=[tone(1.3)])
     with torch.no_grad():
         logits = [
@@ -160,6 +161,6 @@ def test_a_model_keeps_the_first_ones_ctc_head_as_long_as_it_fits(config, tmp_pa
     config |= {"schedule": [{"tasks": ["er"], "train": [learns]}], "max_steps": 1}
     config["lora"] = config["lora"] if learns == "lora" else None
     merged = Path(train_sft.train(config))
-    main([str(whole_checkpoints(config["training"]["output_dir"])[-1]), str(tmp_path / "converted")])
+    main(["merge", str(whole_checkpoints(config["training"]["output_dir"])[-1]), str(tmp_path / "converted")])
     for folder in (merged, tmp_path / "converted"):
         assert (folder / CTC_NAME).is_file() == (learns == "lora")

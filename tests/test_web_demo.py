@@ -13,10 +13,10 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
 from audiollm.demo.listen import Listener, Unusable
 from audiollm.demo.render import page
-from audiollm.hub.__main__ import main as hub_main
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
 from audiollm.processing.audio import load_audio
@@ -341,7 +341,7 @@ def test_a_space_folder_holds_all_that_its_page_needs(gradio, clips, tmp_path):
     model, processor = tiny_model_and_processor()
     model.save_pretrained(tmp_path / "run")
     processor.save_pretrained(tmp_path / "run")
-    assert hub_main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "space")]) == 0
+    assert main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "space")]) == 0
     card = (tmp_path / "space" / "README.md").read_text()
     assert "sdk: gradio" in card and f"sdk_version: {gradio.__version__}" in card and "app_file: app.py" in card
     assert any(line.startswith("torch") for line in (tmp_path / "space" / "requirements.txt").read_text().splitlines())

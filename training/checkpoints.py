@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +184,14 @@ def _learnt(checkpoint: str | Path) -> set[str]:
         return {part_of(name) for name in tensors.keys()}
 
 
-def main(arguments: Sequence[str] | None = None):
-    parser = argparse.ArgumentParser(description="A training checkpoint (what learnt) to a whole, merged model.")
-    parser.add_argument("checkpoint", help="a checkpoint-* folder of train_sft.py")
-    parser.add_argument("out", help="folder for from_pretrained and pipeline")
-    options = parser.parse_args(arguments)
-    model, processor = load_trained(options.checkpoint)
+def merge_checkpoint(checkpoint: str | Path, folder: str | Path) -> None:
+    """Write a training checkpoint (what learnt) as a whole, merged model.
+
+    Args:
+        checkpoint: a `checkpoint-*` folder of a training.
+        folder: to write, for `from_pretrained` and `pipeline`.
+    """
+    model, processor = load_trained(checkpoint)
     first = model.name_or_path
-    save_merged(model, processor, options.out)
-    copy_ctc_head(options.checkpoint if "speech_encoder" in _learnt(options.checkpoint) else first, options.out)
-
-
-if __name__ == "__main__":
-    main()
+    save_merged(model, processor, folder)
+    copy_ctc_head(checkpoint if "speech_encoder" in _learnt(checkpoint) else first, folder)

@@ -5,7 +5,7 @@ only and runs from Python 3.8 on, so copy it there, write a function `answer(pat
 
     python serve.py my_model:answer --name salmonn --port 8000
 
-Then, from here: `python -m audiollm.eval --system endpoint:salmonn@http://HOST:8000/v1 ...`. Requests are answered one
+Then, from here: `audiollm eval --system endpoint:salmonn@http://HOST:8000/v1 ...`. Requests are answered one
 at a time, for such models rarely answer several.
 """
 

@@ -1,0 +1,61 @@
+"""What the command lines share: exit codes, and how lists, options and numbers are written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+DONE, LEFT, REFUSED, STOPPED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are told as any other, in one line, and no abbreviated options: `--set` never means `--settings`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see `{self.prog} --help`)")
+
+
+def add_list(parser: argparse._ActionsContainer, name: str, **settings) -> None:
+    """An option that takes several values with spaces between them; given again, it adds to them."""
+    parser.add_argument(name, nargs="+", action="extend", default=[], **settings)
+
+
+def add_pairs(parser: argparse._ActionsContainer, name: str, metavar: str = "NAME=VALUE", **settings) -> None:
+    """A list of `NAME=VALUE`."""
+    add_list(parser, name, type=_pair, metavar=metavar, **settings)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def pairs(given: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
+    """The pairs of an option by name.
+
+    Raises:
+        ValueError: if a name has two values.
+    """
+    found: dict[str, str] = {}
+    for name, value in given:
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"{option} {name} is given twice: {found[name]!r} and {value!r}.")
+    return found
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+count.__name__ = "whole number"  # as argparse calls it in its messages
