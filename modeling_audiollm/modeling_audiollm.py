@@ -382,6 +382,25 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             raise ValueError(f"{part}_length_aware needs the mask that the processor gives with the features.")
         return _real_windows(mask, mask)
 
+    def refuse_beyond_context(self, tokens: int):
+        """Refuse a prompt (with its answer) that is longer than the language model can read.
+
+        Args:
+            tokens: of prompt, audio and answer together.
+
+        Raises:
+            ValueError: naming the limit in tokens and in seconds of audio.
+        """
+        context = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        if context is None or tokens <= context:
+            return
+        seconds = context // self.config.tokens_per_window * self.config.window_seconds
+        raise ValueError(
+            f"The prompt takes {tokens} tokens with its audio and answer, but the language model reads at most "
+            f"{context}, about {seconds:g} s of audio. Cut the recording into pieces of a few seconds and ask about "
+            "each, or follow its emotion over time with `emotion_timeline`."
+        )
+
     def get_placeholder_mask(
         self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor, audio_embeds: torch.Tensor
     ) -> torch.BoolTensor:
@@ -437,6 +456,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)
         audio_embeds = None if mm_encoder_outputs is None else mm_encoder_outputs["audio"].pooler_output
         if input_features is not None:
+            self.refuse_beyond_context(inputs_embeds.shape[1])
             audio_embeds = self.get_audio_features(
                 input_features,
                 input_features_mask,
@@ -622,6 +642,10 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """As [`AudioLLMModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
+
+    def refuse_beyond_context(self, tokens: int):
+        """As [`AudioLLMModel.refuse_beyond_context`]."""
+        self.model.refuse_beyond_context(tokens)
 
     def _logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         logits = self.lm_head(hidden_states)

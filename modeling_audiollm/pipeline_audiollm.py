@@ -4,8 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig, Pipeline
 
@@ -34,11 +36,12 @@ class AudioEmotionReasoningPipeline(Pipeline):
     """What the speaker of a recording feels, and why, with the words that show it.
 
     Args (of the call, or of `pipeline("audio-emotion-reasoning", ...)`):
-        inputs: a path, URL, bytes, array at the model's rate (16 kHz), pair `(array, rate)`, mapping with `array` and
-            `sampling_rate`; or a list or generator of them.
+        inputs: a path, URL, bytes, array (or list of numbers) at the model's rate (16 kHz), pair `(array, rate)`,
+            mapping with `array` and `sampling_rate`; or a list, generator or dataset of them.
         batch_size (`int`, *optional*, defaults to 1): clips that go through the model together.
         task (`str`, *optional*, defaults to `"emotion"`): `"emotion"` or `"sentiment"`.
-        labels (`list[str]`, *optional*): label set to score; by default that of the model.
+        labels (`list[str]`, *optional*): label set to score; by default that of the model. Upper and lower case do
+            not matter to the score; `scores` has them as they were given.
         question (`str`, *optional*): a free question. Labels are then scored only if `labels` is given.
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
         quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
@@ -46,7 +49,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         max_new_tokens and others: as for `generate`.
 
     Returns:
-        For each clip a mapping: `generated_text`; `reasoning`, the answer without its opening label sentence where it
+        For each clip a mapping, or with `num_return_sequences` above 1 a list of so many, with one label and set of
+        scores: `generated_text`; `reasoning`, the answer without its opening label sentence where it
         says more than the label; `quotes`, each with `text`, `start` and `end` in `reasoning`; `scores`, a probability
         for each label, from the likelihood of its words after "The speaker sounds"; `label` and `score`, the most
         likely one. `label`, `score` and `scores` are `None` where no labels are scored. With `return_cues`, `cues`:
@@ -54,7 +58,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
 
     Raises:
         AudioError: naming the clip, if its audio can't be used.
-        ValueError: for an unknown task or an empty or repeated label.
+        ValueError: for an argument that can't be meant: an unknown task, an empty or repeated label, a batch size
+            below 1; and for a clip that is too long for the language model, before anything is encoded.
     """
 
     _load_processor = True
@@ -62,8 +67,24 @@ class AudioEmotionReasoningPipeline(Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=128, do_sample=False)
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> dict | list[dict] | Iterator[dict]:
-        return [] if isinstance(inputs, list) and not inputs else super().__call__(inputs, **kwargs)
+    def __call__(
+        self, inputs: Any, num_workers: int | None = None, batch_size: int | None = None, **kwargs: Any
+    ) -> dict | list[dict] | Iterator[dict]:
+        batch_size = self._batch_size if batch_size is None else batch_size
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1 or batch_size is True):
+            raise ValueError(f"batch_size must be a whole number of clips, at least 1; got {batch_size!r}.")
+        if num_workers or self._num_workers:
+            raise ValueError("This pipeline reads clips in its own process; leave num_workers out.")
+        if isinstance(inputs, list):
+            if not inputs:
+                return []
+            if all(isinstance(item, Real) for item in inputs):  # the samples of one clip
+                inputs = np.asarray(inputs)
+            elif any(isinstance(item, dict) and "role" in item for item in inputs):
+                raise ValueError("This pipeline takes clips, not messages; give the clip, and the text as `question`.")
+        elif isinstance(inputs, tuple) and not (len(inputs) == 2 and np.ndim(inputs[1]) == 0):
+            raise ValueError("A tuple is one clip, (array, rate); give several clips as a list.")
+        return super().__call__(inputs, num_workers=num_workers, batch_size=batch_size, **kwargs)
 
     def _sanitize_parameters(
         self,
@@ -73,12 +94,15 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return_cues: bool | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict, dict, dict]:
+        labels = None if labels is None else _read_labels(labels)
         given = {"task": task, "labels": labels, "question": question, "return_cues": return_cues}
         forward = {key: value for key, value in given.items() if value is not None}
-        if task is not None and task not in TASKS:
+        if task is not None and task not in tuple(TASKS):
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
-        if labels is not None and (len(set(labels)) < len(labels) or not labels or not all(map(str.strip, labels))):
-            raise ValueError(f"labels must be different words, at least one; got {list(labels)!r}.")
+        if question is not None and not (isinstance(question, str) and question.strip()):
+            raise ValueError(f"question must be text; got {question!r}.")
+        if not isinstance(return_cues, bool | None):
+            raise ValueError(f"return_cues must be True or False; got {return_cues!r}.")
         return {}, {**forward, **({"generate_kwargs": generate_kwargs} if generate_kwargs else {})}, {}
 
     def preprocess(self, inputs: Any) -> dict[str, list]:
@@ -104,13 +128,19 @@ class AudioEmotionReasoningPipeline(Pipeline):
     ) -> dict[str, list[dict]]:
         clips = model_inputs["clips"]
         default_question, opening, label_field = TASKS[task]
-        audio = self._encode(clips)
+        settings = {**self._generation_defaults, **self._generate_kwargs, **(generate_kwargs or {})}
         prompt = self.processor.prompt(question or default_question)
-        texts = self._generate(self._ask(clips, audio, prompt), generate_kwargs or {})
+        self._refuse_what_does_not_fit(clips, prompt, settings)
+        audio = self._encode(clips)
+        texts = generate_answers(self.model, self.processor, self._ask(clips, audio, prompt), **settings)[0]
         if labels is None and question is None:
             labels = getattr(self.model.config, label_field)
-        scores = [None] * len(texts) if labels is None else self._score(clips, audio, task, labels)
-        answers = [{"text": text, "scores": row, "opening": opening} for text, row in zip(texts, scores)]
+        scores = [None] * len(clips) if labels is None else self._score(clips, audio, task, labels)
+        each = len(texts) // len(clips)  # several sequences of a clip stand beside each other
+        answers = [
+            {"texts": texts[each * index : each * (index + 1)], "scores": row, "opening": opening}
+            for index, row in enumerate(scores)
+        ]
         if return_cues:
             rate = self.processor.feature_extractor.sampling_rate
             answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
@@ -131,9 +161,12 @@ class AudioEmotionReasoningPipeline(Pipeline):
         inputs = self.processor.tokenizer(texts, **self.processor.text_kwargs).to(self.model.device)
         return {**inputs, "mm_encoder_outputs": audio}
 
-    def _generate(self, inputs: dict[str, Any], generate_kwargs: dict[str, Any]) -> list[str]:
-        settings = {**self._generation_defaults, **self._generate_kwargs, **generate_kwargs}
-        return generate_answers(self.model, self.processor, inputs, **settings)[0]
+    def _refuse_what_does_not_fit(self, clips: list, prompt: str, settings: dict[str, Any]):
+        """Refuse a clip that would fill the language model's context, before it is encoded."""
+        asked = len(self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        new = settings.get("max_new_tokens") or settings["generation_config"].max_new_tokens or 0
+        for clip in clips:
+            self.model.refuse_beyond_context(asked + self.processor.num_audio_tokens(len(clip)) + new)
 
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
@@ -152,33 +185,52 @@ class AudioEmotionReasoningPipeline(Pipeline):
         opening = self.processor.prompt(question) + opening
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
-        whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in labels]
+        known = {label.casefold(): label for label in getattr(self.model.config, label_field)}
+        spelled = [known.get(label.casefold(), label.lower()) for label in labels]
+        whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in spelled]
         if any(ids[: len(alone)] != alone for ids in whole):
             raise ValueError("The tokenizer merges a label with the words before it; labels can't be scored.")
         continuations = [ids[len(alone) :] for ids in whole]
         likelihoods = self.model.score_continuations(continuations, **self._ask(clips, audio, opening))
         return [dict(zip(labels, row)) for row in likelihoods.softmax(-1).tolist()]
 
-    def postprocess(self, model_outputs: dict[str, list[dict]]) -> dict[str, Any]:
+    def postprocess(self, model_outputs: dict[str, list[dict]]) -> dict[str, Any] | list[dict[str, Any]]:
         (answer,) = model_outputs["answers"]
-        text, scores = answer["text"], answer["scores"]
-        label = max(scores, key=scores.get) if scores else None
-        reasoning = _without_label_sentence(text, answer["opening"])
-        quotes = [{"text": quote.text, "start": quote.start, "end": quote.end} for quote in find_quotes(reasoning)]
-        return {
-            "label": label,
-            "score": scores[label] if scores else None,
-            "scores": scores,
-            "reasoning": reasoning,
-            "quotes": quotes,
-            "generated_text": text,
-            **({"cues": answer["cues"]} if "cues" in answer else {}),
-        }
+        results = [_result(text, answer) for text in answer["texts"]]
+        return results if len(results) > 1 else results[0]
 
     def save_pretrained(self, save_directory: str, **kwargs: Any):
         """Save model, code and the processor, which the base class forgets (transformers 5.24)."""
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _read_labels(labels: Any) -> list[str]:
+    """Labels as a person gave them, one or more different words whatever their case."""
+    words = None if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable) else list(labels)
+    if not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f'labels must be a list of words, such as ["happy", "sad"]; got {labels!r}.')
+    words = [word.strip() for word in words]
+    if len({word.casefold() for word in words}) < len(words):
+        raise ValueError(f"labels must be different words, whatever their case; got {words!r}.")
+    return words
+
+
+def _result(text: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """What the pipeline gives for one generated text of a clip."""
+    scores = answer["scores"]
+    label = max(scores, key=scores.get) if scores else None
+    reasoning = _without_label_sentence(text, answer["opening"])
+    quotes = [{"text": quote.text, "start": quote.start, "end": quote.end} for quote in find_quotes(reasoning)]
+    return {
+        "label": label,
+        "score": scores[label] if scores else None,
+        "scores": scores,
+        "reasoning": reasoning,
+        "quotes": quotes,
+        "generated_text": text,
+        **({"cues": answer["cues"]} if "cues" in answer else {}),
+    }
 
 
 def _without_label_sentence(text: str, opening: str) -> str:

@@ -1,6 +1,8 @@
 # This file travels to the Hub with the processor: imports of its own folder only, relative and one level deep.
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 from typing import Any
 
@@ -177,6 +179,49 @@ class AudioLLMProcessor(ProcessorMixin):
         content = [{"type": "audio"}, {"type": "text", "text": question}]
         return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
+    def apply_chat_template(self, conversation, *args, **kwargs):
+        """As transformers', for contents in OpenAI's forms too (`input_audio`, `audio_url`, `input_text`).
+
+        Special tokens of the tokenizer that stand in a text content are broken up: they are text there. A message
+        whose content is one string is taken as it is, placeholders included.
+
+        Raises:
+            ValueError: for a content that is neither text nor audio.
+        """
+        many = bool(conversation) and isinstance(conversation[0], (list, tuple))
+        chats = [
+            [self._plain_message(message) for message in chat] for chat in (conversation if many else [conversation])
+        ]
+        return super().apply_chat_template(chats if many else chats[0], *args, **kwargs)
+
+    def _plain_message(self, message: dict) -> dict:
+        content = message.get("content")
+        if isinstance(content, str):
+            return message
+        return {**message, "content": [self._plain_content(part) for part in content or ()]}
+
+    def _plain_content(self, content: dict) -> dict:
+        kind = content.get("type")
+        if kind in ("text", "input_text"):
+            return {"type": "text", "text": self._as_text(content["text"])}
+        if kind in ("input_audio", "audio_url"):
+            return {"type": "audio", "audio": _openai_audio(kind, content.get(kind))}
+        if kind != "audio":
+            raise ValueError(f"Content of type {kind!r} is not understood; use text, audio, input_audio or audio_url.")
+        return content
+
+    def _as_text(self, text: str) -> str:
+        """Text in which no special token of the tokenizer is read as one."""
+        for token in sorted(self._special_tokens, key=len, reverse=True):
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    @property
+    def _special_tokens(self) -> set[str]:
+        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        own = {self.audio_token, self.audio_start_token, self.audio_end_token}
+        return {token for token in {*added, *own} if len(token) > 1}
+
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         """Load audio with our own reader, which needs neither torchcodec nor librosa and says what is wrong."""
         if text is not None:
@@ -246,6 +291,19 @@ def _is_list_of_clips(audio: Any) -> bool:
     if isinstance(audio, tuple):
         return not (len(audio) == 2 and isinstance(audio[1], (int, float, np.integer)))
     return isinstance(audio, list) and not (audio and isinstance(audio[0], (int, float, np.number)))
+
+
+def _openai_audio(kind: str, value: Any) -> Any:
+    """The audio of OpenAI's `{"type": kind, kind: value}`: bytes from base64, or the URL."""
+    if kind == "audio_url":
+        url = value.get("url") if isinstance(value, dict) else value
+        if not isinstance(url, str):
+            raise ValueError('Content of type "audio_url" needs `{"url": "https://..."}`.')
+        return url
+    try:
+        return base64.b64decode(value["data"], validate=True)
+    except (TypeError, KeyError, binascii.Error) as error:
+        raise ValueError('Content of type "input_audio" needs `{"data": BASE64, "format": "wav"}`.') from error
 
 
 def _source_of(content: dict) -> Any:

@@ -105,10 +105,68 @@ def test_sentiment_custom_labels_and_free_questions(pipe, tone):
     assert set(pipe(clip, question="Who is it?", labels=["a", "b"])["scores"]) == {"a", "b"}
 
 
-@pytest.mark.parametrize("settings", [{"task": "mood"}, {"labels": []}, {"labels": ["a", "a"]}, {"labels": [" "]}])
-def test_settings_that_make_no_sense_are_refused(pipe, tone, settings):
-    with pytest.raises(ValueError, match="task must be|labels must be"):
-        pipe(tone(0.5), **settings)
+@pytest.mark.parametrize(
+    "name, values",
+    {
+        "task": ["mood", ["emotion"], 3],
+        "labels": [[], "sad", b"sad", ["a", "a"], ["Sad", "sad "], [" "], ["sad", 1], [None], 7],
+        "batch_size": [0, -1, 2.5, True, "2"],
+        "question": ["", "  ", 5],
+        "return_cues": ["yes", 1],
+        "num_workers": [2],
+        "temprature": [0.5],
+    }.items(),
+)
+def test_settings_that_make_no_sense_are_refused(pipe, tone, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            pipe([tone(0.5)], **{name: value})
+
+
+def test_a_list_of_numbers_is_one_clip_and_other_shapes_are_refused(pipe, tone):
+    clip = tone(0.5)
+    same(pipe(clip.tolist()), pipe(clip))
+    assert pipe([]) == []
+    for wrong in ((), (clip,), (clip, clip, clip)):
+        with pytest.raises(ValueError, match="several clips as a list"):
+            pipe(wrong)
+    for wrong in (None, {}, {"text": "hello"}):
+        with pytest.raises(AudioError):
+            pipe(wrong)
+    with pytest.raises(ValueError, match="not messages"):
+        pipe([{"role": "user", "content": "hello"}])
+
+
+def test_case_does_not_decide_a_labels_score(pipe, tone):
+    clip = tone(0.8)
+    small, large = (pipe(clip, labels=labels)["scores"] for labels in (["happy", "bored"], ["HAPPY", "Bored"]))
+    assert list(large) == ["HAPPY", "Bored"]
+    np.testing.assert_allclose(list(small.values()), list(large.values()), atol=1e-6)
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 2}, {"do_sample": True}])
+def test_several_sequences_stay_with_their_clip(pipe, tone, search):
+    clips = [tone(0.5), tone(1.3, seed=1), tone(0.9, seed=2)]
+    alone = [pipe(clip) for clip in clips]
+    together = pipe(clips, batch_size=2, num_return_sequences=2, **search)
+    assert [len(sequences) for sequences in together] == [2, 2, 2]
+    for sequences, expected in zip(together, alone):
+        for answer in sequences:
+            assert answer["label"] == expected["label"]
+            np.testing.assert_allclose(list(answer["scores"].values()), list(expected["scores"].values()), atol=1e-5)
+    if "num_beams" in search:
+        one_by_one = [
+            [answer["generated_text"] for answer in pipe(clip, num_return_sequences=2, **search)] for clip in clips
+        ]
+        assert [[answer["generated_text"] for answer in sequences] for sequences in together] == one_by_one
+
+
+def test_a_clip_beyond_the_context_is_refused_before_it_is_encoded(pipe, tone, monkeypatch):
+    monkeypatch.setattr(pipe.model.model, "get_audio_features", lambda *_, **__: pytest.fail("was encoded"))
+    context = pipe.model.config.get_text_config().max_position_embeddings
+    seconds = context // pipe.processor.tokens_per_window
+    with pytest.raises(ValueError, match=rf"reads at most {context}, about {seconds} s of audio.*emotion_timeline"):
+        pipe(np.tile(tone(1), seconds))
 
 
 def test_bad_audio_is_one_clear_error(pipe, tmp_path):
@@ -120,12 +178,12 @@ def test_bad_audio_is_one_clear_error(pipe, tmp_path):
 
 def test_reasoning_is_what_follows_the_label_and_quotes_point_into_it(pipe):
     text = 'The speaker sounds sad. They say "I lost my dog" and the voice is low.'
-    answer = pipe.postprocess({"answers": [{"text": text, "scores": None, "opening": "The speaker sounds"}]})
+    answer = pipe.postprocess({"answers": [{"texts": [text], "scores": None, "opening": "The speaker sounds"}]})
     assert answer["reasoning"] == 'They say "I lost my dog" and the voice is low.'
     assert answer["quotes"] == [{"text": "I lost my dog", "start": 10, "end": 23}]
     assert answer["reasoning"][10:23] == "I lost my dog"
     bare = pipe.postprocess(
-        {"answers": [{"text": "The speaker sounds sad.", "scores": None, "opening": "The speaker sounds"}]}
+        {"answers": [{"texts": ["The speaker sounds sad."], "scores": None, "opening": "The speaker sounds"}]}
     )
     assert bare["reasoning"] == "The speaker sounds sad."
 

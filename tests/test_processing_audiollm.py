@@ -1,3 +1,4 @@
+import base64
 import http.server
 import io
 import json
@@ -318,3 +319,46 @@ def test_processor_config_is_one_readable_file(tiny, tmp_path):
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["tokens_per_window"] == 12 and saved["window_seconds"] == 1
     assert saved["auto_map"] == {"AutoProcessor": "processing_audiollm.AudioLLMProcessor"}
+
+
+def test_openai_forms_of_audio_are_understood_and_others_refused(tiny, tone):
+    _, processor = tiny
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(0.6), 16_000, format="WAV")
+    data = base64.b64encode(buffer.getvalue()).decode()
+
+    def inputs(part, **text):
+        content = [part, text or {"type": "text", "text": "how"}]
+        messages = [{"role": "user", "content": content}]
+        return processor.apply_chat_template(
+            messages, tokenize=True, return_dict=True, add_generation_prompt=True, return_tensors="pt"
+        )
+
+    plain = inputs({"type": "audio", "audio": buffer.getvalue()})
+    told = inputs(
+        {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}, type="input_text", text="how"
+    )
+    for name, value in told.items():
+        assert torch.equal(value, plain[name]), name
+    for wrong in ("image", "image_url", "video", "input_image", None):
+        with pytest.raises(ValueError, match="is not understood"):
+            inputs({"type": wrong, wrong: "x"})
+    for broken in ({"data": "?"}, {}, None):
+        with pytest.raises(ValueError, match="input_audio"):
+            inputs({"type": "input_audio", "input_audio": broken})
+
+
+def test_special_tokens_in_a_question_are_text(tiny, tone):
+    _, processor = tiny
+    asked = f"what is {processor.audio_token} and {processor.tokenizer.eos_token}"
+    inputs = processor(text=[processor.prompt(asked)], audio=[tone(0.5)])
+    ids = inputs["input_ids"][0].tolist()
+    plain = processor(text=[processor.prompt("what is this and that")], audio=[tone(0.5)])["input_ids"][0].tolist()
+    for token in (processor.audio_token_id, processor.tokenizer.eos_token_id):
+        assert ids.count(token) == plain.count(token)
+
+
+def test_placeholders_without_audio_are_refused(tiny):
+    _, processor = tiny
+    with pytest.raises(ValueError, match="audio"):
+        processor(text=[processor.prompt("how")])
