@@ -23,7 +23,7 @@ from transformers import AutoConfig
 
 from audiollm.modeling_audiollm.configuration_emotion2vec import EMOTION2VEC_SIZES
 from audiollm.modeling_audiollm.convert_emotion2vec import build_model, convert_state_dict, read_config
-from audiollm.modeling_audiollm.modeling_audiollm import build_encoder, encode
+from audiollm.modeling_audiollm.modeling_audiollm import build_part, encode
 
 
 RATE = 16_000
@@ -225,7 +225,7 @@ def length_encoder(name: str) -> torch.nn.Module:
     """An emotion encoder of random weights."""
     torch.manual_seed(0)
     settings = dict(LENGTH_ENCODERS[name])
-    return build_encoder(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
+    return build_part(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
 
 
 def length_inputs() -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig
 
 from .configuration_emotion2vec import EMOTION2VEC_SIZES
-from .modeling_audiollm import build_encoder
+from .modeling_audiollm import build_part
 
 
 def _whisper(width: int, layers: int, heads: int, mel_bins: int = 80) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class PublishedEncoder:
         """Parameters of the encoder, in millions."""
         settings = dict(self.config)
         with torch.device("meta"):
-            encoder = build_encoder(AutoConfig.for_model(settings.pop("model_type"), **settings))
+            encoder = build_part(AutoConfig.for_model(settings.pop("model_type"), **settings))
         return sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
 
 

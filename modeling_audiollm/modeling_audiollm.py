@@ -1,6 +1,7 @@
 # This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -8,17 +9,30 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel, WhisperModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    WhisperModel,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
 from .modeling_emotion2vec import Emotion2VecModel
 
 
+logger = logging.get_logger(__name__)
 WHISPER_FRAMES_PER_SECOND = 50
+# What a class says of each attention implementation, by the beginning of its name.
+ATTENTION_FLAGS = {"sdpa": "_supports_sdpa", "flash_attention": "_supports_flash_attn", "flex": "_supports_flex_attn"}
 # The name of the key-value cache, as input and output: transformers before 5.24, which vLLM 0.33 pins, has the longer.
 CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
 # What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
@@ -146,13 +160,20 @@ class AudioLLMAdapter(nn.Module):
         return self.linear_3(self.act(self.linear_2(hidden)))
 
 
-def build_encoder(config) -> PreTrainedModel:
-    """An audio encoder of random weights; of Whisper, an encoder-decoder, only the encoder."""
-    return (
-        OWN_ENCODERS[config.model_type]._from_config(config)
-        if config.model_type in OWN_ENCODERS
-        else AutoModel.from_config(config)
-    )
+def build_part(config: PreTrainedConfig) -> PreTrainedModel:
+    """A part of random weights by its configuration; of Whisper, an encoder-decoder, only the encoder.
+
+    Where a part lacks the attention implementation that the whole model was given, it takes its own default.
+    """
+    own = OWN_ENCODERS.get(config.model_type)
+    wanted = config._attn_implementation
+    flag = next((flag for name, flag in ATTENTION_FLAGS.items() if str(wanted).startswith(name)), None)
+    part_class = own or MODEL_MAPPING.get(type(config), None)
+    if flag is not None and part_class is not None and not getattr(part_class, flag):
+        logger.warning_once(f"{part_class.__name__} has no attention implementation {wanted!r}; it takes its default.")
+        config = copy.deepcopy(config)
+        config._attn_implementation = None
+    return own._from_config(config) if own else AutoModel.from_config(config)
 
 
 def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> PreTrainedModel:
@@ -288,10 +309,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
     def __init__(self, config: AudioLLMConfig):
         super().__init__(config)
-        self.speech_encoder = build_encoder(config.speech_config)
+        self.speech_encoder = build_part(config.speech_config)
         if config.emotion_config is not None:
-            self.emotion_encoder = build_encoder(config.emotion_config)
-        self.language_model = AutoModel.from_config(config.text_config)
+            self.emotion_encoder = build_part(config.emotion_config)
+        self.language_model = build_part(config.text_config)
         self._build_adapters()
         self.post_init()
 

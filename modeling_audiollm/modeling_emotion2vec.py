@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
+from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -30,6 +31,20 @@ PIECE_FRAMES = 64
 CPU_FRAMES = 512
 
 
+class Emotion2VecConvProjection(nn.Module):
+    """The weights of a convolution as a matrix `[channels, kernel x width]`.
+
+    No `nn.Linear`, which quantizers and LoRA would take for a layer of the transformer.
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(windows, self.weight)
+
+
 class Emotion2VecConvLayer(GradientCheckpointingLayer):
     """A strided convolution over time, as a matrix product on channels-last frames, with LayerNorm and GELU.
 
@@ -40,7 +55,7 @@ class Emotion2VecConvLayer(GradientCheckpointingLayer):
         super().__init__()
         self.kernel, self.stride = config.conv_kernel[layer], config.conv_stride[layer]
         width = config.conv_dim[layer - 1] if layer else 1
-        self.projection = nn.Linear(self.kernel * width, config.conv_dim[layer], bias=False)
+        self.projection = Emotion2VecConvProjection(self.kernel * width, config.conv_dim[layer])
         self.layer_norm = nn.LayerNorm(config.conv_dim[layer], eps=config.layer_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -139,13 +154,13 @@ class Emotion2VecAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def _attend(self, qkv: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def _attend(self, qkv: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         length = query.shape[2]
-        output, _ = attention(
+        output, weights = attention(
             self,
             query,
             key,
@@ -154,15 +169,22 @@ class Emotion2VecAttention(nn.Module):
             scaling=self.head_dim**-0.5,
             dropout=self.config.attention_dropout if self.training else 0.0,
         )
-        return output.flatten(2)
+        return output.flatten(2), weights
 
-    def forward(self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    def forward(
+        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        """Attend within each clip; gives the states and each clip's attention, `[heads, tokens, tokens]` (or none)."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
         if min(lengths) == max(lengths):
-            attended = self._attend(qkv.view(len(lengths), lengths[0], *qkv.shape[2:]), bias).view_as(hidden_states)
+            attended, weights = self._attend(qkv.view(len(lengths), lengths[0], *qkv.shape[2:]), bias)
+            attended = attended.reshape_as(hidden_states)
+            maps = [None] * len(lengths) if weights is None else list(weights)
         else:
-            attended = torch.cat([self._attend(clip, bias) for clip in qkv.split(lengths, dim=1)], dim=1)
-        return self.out_proj(attended)
+            clips = [self._attend(clip, bias) for clip in qkv.split(lengths, dim=1)]
+            attended = torch.cat([states for states, _ in clips], dim=1)
+            maps = [None if weights is None else weights[0] for _, weights in clips]
+        return self.out_proj(attended), maps
 
 
 class Emotion2VecFeedForward(nn.Module):
@@ -188,11 +210,13 @@ class Emotion2VecLayer(GradientCheckpointingLayer):
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
-    def forward(self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        hidden_states = hidden_states + self.dropout(self.attention(hidden_states, bias, lengths))
-        hidden_states = self.layer_norm(hidden_states)
+    def forward(
+        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        attended, maps = self.attention(hidden_states, bias, lengths)
+        hidden_states = self.layer_norm(hidden_states + self.dropout(attended))
         hidden_states = hidden_states + self.dropout(self.feed_forward(hidden_states))
-        return self.final_layer_norm(hidden_states)
+        return self.final_layer_norm(hidden_states), maps
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -228,32 +252,58 @@ class Emotion2VecEncoder(nn.Module):
         distance = nn.functional.pad(distance, (extra, 0, extra, 0))
         return (distance * -steepness[:, None, None]).unsqueeze(0)
 
-    def _unpack(self, packed: torch.Tensor, frames: list[int]) -> torch.Tensor:
-        """Frames without the extra tokens, `[batch, max(frames), width]`; zero where there is none."""
+    def _pack(self, clips: torch.Tensor, extra: torch.Tensor, frames: list[int]) -> torch.Tensor:
+        """Clips end to end without padding, each behind its extra tokens, `[1, tokens, width]`."""
+        parts = [part for clip, tokens, count in zip(clips, extra, frames) for part in (tokens, clip[:count])]
+        return torch.cat(parts).unsqueeze(0)
+
+    def _unpack(self, packed: torch.Tensor, frames: list[int], total: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames `[batch, total, width]`, zero where there is none, and extra tokens `[batch, extra, width]`."""
         extra = self.config.num_extra_tokens
         clips = packed.squeeze(0).split([extra + count for count in frames])
-        return nn.utils.rnn.pad_sequence([clip[extra:] for clip in clips], batch_first=True)
+        padded = [nn.functional.pad(clip[extra:], (0, 0, 0, total - count)) for clip, count in zip(clips, frames)]
+        return torch.stack(padded), torch.stack([clip[:extra] for clip in clips])
 
     def forward(
-        self, hidden_states: torch.Tensor, frames: list[int], output_hidden_states: bool = False
-    ) -> list[torch.Tensor]:
+        self,
+        hidden_states: torch.Tensor,
+        frames: list[int],
+        total: int,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Run `[batch, max(frames), width]` through the blocks.
 
         Returns:
-            states of the same shape, zero where there is no frame: the last, or those before the first block and after
-            each one.
+            states `[batch, total, width]`, zero where there is no frame: the last, or those before the first block and
+            after each one; and each block's attention `[batch, heads, tokens, tokens]`, extra tokens first, if asked
+            for.
         """
-        extra = self.extra_tokens[0].to(hidden_states.dtype)
-        packed = torch.cat([part for clip, count in zip(hidden_states, frames) for part in (extra, clip[:count])])
-        packed = self.dropout(self.layer_norm(packed.unsqueeze(0)))
-        lengths = [extra.shape[0] + count for count in frames]
+        extra = self.extra_tokens.to(hidden_states.dtype).expand(len(frames), -1, -1)
+        packed = self.dropout(self.layer_norm(self._pack(hidden_states, extra, frames)))
+        lengths = [extra.shape[1] + count for count in frames]
         bias = self._attention_bias(max(frames))
-        states = [packed]
+        states, attentions = [], []
         for layer in self.layers:
+            if output_hidden_states:
+                # What is given is what the next block reads, so that gradients reach it.
+                given, extra = self._unpack(packed, frames, total)
+                states.append(given)
+                packed = self._pack(given, extra, frames)
             if not (self.training and torch.rand(()) < self.config.layerdrop):
-                packed = layer(packed, bias, lengths)
-            states = [*states, packed] if output_hidden_states else [packed]
-        return [self._unpack(state, frames) for state in states]
+                packed, maps = layer(packed, bias, lengths)
+                if output_attentions:
+                    attentions.append(_pad_maps(maps, extra.shape[1] + total))
+        return [*states, self._unpack(packed, frames, total)[0]], attentions
+
+
+def _pad_maps(maps: list[torch.Tensor | None], tokens: int) -> torch.Tensor:
+    """Attention of each clip as one tensor `[batch, heads, tokens, tokens]`, zero where there is no frame."""
+    if any(weights is None for weights in maps):
+        raise ValueError('output_attentions needs attn_implementation="eager"; other implementations keep no weights.')
+    return torch.stack(
+        [nn.functional.pad(w, (0, tokens - w.shape[-1], 0, tokens - w.shape[-2])) for w in maps if w is not None]
+    )
 
 
 class Emotion2VecPreTrainedModel(PreTrainedModel):
@@ -263,12 +313,13 @@ class Emotion2VecPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _no_split_modules = ["Emotion2VecConvLayer", "Emotion2VecLayer"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
-        if isinstance(module, Emotion2VecConvLayer):
-            init.kaiming_normal_(module.projection.weight)
+        if isinstance(module, Emotion2VecConvProjection):
+            init.kaiming_normal_(module.weight)
         elif isinstance(module, Emotion2VecEncoder):
             init.normal_(module.extra_tokens)
             init.ones_(module.alibi_scale)
@@ -345,8 +396,10 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
             normalized[row, :length] = clip.to(input_values.dtype)
         return normalized
 
-    def _encode(self, input_values: torch.Tensor, frames: list[int], output_hidden_states: bool) -> list[torch.Tensor]:
-        """States `[batch, max(frames), width]` for clips of so many frames: see `Emotion2VecEncoder.forward`."""
+    def _encode(
+        self, input_values: torch.Tensor, frames: list[int], total: int, **asked: bool
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """States and attentions of clips of so many frames: see `Emotion2VecEncoder.forward`."""
         features = self.feature_extractor(input_values, frames)
         hidden_states = self.feature_projection(self.feature_layer_norm(features))
         padding = None
@@ -354,7 +407,7 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
             counts = torch.tensor(frames, device=features.device)
             padding = (torch.arange(max(frames), device=features.device) >= counts[:, None]).unsqueeze(-1)
         hidden_states = hidden_states + self.position_encoder(hidden_states, padding)
-        return self.encoder(hidden_states, frames, output_hidden_states)
+        return self.encoder(hidden_states, frames, total, **asked)
 
     @can_return_tuple
     def forward(
@@ -362,6 +415,7 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Encode clips of 16 kHz audio.
 
@@ -371,36 +425,42 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
             output_hidden_states: whether to give the states before the first block and after each one.
                 They are the blocks' outputs; upstream's `layer_results`, the feed-forward layers' outputs before
                 residual and norm, come from a forward hook on `encoder.layers[i].feed_forward`.
+            output_attentions: whether to give each block's attention; needs `attn_implementation="eager"`.
 
         Returns:
             `last_hidden_state` `[batch, frames, hidden_size]`, zero for frames of padding, `pooler_output`
-            `[batch, hidden_size]`, the mean over a clip's frames, and `hidden_states`, like the first, if asked for.
+            `[batch, hidden_size]`, the mean over a clip's frames, and, if asked for, `hidden_states`, like the first,
+            and `attentions` `[batch, heads, tokens, tokens]`, the extra tokens before the frames.
             `frames` is `config.num_frames(samples)`.
 
         Raises:
             ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
         """
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+        config = self.config
+        asked = {
+            "output_hidden_states": config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states,
+            "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
+        }
         lengths = self._clip_lengths(input_values, attention_mask)
-        frames = [self.config.num_frames(length) for length in lengths]
+        frames = [config.num_frames(length) for length in lengths]
+        total = config.num_frames(input_values.shape[1])
         input_values = self._normalize(input_values, lengths)
-        on_cpu = input_values.device.type == "cpu"
+        # What is given beside the last state is given for all clips at once, as one tensor that has its gradient.
+        budget = CPU_FRAMES if input_values.device.type == "cpu" and not any(asked.values()) else sum(frames)
         groups = [
-            self._encode(input_values[rows], frames[rows], output_hidden_states)
-            for rows in _group_rows(frames, CPU_FRAMES if on_cpu else sum(frames))
+            self._encode(input_values[rows], frames[rows], total, **asked) for rows in _group_rows(frames, budget)
         ]
-        total = self.config.num_frames(input_values.shape[1])
-        states = [
-            torch.cat([nn.functional.pad(part, (0, 0, 0, total - part.shape[1])) for part in parts])
-            for parts in zip(*groups)
-        ]
+        (states, attentions), rest = groups[0], groups[1:]
+        last = torch.cat([states[-1], *(others[-1] for others, _ in rest)]) if rest else states[-1]
         counts = torch.tensor(frames, device=input_values.device)
-        pooled = (states[-1].sum(dim=1, dtype=torch.float32) / counts[:, None]).to(states[-1].dtype)
+        pooled = (last.sum(dim=1, dtype=torch.float32) / counts[:, None]).to(last.dtype)
         return BaseModelOutputWithPooling(
-            last_hidden_state=states[-1],
+            last_hidden_state=last,
             pooler_output=pooled,
-            hidden_states=tuple(states) if output_hidden_states else None,
+            hidden_states=tuple(states) if asked["output_hidden_states"] else None,
+            attentions=tuple(attentions) if asked["output_attentions"] else None,
         )
 
 
@@ -428,29 +488,36 @@ class Emotion2VecForAudioClassification(Emotion2VecPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> SequenceClassifierOutput:
         """Classify clips of 16 kHz audio.
 
         Args:
             input_values: samples `[batch, samples]`, as recorded.
             attention_mask: `[batch, samples]`, 1 for samples of a clip and 0 for padding after it.
-            labels: class of each clip `[batch]`, for the cross-entropy loss.
-            output_hidden_states: whether to give the states before the first block and after each one.
+            labels: class of each clip `[batch]`; or as `config.problem_type` says, values for `"regression"`, or 0 and
+                1 for each class `[batch, labels]` for `"multi_label_classification"`.
+            output_hidden_states, output_attentions: as for [`Emotion2VecModel`].
 
         Returns:
             `logits` `[batch, labels]`, minus infinity for labels that start with "unuse" (upstream's rule for classes
-            a checkpoint does not know), `loss` if labels are given, `hidden_states` if asked for.
+            a checkpoint does not know), `loss` if labels are given, `hidden_states` and `attentions` if asked for.
 
         Raises:
             ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
         """
-        outputs = self.emotion2vec(input_values, attention_mask, output_hidden_states=output_hidden_states)
+        outputs = self.emotion2vec(input_values, attention_mask, output_hidden_states, output_attentions)
         logits = self.classifier(outputs.pooler_output)
         unused = [index for index, label in self.config.id2label.items() if label.startswith("unuse")]
         if unused:
             logits = logits.index_fill(1, torch.tensor(unused, device=logits.device), -torch.inf)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        loss = None
+        if labels is not None:
+            # Finite, since minus infinity times 0 is no number in a loss over several labels.
+            loss = ForSequenceClassificationLoss(labels, logits.clamp(min=torch.finfo(logits.dtype).min), self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 __all__ = ["Emotion2VecForAudioClassification", "Emotion2VecModel", "Emotion2VecPreTrainedModel"]

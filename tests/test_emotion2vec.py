@@ -29,6 +29,7 @@ from audiollm.modeling_audiollm import modeling_emotion2vec as modeling
 from audiollm.modeling_audiollm.configuration_emotion2vec import EMOTION2VEC_LABELS, Emotion2VecConfig
 from audiollm.modeling_audiollm.modeling_emotion2vec import Emotion2VecForAudioClassification, Emotion2VecModel
 from audiollm.modeling_audiollm.timeline import emotion_timeline, emotion_windows
+from tests.tiny import ENCODERS
 
 
 RATE = 16_000
@@ -680,3 +681,76 @@ def test_funasr_gives_the_same_with_the_same_weights(width, heads):
     for seconds in benchmark.EXACTNESS_SECONDS:
         errors = benchmark.differences(theirs, ours, noise(seconds))
         assert max(errors.values()) < 1e-4, (seconds, errors)
+
+
+def small_model(attn_implementation="eager", cls=Emotion2VecModel, **settings):
+    config = Emotion2VecConfig(**ENCODERS["emotion2vec"], attn_implementation=attn_implementation, **settings)
+    return cls(config)
+
+
+def padded_pair():
+    values = torch.randn(2, 4000)
+    mask = torch.ones(2, 4000, dtype=torch.long)
+    mask[1, 2500:] = 0
+    return values, mask
+
+
+def test_attention_is_given_for_each_clip_and_is_zero_where_there_is_no_frame():
+    model = small_model().eval()
+    values, mask = padded_pair()
+    (attention,) = model(values, mask, output_attentions=True).attentions
+    extra, frames = model.config.num_extra_tokens, [model.config.num_frames(4000), model.config.num_frames(2500)]
+    assert attention.shape == (2, 2, extra + frames[0], extra + frames[0])
+    for clip, count in zip(attention, frames):
+        sums = clip.sum(-1)
+        torch.testing.assert_close(sums[:, : extra + count], torch.ones_like(sums[:, : extra + count]))
+        assert not clip[:, :, extra + count :].any() and not clip[:, extra + count :].any()
+    (alone,) = model(values[1:, :2500], output_attentions=True).attentions
+    torch.testing.assert_close(alone[0], attention[1, :, : extra + frames[1], : extra + frames[1]])
+    with pytest.raises(ValueError, match='attn_implementation="eager"'):
+        small_model("sdpa").eval()(values, mask, output_attentions=True)
+
+
+def test_gradients_reach_every_hidden_state():
+    outputs = small_model()(*padded_pair(), output_hidden_states=True)
+    for state in outputs.hidden_states:
+        state.retain_grad()
+    outputs.pooler_output.square().sum().backward()
+    assert all(state.grad is not None and state.grad.any() for state in outputs.hidden_states)
+
+
+def test_asking_for_hidden_states_changes_no_result():
+    model = small_model("sdpa").eval()
+    values, mask = padded_pair()
+    plain, asked = model(values, mask), model(values, mask, output_hidden_states=True)
+    torch.testing.assert_close(plain.last_hidden_state, asked.last_hidden_state)
+    torch.testing.assert_close(asked.hidden_states[-1], asked.last_hidden_state)
+    assert len(asked.hidden_states) == 1 + model.config.num_hidden_layers
+
+
+@pytest.mark.parametrize(
+    "problem, labels",
+    [
+        ("regression", torch.tensor([[0.5, 0.1, 0.0], [0.2, 0.3, 0.9]])),
+        ("single_label_classification", torch.tensor([0, 2])),
+        ("multi_label_classification", torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])),
+    ],
+)
+def test_the_loss_is_that_of_the_problem(problem, labels):
+    labels_of = {0: "happy", 1: "unuse_1", 2: "sad"} if problem != "regression" else {0: "a", 1: "b", 2: "c"}
+    model = small_model(cls=Emotion2VecForAudioClassification, id2label=labels_of, problem_type=problem).eval()
+    values, mask = padded_pair()
+    outputs = model(values, mask, labels=labels)
+    losses = {
+        "regression": torch.nn.functional.mse_loss,
+        "single_label_classification": torch.nn.functional.cross_entropy,
+        "multi_label_classification": torch.nn.functional.binary_cross_entropy_with_logits,
+    }
+    finite = outputs.logits.clamp(min=torch.finfo(torch.float32).min)
+    torch.testing.assert_close(outputs.loss, losses[problem](finite, labels))
+    assert outputs.loss.isfinite()
+
+
+def test_convolutions_are_no_linear_layers_to_quantize_or_adapt():
+    convolutions = small_model().feature_extractor
+    assert not any(isinstance(module, torch.nn.Linear) for module in convolutions.modules())

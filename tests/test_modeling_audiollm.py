@@ -11,7 +11,7 @@ from audiollm.modeling_audiollm.modeling_audiollm import (
     AudioLLMHead,
     EncodedWindows,
     Stream,
-    build_encoder,
+    build_part,
     encode,
     load_encoder,
 )
@@ -98,7 +98,7 @@ def test_frame_arithmetic_agrees_with_the_encoders(kind, seconds):
     settings = dict(ENCODERS[kind])
     if kind == "whisper":
         settings["max_source_positions"] = round(50 * seconds)
-    encoder = build_encoder(AutoConfig.for_model(kind, **settings))
+    encoder = build_part(AutoConfig.for_model(kind, **settings))
     samples = round(16_000 * seconds)
     shape = {
         "whisper": (1, 8, samples // 160),
@@ -242,7 +242,7 @@ def parts(tmp_path):
     sizes = ENCODERS["whisper"] | {"max_source_positions": 100, "max_target_positions": 16}
     WhisperModel(WhisperConfig(**sizes)).save_pretrained(tmp_path / "whisper")
     WhisperFeatureExtractor(feature_size=8, chunk_length=2).save_pretrained(tmp_path / "whisper")
-    build_encoder(AutoConfig.for_model("hubert", **CONV)).save_pretrained(tmp_path / "hubert")
+    build_part(AutoConfig.for_model("hubert", **CONV)).save_pretrained(tmp_path / "hubert")
     from transformers import Wav2Vec2FeatureExtractor
 
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "hubert")
@@ -425,3 +425,11 @@ def test_the_heads_short_cut_leaves_other_weights_alone():
     states = torch.randn(2, 8)
     quantized = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(head), dtype=torch.qint8)
     torch.testing.assert_close(quantized(states), head(states), atol=0.05, rtol=0.05)
+
+
+def test_a_part_without_the_wanted_attention_takes_its_own(tmp_path):
+    model, _ = tiny_model_and_processor(emotion="emotion2vec")
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path, attn_implementation="flex_attention")
+    assert loaded.model.language_model.config._attn_implementation == "flex_attention"
+    assert loaded.model.emotion_encoder.config._attn_implementation == "sdpa"

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
-from ..modeling_audiollm.modeling_audiollm import build_encoder
+from ..modeling_audiollm.modeling_audiollm import build_part
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .schedule import ADAPTERS, part_parameters
 
@@ -105,7 +105,7 @@ def _add_emotion(
         extractor = AudioLLMProcessor._load_extractor(encoder, processor.window_seconds)
     else:
         settings = dict(spec["config"])
-        encoder = build_encoder(AutoConfig.for_model(settings.pop("model_type"), **settings))
+        encoder = build_part(AutoConfig.for_model(settings.pop("model_type"), **settings))
     fusion = spec.get("fusion", "sequence")
     model.add_emotion_encoder(encoder, fusion, spec.get("emotion_tokens"))
     processor = AudioLLMProcessor(
