@@ -1,4 +1,4 @@
-"""Label sets of the corpora. A number means nothing without the set it was measured on (anchors, P24).
+"""Label sets of the corpora. A number means nothing without the set it was measured on.
 
 One vocabulary of adjectives serves all corpora, so that they can be mixed; each set maps the corpus' own words to it.
 """

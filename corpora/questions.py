@@ -1,4 +1,4 @@
-"""Pools of questions, drawn by seed and row, so that a corpus is the same whoever reads it (anchors, P25).
+"""Pools of questions, drawn by seed and row, so that a corpus is the same whoever reads it.
 
 Three styles: `plain` (short, the default), `paper` (open questions about what the speaker feels, as a reasoning model
 is asked; paper, section 3.1) and `audiobench` (one question with the label list in brackets). Each can be asked with

@@ -1,4 +1,4 @@
-"""Whether a teacher's answer may become a training target (DESIGN.md, section 6).
+"""Whether a teacher's answer may become a training target.
 
 An answer is refused for every fault that is found, so that the teacher can be told all of them at once.
 """

@@ -92,9 +92,25 @@ def test_the_rows_of_the_paper_s_tables_are_theirs():
     assert shown == set(tables)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "index", "reproducing"])
-def test_links_between_the_pages_lead_somewhere(page):
-    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
-    missing = [target for target in targets if not (DOCS / target).exists()]
+ROOT = DOCS.parent
+TEXTS = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / "samples").glob("*.md")]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links_between_the_pages_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target and "{" not in target]
+    missing = [target for target in targets if not (path.parent / target).exists()]
     assert missing == []
+
+
+def test_every_page_is_in_the_index():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCS.glob("*.md") if path.stem != "index" and f"({path.name})" not in index] == []
+
+
+def test_nothing_points_at_notes_that_readers_do_not_have():
+    notes = re.compile(r"\banchors?(\.md|[,:] *P?\d)|DESIGN\.md")
+    code = [path for room in ROOT.glob("*/__init__.py") for path in room.parent.rglob("*.py")]
+    files = [*TEXTS, *ROOT.glob("*.py"), *ROOT.glob("configs/*.yaml"), *code]
+    assert [path.name for path in files if notes.search(path.read_text(encoding="utf-8"))] == []

@@ -1,0 +1,48 @@
+"""The worked examples of CONTRIBUTING.md do what they say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoConfig
+
+from audiollm.corpora import readers
+from tests import tiny
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def example(path):
+    """The code block of a file, run as that module of the package."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(rf"^```python\n# {re.escape(path)}\n(.*?)^```", text, flags=re.M | re.S)
+    names = {"__name__": "audiollm." + path.removesuffix(".py").replace("/", ".")}
+    names["__package__"] = names["__name__"].rpartition(".")[0]
+    exec(compile(code, path, "exec"), names)
+    return names
+
+
+def test_a_reader_is_one_file_and_its_name(tmp_path, monkeypatch):
+    (tmp_path / "train").mkdir()
+    for name in ("tom_happy_1", "tom_sad_2", "tom"):
+        soundfile.write(tmp_path / "train" / f"{name}.wav", np.full(3200, 0.1, np.float32), 16_000)
+    monkeypatch.setitem(readers.READERS, "cats", example("corpora/readers/cats.py")["CATS"])
+    rows = readers.read_corpus({"reader": "cats", "path": str(tmp_path)}, "train")
+    assert [(row["label"], row["speaker"], row["task"]) for row in rows] == [
+        ("happy", "tom", "er"),
+        ("sad", "tom", "er"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["unispeech-sat", "data2vec-audio"])
+def test_an_encoder_that_names_its_convolutions_needs_no_change(kind, monkeypatch):
+    monkeypatch.setitem(tiny.ENCODERS, kind, tiny.CONV)
+    model, processor = tiny.tiny_model_and_processor(emotion=kind)
+    assert isinstance(model.config.emotion_config, type(AutoConfig.for_model(kind)))
+    inputs = processor(text=processor.prompt("How?"), audio=[np.zeros(16_000, np.float32)])
+    with torch.no_grad():
+        assert model(**inputs).logits.isfinite().all()
