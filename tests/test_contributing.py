@@ -1,6 +1,8 @@
 """The worked examples of CONTRIBUTING.md do what they say."""
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import soundfile
 import torch
 from transformers import AutoConfig
 
+from audiollm import commands
 from audiollm.corpora import readers
 from tests import tiny
 
@@ -36,6 +39,17 @@ def test_a_reader_is_one_file_and_its_name(tmp_path, monkeypatch):
         ("happy", "tom", "er"),
         ("sad", "tom", "er"),
     ]
+
+
+def test_a_command_is_one_file_and_its_name(monkeypatch, capsys):
+    written = types.ModuleType("audiollm.commands.labels")
+    vars(written).update(example("commands/labels.py"))
+    monkeypatch.setitem(sys.modules, "audiollm.commands.labels", written)
+    monkeypatch.setitem(commands.COMMANDS, "labels", "labels and their counts")
+    assert commands.main(["labels", str(ROOT / "samples"), "--split", "validation"]) == 0
+    assert "sad: " in capsys.readouterr().out
+    assert commands.main(["labels", str(ROOT / "samples"), "--split", "no-such-split"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize("kind", ["unispeech-sat", "data2vec-audio"])

@@ -52,19 +52,19 @@ def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(wheel):
 
 
 COMMANDS = textwrap.dedent("""
-    import contextlib, importlib, io, sys
+    import contextlib, io, sys
     import audiollm
     folder, model, out = sys.argv[1:]
     assert audiollm.__file__.startswith(folder), audiollm.__file__
-    for module in ("__main__", "train_sft", "hub.__main__", "demo.__main__", "eval.__main__", "eval.report"):
-        main, shown = importlib.import_module(f"audiollm.{module}").main, io.StringIO()
+    from audiollm.commands import COMMANDS, main
+    for command in COMMANDS:
+        shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             try:
-                assert not main(["--help"])
+                assert not main([command, "--help"])
             except SystemExit as end:
                 assert not end.code
-        assert "usage" in shown.getvalue(), module
-    from audiollm.hub.__main__ import main
+        assert f"usage: audiollm {command}" in shown.getvalue(), shown.getvalue()
     assert main(["publish", model, "--out", out]) == 0
     from audiollm.reasons.prompts import read_prompts
     assert read_prompts()

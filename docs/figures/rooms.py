@@ -27,7 +27,7 @@ SERVICES = {
     "redact": "what may leave the machine",
 }
 # Where one comes in; these reach every floor and nothing imports them.
-DOORS = {"__main__": "commands", "train_sft": "training"}
+DOORS = ("commands", "__main__", "train_sft")
 # The package's own front: names that load when asked for, and their registration with transformers.
 FRONT = ("__init__", "registration")
 
