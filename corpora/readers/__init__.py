@@ -11,16 +11,23 @@ from ..reader import Reader, Request
 from ..rejects import CorpusError, Reject
 from ..schema import read_rows, validate_row
 from .audiobench import AUDIOBENCH, CPQA, MNSC
+from .cmu_mosei import CMU_MOSEI
+from .cremad import CREMAD
 from .emobox import EMOBOX_READER
+from .emodb import EMODB
+from .esd import ESD
 from .iemocap import IEMOCAP_READER
 from .librispeech import LIBRISPEECH
 from .m3ed import M3ED_READER
 from .meld import MELD_READER
+from .msp_podcast import MSP_PODCAST
 from .nemo import NEMO_READER
 from .own import OWN
 from .ravdess import RAVDESS_READER
+from .savee import SAVEE
 from .slue_sqa5 import SLUE_SQA5
 from .spoken_squad import SPOKEN_SQUAD
+from .tess import TESS
 
 
 __all__ = ["READERS", "CorpusError", "open_reader", "read_corpus", "read_items"]
@@ -39,6 +46,13 @@ READERS: dict[str, Reader] = {
         LIBRISPEECH,
         RAVDESS_READER,
         NEMO_READER,
+        CREMAD,
+        TESS,
+        SAVEE,
+        EMODB,
+        ESD,
+        MSP_PODCAST,
+        CMU_MOSEI,
         AUDIOBENCH,
         EMOBOX_READER,
         OWN,
