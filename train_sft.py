@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,17 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from audiollm.commands import main
-from audiollm.corpora.readers import READERS, read_corpus
+from audiollm.corpora.readers import read_corpus
 from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
-from audiollm.training.checkpoints import whole_checkpoints
 from audiollm.training.encoder_losses import EncoderLossTrainer, label_classes
-from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.feature_cache import FeatureCache
-from audiollm.training.schedule import part_parameters, read_schedule, refuse_unlearned
-from audiollm.training.trainer import AUDIO_SFT, LORA_TARGETS, AudioLLMTrainer, refuse_deepspeed
+from audiollm.training.lora import lora_settings
+from audiollm.training.run import run
+from audiollm.training.schedule import leave_out_missing, part_parameters, read_schedule, refuse_unlearned
+from audiollm.training.trainer import AUDIO_SFT, AudioLLMTrainer, refuse_deepspeed
 
 
 logger = logging.getLogger("audiollm.train")
@@ -105,9 +103,13 @@ def build_trainer(
     dataset = read_training_rows(config["data"])
     if model is None:
         model, processor = assemble(config["model"])
-    lora = config.get("lora") and {"target_modules": LORA_TARGETS, "task_type": "CAUSAL_LM", **config["lora"]}
+    lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     rounds = read_schedule(config["schedule"], parts, (trainer_type or AudioLLMTrainer).round_type)
+    if isinstance(config["schedule"], str):
+        rounds, lacking = leave_out_missing(rounds, dataset["task"])
+        if lacking:
+            logger.warning("no rows of %s: schedule %s goes without", ", ".join(lacking), config["schedule"])
     refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
     if trainer_type is None:
         trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
@@ -136,26 +138,6 @@ def report_memory(config: dict[str, Any], gpus: Sequence[int]) -> str:
 def train(config: dict[str, Any]) -> str:
     """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
     return run(config, build_trainer(config))
-
-
-def run(config: dict[str, Any], trainer: AudioLLMTrainer) -> str:
-    """As [`train`], with the trainer that was built of the configuration."""
-    if trainer.is_world_process_zero():
-        logger.info("plan\n%s", trainer.report_plan())
-    output = Path(trainer.args.output_dir)
-    done = whole_checkpoints(output)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
-    seconds = time.monotonic() - started
-    final = output / "model"
-    if trainer.is_world_process_zero():
-        trainer.state.save_to_json(str(output / "trainer_state.json"))
-        trainer.save_merged(final)
-        plan, steps = asdict(trainer.plan), trainer.state.global_step
-        write_facts(training_facts(config, trainer.train_dataset, plan, steps, seconds, READERS), output)
-        logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
-    trainer.accelerator.wait_for_everyone()
-    return str(final)
 
 
 if __name__ == "__main__":

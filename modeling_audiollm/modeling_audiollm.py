@@ -27,6 +27,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
 from .modeling_emotion2vec import Emotion2VecModel
+from .saving import open_to_readers
 
 
 logger = logging.get_logger(__name__)
@@ -598,6 +599,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             }
         }
         super().save_pretrained(save_directory, **kwargs)
+        open_to_readers(save_directory)
 
     def add_emotion_encoder(
         self, emotion: str | PreTrainedModel, fusion: str = "sequence", emotion_tokens: int | None = None

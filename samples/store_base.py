@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from audiollm.modeling_audiollm.saving import open_to_readers
+
 
 WEIGHTS = "model.safetensors"
 
@@ -28,6 +30,7 @@ def store(run: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(run / "model", out, ignore=shutil.ignore_patterns("*.py"))  # samples/base_code.py writes it
     save_file(rounded, out / WEIGHTS, metadata={"format": "pt"})
+    open_to_readers(out / WEIGHTS)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"wrote {out}: {size / 1e6:.2f} MB")
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import shutil
-from collections.abc import Set
+import zipfile
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -20,6 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..modeling_audiollm.saving import open_to_readers
 from ..processing.ctc import CTC_NAME
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .assemble import assemble
@@ -30,6 +34,8 @@ TRAINABLE_NAME = "trainable.safetensors"
 ORIGIN_NAME = "origin.json"
 # Checkpoints are written and deleted in this folder of the run, where a killed process may leave pieces.
 STAGING_NAME = "unfinished"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NEARLY_FULL = 1 << 20  # bytes: some libraries say of a full disk that a write failed, and no more
 logger = logging.getLogger(__name__)
 
 
@@ -51,11 +57,91 @@ def whole_checkpoints(run: str | Path) -> list[Path]:
     return [folder for _, folder in sorted(found)]
 
 
+class DamagedCheckpointError(ValueError):
+    """A run whose checkpoints are all damaged; names what is missing or cut in each."""
+
+
+def newest_whole_checkpoint(run: str | Path, patterns: Sequence[str]) -> Path | None:
+    """The newest checkpoint with all its files, readable to their ends; none if the run has no checkpoint.
+
+    Args:
+        run: folder of the run.
+        patterns: of the files that a checkpoint must have.
+
+    Raises:
+        DamagedCheckpointError: if there are checkpoints, but none that is whole.
+    """
+    numbered = {path: path.name.rpartition("-")[2] for path in Path(run).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
+    damages = []
+    for path in sorted((path for path in numbered if numbered[path].isdecimal()), key=lambda p: -int(numbered[p])):
+        damage = _damage(path, patterns)
+        if damage is None:
+            return path
+        logger.warning("%s; the checkpoint before it is tried.", damage)
+        damages.append(damage)
+    if damages:
+        raise DamagedCheckpointError(
+            f"{run} has no whole checkpoint: {'; '.join(damages)}. Put the files back, or choose another "
+            "training.output_dir (or delete the folder) to begin anew."
+        )
+    return None
+
+
+def _damage(checkpoint: Path, patterns: Sequence[str]) -> str | None:
+    """What is wrong with the files of a checkpoint, with the name of the first that is."""
+    for pattern in patterns:
+        files = sorted(path for path in checkpoint.glob(pattern))
+        if not files:
+            return f"{checkpoint / pattern} is missing"
+        for file in files:
+            try:
+                _read_through(file)
+            except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+                return f"{file} is cut off or damaged ({error})"
+    return None
+
+
+def _read_through(file: Path):
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt"):  # checks that all tensors of its header fit into it
+            return
+    if file.suffix == ".json":
+        json.loads(file.read_text(encoding="utf-8"))
+    elif file.suffix in (".pt", ".pth", ".bin") and file.is_file():  # archives of torch.save, with checksums
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"checksum of {damaged}")
+
+
+@contextmanager
+def naming_a_full_disk(folder: str | Path) -> Iterator[None]:
+    """Say of whatever error a full disk causes in a library that the disk is full.
+
+    Raises:
+        OSError: with what to do.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        told = number in FULL or any(f"os error {code}" in str(error) for code in FULL)
+        if not told and shutil.disk_usage(folder).free > NEARLY_FULL:
+            raise
+        raise OSError(
+            number or errno.ENOSPC,
+            "the disk is full; what was saved before is whole. Make room and start again (training.save_total_limit "
+            "says how many checkpoints are kept)",
+            str(folder),
+        ) from error
+
+
 def publish_checkpoint(staged: Path, run: Path):
-    """Move a checkpoint that was written in the staging folder to its place, in one step.
+    """Move a checkpoint that was written in the staging folder to its place, in one step, readable as the umask says.
 
     Its bytes are on the disk before its name is, so that even a loss of power leaves the checkpoint before it, or it.
     """
+    open_to_readers(staged)
     for path in [*staged.rglob("*"), staged]:
         _flush(path)
     target = run / staged.name
@@ -117,7 +203,10 @@ def load_trainable(model: nn.Module, folder: str | Path):
     path = Path(folder) / TRAINABLE_NAME
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; is {folder} a training checkpoint of AudioLLM?")
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut off or damaged ({error}).") from error
     state = model.state_dict()
     for name, tensor in tensors.items():
         if name not in state:

@@ -37,7 +37,7 @@ def training_facts(
         rows: of the schema, that were trained on.
         plan: the schedule laid out over steps, `Plan` as a mapping.
         steps: optimizer steps taken.
-        seconds: that the run took; only those of the last process, if it was resumed.
+        seconds: that the run took, over all processes that went on with it.
         readers: corpus readers by name, with `title` and `licence`.
     """
     return {
@@ -57,6 +57,12 @@ def write_facts(facts: Mapping[str, Any], folder: str | Path) -> Path:
     path = Path(folder) / FACTS_NAME
     path.write_text(json.dumps(redact(facts), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def read_facts(folder: str | Path) -> dict[str, Any] | None:
+    """Facts that [`write_facts`] wrote to a folder, if it did."""
+    path = Path(folder) / FACTS_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def describe_corpora(

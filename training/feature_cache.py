@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+from ..modeling_audiollm.saving import open_to_readers
 
 
 GIGABYTE = 1_000_000_000
@@ -48,17 +51,18 @@ class FeatureCache:
     def open(self, fingerprints: Sequence[str]):
         """Begin a round that uses these fingerprints."""
         self._open = tuple(fingerprints)
-        for name in fingerprints:
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-            os.utime(self.folder / name)
-        self.used = _size(self.folder)
         self._full = False
+        with self._going_on():
+            for name in fingerprints:
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+                os.utime(self.folder / name)
+            self.used = _size(self.folder)
 
     def get(self, name: str, clip: str) -> torch.Tensor | None:
         """The embeddings `[windows, tokens, hidden]` of a clip, or none if they are not there."""
         try:
             tensor = load_file(self._path(name, clip))["tokens"]
-        except (FileNotFoundError, SafetensorError, KeyError):  # an unreadable file is computed and written again
+        except (OSError, SafetensorError, KeyError):  # an unreadable file is computed and written again
             self.misses += 1
             return None
         self.hits += 1
@@ -67,14 +71,28 @@ class FeatureCache:
     def put(self, name: str, clip: str, tokens: torch.Tensor):
         """Keep the embeddings of a clip, if there is room."""
         size = tokens.numel() * tokens.element_size()
-        if not self._has_room(size):
-            return
         path = self._path(name, clip)
-        path.parent.mkdir(exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
-        save_file({"tokens": tokens.detach().cpu().contiguous()}, partial)
-        partial.replace(path)
-        self.used += size * self.writers
+        with self._going_on():
+            if not self._has_room(size):
+                return
+            path.parent.mkdir(exist_ok=True)
+            try:
+                save_file({"tokens": tokens.detach().cpu().contiguous()}, partial)
+                open_to_readers(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+            self.used += size * self.writers
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Keep nothing more where it cannot be written (a full disk, say): a cache is no reason to end a training."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            self._full = True
+            logger.warning("the feature cache %s cannot be written (%s); no more is kept.", self.folder, error)
 
     def _path(self, name: str, clip: str) -> Path:
         return self.folder / name / clip[:2] / f"{clip}.safetensors"

@@ -10,7 +10,7 @@ import bisect
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from peft import PeftModel
@@ -158,6 +158,25 @@ def _check_numbers(number: int, round_: Round):
         )
 
 
+def leave_out_missing(rounds: Sequence[Round], tasks: Iterable[str]) -> tuple[list[Round], list[str]]:
+    """A named schedule for a corpus that does not have all tasks, and the tasks that it lacks.
+
+    Args:
+        rounds: the schedule.
+        tasks: that have rows.
+
+    Raises:
+        ScheduleError: if no round is left.
+    """
+    here = set(tasks)
+    lacking = [task for task in TASKS if task not in here and any(task in round_.tasks for round_ in rounds)]
+    kept = [replace(round_, tasks=tuple(task for task in round_.tasks if task in here)) for round_ in rounds]
+    kept = [round_ for round_ in kept if round_.tasks]
+    if not kept:
+        raise ScheduleError(f"There are no rows of any task of the schedule ({', '.join(lacking)}).")
+    return kept, lacking
+
+
 def refuse_unlearned(rounds: Sequence[Round], new: Iterable[str]):
     """Refuse a schedule in which a part stays as random as it was made.
 
@@ -288,6 +307,7 @@ class Plan:
             used = "" if any(task in round_.tasks for round_ in self.rounds) else ", in no round"
             heard = "" if clips is None else f" on {clips[task]} clips"
             lines.append(f"{task}: {count} rows{heard}{used}")
+        lines += [f"{task}: no rows" for task in TASKS if task not in self.rows]
         lines.append(
             "parts: "
             + ", ".join(

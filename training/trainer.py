@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +16,11 @@ from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers.integrations.liger import apply_liger_kernel
-from transformers.trainer import SCHEDULER_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTConfig, SFTTrainer
 from trl.trainer import utils as trl_utils
@@ -30,11 +31,13 @@ from .alternation import AlternationCallback, AlternationSampler, ScheduledRows,
 from .averaging import AveragingCallback
 from .checkpoints import (
     STAGING_NAME,
+    TRAINABLE_NAME,
     copy_ctc_head,
     discard_checkpoint,
     gather_tensors,
     load_trainable,
     load_trained,
+    naming_a_full_disk,
     publish_checkpoint,
     save_merged,
     save_origin,
@@ -43,6 +46,7 @@ from .checkpoints import (
 )
 from .feature_cache import FeatureCache
 from .frozen_branches import FrozenBranches
+from .lora import refuse_outside
 from .rates import round_rates
 from .samples import SampleCallback
 from .schedule import Plan, Round, without_lora
@@ -59,7 +63,10 @@ AUDIO_SFT = {
     "padding_free": False,
     "logging_nan_inf_filter": False,
 }
-LORA_TARGETS = r"(model\.)*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+class NotFiniteError(ValueError):
+    """A loss or a weight that is not a number any more; says at which step, and what to do."""
 
 
 def _shrink_tiles():
@@ -179,13 +186,18 @@ class AudioLLMTrainer(SFTTrainer):
             peft_config=lora,
             **kwargs,
         )
+        if lora is not None:
+            refuse_outside(self.model)
         # All that ever learns must be trainable when the optimizer is built; the callback freezes from then on.
         set_learning(self.model, tuple(self.plan.parts))
         self.learnable = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         self.order = self._lay_out()
         self.origin = origin
         self.sums = TokenSums(args.device)
-        self._logged = (0, time.monotonic())
+        self.folder = Path(args.output_dir)  # of the run; while a checkpoint is saved, the argument is another
+        self.seconds_before = 0.0  # of processes that trained this run before
+        self._started = time.monotonic()
+        self._logged = (0, self._started)
         self._parameters: int | None = None
         # What a checkpoint holds beside the model: each has `state_dict` and `load_state_dict`.
         self.companions: dict[str, Any] = {}
@@ -227,6 +239,44 @@ class AudioLLMTrainer(SFTTrainer):
     def audio_model(self) -> AudioLLMForConditionalGeneration:
         """The model in training, without what PEFT wraps around it."""
         return without_lora(self.model)
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has trained, over all processes that went on with it."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def checkpoint_files(self) -> list[str]:
+        """Patterns of the files that a checkpoint must have to go on from it just as if nothing had happened."""
+        processes = self.args.world_size
+        random = [f"rng_state_{index}.pth" for index in range(processes)] if processes > 1 else ["rng_state.pth"]
+        optimizer = "optimizer*" if self.is_fsdp_enabled else OPTIMIZER_NAME
+        files = [TRAINER_STATE_NAME, TRAINABLE_NAME, optimizer, SCHEDULER_NAME, *random]
+        files += [SCALER_NAME] if self.args.fp16 else []
+        return files + [f"{name}.safetensors" for name in self.companions]
+
+    def refuse_not_finite(self, values: Mapping[str, torch.Tensor | float]):
+        """Stop a run that learns nothing any more, before its state is saved.
+
+        Args:
+            values: by what they are.
+
+        Raises:
+            NotFiniteError: naming the first of them that is not finite, and the last checkpoint.
+        """
+        wrong = next((name for name, value in values.items() if not torch.as_tensor(value).isfinite().all()), None)
+        if wrong is not None:
+            saved = whole_checkpoints(self.folder)
+            raise NotFiniteError(
+                f"step {self.state.global_step}: {wrong} is not finite, so nothing is learnt any more; this state is "
+                f"not saved ({f'the last checkpoint is {saved[-1]}' if saved else 'there is no checkpoint'}). Lower "
+                "the learning rate, or look for clips of absurd levels; then train in another training.output_dir."
+            )
+
+    def learnt_tensors(self) -> dict[str, torch.Tensor]:
+        """What ever learns, on this process."""
+        named = self.model.named_parameters()
+        found = {name: parameter.detach() for name, parameter in named if name in self.learnable}
+        return {name: value.to_local() if isinstance(value, DTensor) else value for name, value in found.items()}
 
     def create_model_card(self, *args: Any, **kwargs: Any):
         """Write no card: TRL's tells of text generation, and ours is made of the run's facts when it is published."""
@@ -291,11 +341,15 @@ class AudioLLMTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None):
         """Log what TRL does, with the round, so that losses can be read by it, and the rows trained in a second."""
         if "loss" in logs:
+            # The gradients' scale of fp16 is found by trying; those that are not finite are left out there.
+            norm = 0.0 if self.args.fp16 else logs.get("grad_norm", 0.0)
+            self.refuse_not_finite({"the loss": logs["loss"], "the norm of the gradients": norm})
             step, now = self.state.global_step, time.monotonic()
             logs["round"] = self.plan.index_at(step - 1) + 1
             logs["samples_per_second"] = (step - self._logged[0]) * self.plan.rows_per_step / (now - self._logged[1])
             self._logged = (step, now)
             logs |= self.sums.take(self.accelerator)
+            logs["seconds"] = round(self.seconds, 1)
             self._total_train_tokens += logs["num_tokens"]
             logs["num_tokens"] = self._total_train_tokens
         super().log(logs, start_time)
@@ -304,6 +358,7 @@ class AudioLLMTrainer(SFTTrainer):
         """Save what ever learns, not the whole model: a checkpoint of a 10 B model stays below 1 GB."""
         folder = output_dir or self.args.output_dir
         tensors = gather_tensors(self.model, self.learnable)
+        self.refuse_not_finite(tensors)
         if not self.args.should_save:
             return
         os.makedirs(folder, exist_ok=True)
@@ -316,7 +371,7 @@ class AudioLLMTrainer(SFTTrainer):
     def save_merged(self, folder: str | Path):
         """Save the whole model for `from_pretrained` and `pipeline`, with LoRA merged."""
         # Under FSDP no process has the whole model; the last checkpoint does.
-        last = whole_checkpoints(self.args.output_dir)[-1] if self.is_fsdp_enabled else None
+        last = whole_checkpoints(self.folder)[-1] if self.is_fsdp_enabled else None
         save_merged(load_trained(last)[0] if last else self.model, self.processing_class, folder)
         if "speech_encoder" not in self.plan.parts:
             copy_ctc_head(self.audio_model.name_or_path, folder)
@@ -343,15 +398,18 @@ class AudioLLMTrainer(SFTTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any):
         """Save so that a kill at any moment leaves either this checkpoint, whole, or the one before it."""
-        run = Path(self.args.output_dir)
-        staging = run / STAGING_NAME
+        run, staging = self.folder, self.folder / STAGING_NAME
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
         self.args.output_dir = str(staging)
         try:
-            super()._save_checkpoint(model, trial)
+            with naming_a_full_disk(run):
+                super()._save_checkpoint(model, trial)
+        except OSError:
+            shutil.rmtree(staging, ignore_errors=True)  # gives back the room that it took
+            raise
         finally:
             self.args.output_dir = str(run)
         self.accelerator.wait_for_everyone()

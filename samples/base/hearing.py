@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from audiollm.modeling_audiollm.saving import open_to_readers
 from audiollm.processing.collator import IGNORED, AudioLLMCollator, pad
 from audiollm.processing.ctc import CTC_CHARACTERS, CTC_NAME, ctc_labels
 from audiollm.samples.base.augmentation import Augmentation
@@ -130,3 +131,4 @@ class HearingTrainer(EncoderLossTrainer):
         super().save_merged(folder)
         if "ctc" in self.heads:
             save_file(self.heads["ctc"].state_dict(), Path(folder) / CTC_NAME)
+            open_to_readers(Path(folder) / CTC_NAME)

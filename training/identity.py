@@ -1,0 +1,115 @@
+"""What a run is, so that its folder is never continued, or described, by another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from trl import SFTConfig
+
+from .proof import part_checksums
+
+
+RUN_NAME = "run.json"
+# What changes nothing of what is learnt. Rows and weights are compared themselves, not their paths.
+FREE = ("data", "feature_cache", "samples_per_round", "model.checkpoint", "model.add_emotion.encoder")
+FREE += tuple(f"model.parts.{part}" for part in ("speech", "emotion", "text"))
+FREE_PREFIXES = ("training.logging_", "training.log_", "training.save_", "training.report_", "training.hub_")
+FREE_PREFIXES += ("training.dataloader_", "training.push_to_hub", "training.eval_", "training.per_device_eval_")
+FREE += tuple(f"training.{name}" for name in ("output_dir", "disable_tqdm", "run_name", "project"))
+DEFAULTS = {f"training.{field.name}": field.default for field in fields(SFTConfig)}
+
+
+class OtherRunError(ValueError):
+    """A run's folder holds another run; names what differs."""
+
+
+def run_identity(
+    config: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], model: nn.Module, new: Iterable[str], processes: int
+) -> dict[str, Any]:
+    """What makes a run the same: settings, rows, weights that it began with, number of processes.
+
+    Args:
+        config: the configuration as it is used.
+        rows: that are trained on.
+        model: as it was built, before anything is learnt.
+        new: parts whose weights nobody trained before; the seed stands for them.
+        processes: that train together.
+    """
+    digest, count = hashlib.sha256(), 0
+    for row in rows:
+        count += 1
+        audio = row["audio"]
+        name = Path(audio.get("path") or "").name if isinstance(audio, Mapping) else str(audio)
+        digest.update(json.dumps([name, *(row[key] for key in sorted(row) if key != "audio")]).encode())
+    settings = json.loads(json.dumps(_flat(config), default=str))
+    return {
+        "format": 1,
+        "settings": {name: value for name, value in settings.items() if not _free(name)},
+        "rows": {"count": count, "digest": digest.hexdigest()},
+        "weights": {part: value for part, value in part_checksums(model).items() if part not in {*new, "lora"}},
+        "processes": processes,
+    }
+
+
+def claim_folder(folder: str | Path, identity: Mapping[str, Any], begun: bool):
+    """Write down whose folder this is, or refuse it as another run's.
+
+    Args:
+        folder: of the run.
+        identity: what [`run_identity`] gave.
+        begun: whether the folder holds results or checkpoints of a run.
+
+    Raises:
+        OtherRunError: naming each difference.
+    """
+    path = Path(folder) / RUN_NAME
+    way_out = "choose another training.output_dir, or delete the folder."
+    if not begun:
+        path.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+        return
+    if not path.is_file():
+        raise OtherRunError(f"{folder} holds a run that does not say what it was ({RUN_NAME} is missing); {way_out}")
+    differences = _differences(json.loads(path.read_text(encoding="utf-8")), identity)
+    if differences:
+        raise OtherRunError(
+            f"{folder} holds another run: {'; '.join(differences)}. Go on as it was started, or {way_out}"
+        )
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name in sorted(then["settings"].keys() | now["settings"].keys()):
+        default = getattr(DEFAULTS.get(name), "value", DEFAULTS.get(name))
+        before, after = (facts["settings"].get(name, default) for facts in (then, now))
+        if before != after:
+            found.append(f"{name} was {before!r}, is {after!r}")
+    if then["rows"] != now["rows"]:
+        counts = f"{then['rows']['count']} then, {now['rows']['count']} now"
+        found.append(f"the training rows (data) are others ({counts})")
+    for part in sorted(then["weights"].keys() | now["weights"].keys()):
+        if then["weights"].get(part) != now["weights"].get(part):
+            found.append(f"the weights that {part} begins with (model) are others")
+    if then["processes"] != now["processes"]:
+        found.append(f"{then['processes']} processes trained it, now {now['processes']}")
+    return found
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; an empty section is like one that is left out."""
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _free(name: str) -> bool:
+    return name.startswith(FREE_PREFIXES) or any(name == free or name.startswith(f"{free}.") for free in FREE)
