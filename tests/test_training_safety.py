@@ -61,7 +61,7 @@ def output(config) -> Path:
 def test_a_run_whose_numbers_are_none_stops_with_what_was_saved_before(config, tmp_path, change, capsys):
     config["training"] |= {**change, "save_steps": 1, "max_grad_norm": 0.0}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
-    assert train_sft.main(["--config", str(tmp_path / "run.yaml")]) == 2
+    assert train_sft.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "is not finite" in said[0] and "Lower the learning rate" in said[0]
     assert not (output(config) / "model").exists() and not (output(config) / "training.json").exists()

@@ -25,6 +25,7 @@ SERVICES = {
     "language_models": "asked locally or served",
     "emotion_words": "emotions stated in free text",
     "redact": "what may leave the machine",
+    "locks": "one job in a folder",
 }
 # Where one comes in; these reach every floor and nothing imports them.
 DOORS = ("commands", "__main__", "train_sft")
