@@ -20,6 +20,7 @@ from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
+from audiollm.training.clips import refuse_bad_rows
 from audiollm.training.encoder_losses import EncoderLossTrainer, label_classes
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.lora import lora_settings
@@ -101,6 +102,8 @@ def build_trainer(
     arguments = SFTConfig(**AUDIO_SFT, **config["training"])
     set_seed(arguments.seed)
     dataset = read_training_rows(config["data"])
+    if arguments.process_index == 0:
+        refuse_bad_rows(dataset)
     if model is None:
         model, processor = assemble(config["model"])
     lora = config.get("lora") and lora_settings(config["lora"], model)

@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 import audiollm.train_sft as train_sft
 from audiollm.locks import FolderInUseError, folder_lock
 from audiollm.training.checkpoints import DamagedCheckpointError, load_trained, whole_checkpoints
+from audiollm.training.clips import BadRowsError, refuse_bad_rows
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.identity import OtherRunError
 from audiollm.training.lora import LoraSectionError, lora_settings
@@ -138,7 +139,8 @@ def test_another_configuration_in_a_runs_folder_is_refused_by_name(config, chang
     begin(config)
     change(config)
     if named is None:
-        return train_sft.train(config)
+        train_sft.train(config)
+        return
     with pytest.raises(OtherRunError, match=named):
         train_sft.train(config)
 
@@ -182,6 +184,33 @@ def test_a_run_killed_before_its_model_was_written_is_not_trained_on(config):
     assert all(torch.equal(whole[name], merged[name]) for name in whole)
     facts = json.loads((output(config) / "training.json").read_text())
     assert facts["steps"] == 18 and facts["seconds"] > 0
+
+
+# Rows
+
+
+def test_bad_rows_are_all_named_before_a_step_is_spent(config, corpus):
+    (corpus / "3.wav").unlink()
+    (corpus / "4.wav").write_bytes(b"no sound at all")
+    (corpus / "5.wav").write_bytes((corpus / "5.wav").read_bytes()[:2000])
+    lines = (corpus / "train.jsonl").read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | {"answer": ""})
+    (corpus / "train.jsonl").write_text("\n".join(lines))
+    with pytest.raises(BadRowsError) as found:
+        train_sft.build_trainer(config)
+    said = str(found.value)
+    assert said.startswith("4 rows or clips cannot be trained on") and "row '0-asr' has no answer to learn" in said
+    assert all(f"row '{number}-asr'" in said and f"{number}.wav" in said for number in (3, 4, 5))
+
+
+def test_clips_in_the_rows_are_looked_at_and_those_elsewhere_are_not_fetched(corpus):
+    row = {"id": "a", "answer": "dog"}
+    good = {"bytes": (corpus / "1.wav").read_bytes(), "path": None}
+    refuse_bad_rows([row | {"audio": good}, row | {"audio": {"path": "https://example.invalid/a.wav", "bytes": None}}])
+    with pytest.raises(BadRowsError, match="1 rows or clips"):
+        refuse_bad_rows([row | {"audio": good}, row | {"audio": good | {"bytes": b"none"}}])
+    with pytest.raises(BadRowsError, match="; and 5 more"):
+        refuse_bad_rows([row | {"audio": {"path": f"{n}.none", "bytes": None}} for n in range(15)])
 
 
 # Damaged files

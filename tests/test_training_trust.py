@@ -92,6 +92,64 @@ def test_the_log_tells_what_moved_at_each_border_and_what_the_model_says(config)
     assert {key for entry in logged[6:12] for key in entry if key.startswith("loss_")} == {"loss_er", "loss_sr"}
 
 
+def test_no_logged_loss_is_a_mean_over_two_rounds(config):
+    config["training"]["logging_steps"] = 4
+    trainer = train_sft.build_trainer(config)
+    trainer.train()
+    logged = [(entry["step"], entry["round"]) for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == [(4, 1), (6, 1), (8, 2), (12, 2), (16, 3), (18, 3)]
+
+
+def test_losses_of_tasks_are_means_over_the_tokens_since_the_last_log(config):
+    config["schedule"] = [{"tasks": ["asr", "er"], "train": ["speech_adapter", "lora"]}]
+    config["training"] |= {"logging_steps": 6, "learning_rate": 0.0}
+    trainer = train_sft.build_trainer(config)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    losses = {"asr": [], "er": []}
+    model = trainer.audio_model.eval()
+    for row in trainer.train_dataset:
+        if row["task"] in losses:
+            batch = trainer.data_collator([row])
+            batch.pop("tasks")
+            with torch.no_grad():
+                losses[row["task"]] += [model(**batch).loss] * int((batch["labels"] != -100).sum())
+    for task, values in losses.items():
+        assert logged[f"loss_{task}"] == pytest.approx(float(torch.stack(values).mean()), rel=1e-4)
+    assert logged["mean_token_accuracy"] == 0 and logged["num_tokens"] > 0
+
+
+def test_a_training_step_of_ours_waits_for_no_number(config, monkeypatch):
+    """On a GPU each `.item()` or `.tolist()` in a step makes the CPU wait for all that was asked before it."""
+    waits = []
+
+    def watched(name):
+        original = getattr(torch.Tensor, name)
+
+        def call(self, *args):
+            caller = Path(sys._getframe(1).f_code.co_filename)
+            if caller.parent.name in ("training", "trainer"):  # ours and TRL's
+                waits.append(f"{caller.name}: {name}")
+            return original(self, *args)
+
+        return call
+
+    config |= {"max_steps": 2, "samples_per_round": 0}
+    config["training"]["logging_steps"] = 100
+    trainer = train_sft.build_trainer(config)
+    compute = trainer.compute_loss
+
+    def step(*args, **kwargs):
+        with monkeypatch.context() as patch:
+            for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
+                patch.setattr(torch.Tensor, name, watched(name))
+            return compute(*args, **kwargs)
+
+    trainer.compute_loss = step
+    trainer.train()
+    assert waits == []
+
+
 def test_an_unfinished_checkpoint_is_ignored_and_old_ones_are_deleted(config):
     config["training"] |= {"save_steps": 2, "save_total_limit": 2}
     config["max_steps"] = 6

@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset as Rows
 from torch import nn
 from torch.utils.data import Dataset, Sampler
-from transformers import TrainerCallback
+from transformers import IntervalStrategy, TrainerCallback
 
 from .proof import agree_on_buffers, moved_parts, part_checksums
 from .schedule import Plan, part_parameters
@@ -136,8 +136,9 @@ class AlternationCallback(TrainerCallback):
         )
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        """At the border of a round, before anything is saved: which parts moved."""
+        """At the border of a round, before anything is saved: which parts moved; a logged mean ends there, too."""
         if state.global_step in self.plan.stops:
+            control.should_log |= args.logging_strategy != IntervalStrategy.NO
             self._verify(state, model)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
