@@ -14,6 +14,7 @@ AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=Tr
 
 FUSIONS = ("none", "feature", "sequence")
 ADAPTER_NORMS = ("layer", "batch")
+AUDIO_TOKENS = ("window", "clip")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
@@ -74,6 +75,17 @@ def output_frames(config: PreTrainedConfig, length: int) -> int:
     )
 
 
+def kept_tokens(tokens: int, length: int, time: int) -> int:
+    """Tokens that a window keeps with `audio_tokens: clip`, of `tokens` for a whole one.
+
+    Args:
+        tokens: of a branch, for one window.
+        length: features of real audio in the window, at least 1 (also a tensor of them).
+        time: features of a whole window.
+    """
+    return (tokens * length + time - 1) // time
+
+
 def encoder_frames(config: PreTrainedConfig, seconds: float) -> int:
     """Frames that an encoder of `config` gives for `seconds` of 16 kHz audio; raises as [`output_frames`]."""
     return output_frames(config, feature_length(config, seconds))
@@ -95,6 +107,9 @@ class AudioLLMConfig(PreTrainedConfig):
         emotion_tokens (`int`, *optional*, defaults to 10): tokens of the emotion branch for one window.
         window_seconds (`float`, *optional*, defaults to 30.0): audio is cut into windows of this length, the last one
             padded; each window has its own tokens.
+        audio_tokens (`str`, *optional*, defaults to `"window"`): `"window"` gives every window all its tokens, also
+            those of its padding (the paper's); `"clip"` leaves out the tokens of padding, so that a clip of 3 s takes
+            a tenth of the tokens of a window of 30 s.
         emotion_layer_mix (`bool`, *optional*, defaults to `False`): give the adapter a learnable weighted sum of the
             emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
         speech_length_aware, emotion_length_aware (`bool`, *optional*, defaults to `False`): let that encoder hear the
@@ -133,6 +148,7 @@ class AudioLLMConfig(PreTrainedConfig):
     speech_tokens: int = 100
     emotion_tokens: int = 10
     window_seconds: float | int = 30.0
+    audio_tokens: str = "window"
     emotion_layer_mix: bool = False
     speech_length_aware: bool = False
     emotion_length_aware: bool = False
@@ -161,6 +177,8 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
         if self.adapter_norm not in ADAPTER_NORMS:
             raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
+        if self.audio_tokens not in AUDIO_TOKENS:
+            raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
         if not 0 <= self.quote_confidence <= 1:
             raise ValueError(f"quote_confidence must be in [0, 1]; got {self.quote_confidence}.")
         if (self.fusion == "none") != (self.emotion_config is None):

@@ -25,7 +25,14 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_audiollm import AudioLLMConfig, encoder_frames, encoder_layers, encoder_width, output_frames
+from .configuration_audiollm import (
+    AudioLLMConfig,
+    encoder_frames,
+    encoder_layers,
+    encoder_width,
+    kept_tokens,
+    output_frames,
+)
 from .modeling_emotion2vec import Emotion2VecModel
 from .saving import open_to_readers
 
@@ -255,6 +262,13 @@ def _real_windows(
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
 
 
+def _first_tokens(tokens: int, mask: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """The first tokens of each window, those of real audio, `[windows, tokens]`, for a mask of its features."""
+    real = _real_windows(mask, mask)
+    counts = kept_tokens(tokens, real.sum(-1), real.shape[-1])
+    return torch.arange(tokens, device=real.device) < counts[:, None]
+
+
 class AudioLLMHead(nn.Linear):
     """Language-model head without bias, from hidden states to logits.
 
@@ -369,7 +383,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
-            `pooler_output` the same flattened over windows, clip after clip: what replaces the placeholders.
+            `pooler_output` the same flattened over windows, clip after clip, without the tokens of padding if
+            `config.audio_tokens` is `"clip"`: what replaces the placeholders.
         """
         speech = (input_features, input_features_mask)
         emotion = speech if input_values is None else (input_values, input_values_mask)
@@ -380,7 +395,21 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             if self.config.fusion == "sequence":
                 branches.append(self.embed_branch("emotion", *emotion) if emotion_embeds is None else emotion_embeds)
             embeddings = torch.cat(branches, dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=embeddings.flatten(0, 1))
+        kept = self._kept(input_features_mask, input_values_mask)
+        flat = embeddings.flatten(0, 1) if kept is None else embeddings[kept]
+        return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=flat)
+
+    def _kept(self, speech_mask: torch.Tensor | None, emotion_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which tokens of its windows a clip keeps, `[windows, tokens]`; none for all."""
+        config = self.config
+        if config.audio_tokens == "window":
+            return None
+        if speech_mask is None:
+            raise ValueError('audio_tokens "clip" needs the mask that the processor gives with the features.')
+        kept = [_first_tokens(config.speech_tokens, speech_mask)]
+        if config.fusion == "sequence":
+            kept.append(_first_tokens(config.emotion_tokens, speech_mask if emotion_mask is None else emotion_mask))
+        return torch.cat(kept, dim=1)
 
     def embed_branch(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Tokens of one branch of a model without feature fusion, `[windows, tokens, hidden]`.
@@ -438,11 +467,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             placeholders = input_ids == self.config.audio_token_id
         found, wanted = int(placeholders.sum()), audio_embeds.shape[0]
         if found != wanted:
-            per_window = self.config.tokens_per_window
             raise ValueError(
-                f"Audio and prompt do not match: the audio gives {wanted} embeddings ({wanted // per_window} "
-                f"windows of {per_window}), the prompt holds {found} placeholders. Let the processor "
-                "build both, and do not cut the prompt (`max_length`, `truncation`)."
+                f"Audio and prompt do not match: the audio gives {wanted} embeddings (at most "
+                f"{self.config.tokens_per_window} for a window of {self.config.window_seconds:g} s), the prompt holds "
+                f"{found} placeholders. Let the processor build both, with the model's settings, and do not cut the "
+                "prompt (`max_length`, `truncation`)."
             )
         return placeholders.unsqueeze(-1).expand_as(inputs_embeds)
 

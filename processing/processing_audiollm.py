@@ -56,6 +56,8 @@ class AudioLLMProcessor(ProcessorMixin):
         tokenizer: of the language model; it must know the three audio tokens.
         chat_template (`str`, *optional*): a template that takes audio; by default made of the tokenizer's own.
         tokens_per_window (`int`): placeholders for one window of audio, as `AudioLLMConfig.tokens_per_window`.
+        emotion_tokens (`int`): those of them that are the emotion branch's; 0 without a branch of its own.
+        audio_tokens (`str`): `"window"` or `"clip"`, as in `AudioLLMConfig`.
         window_seconds (`float`): length of a window, as in `AudioLLMConfig`.
         audio_token, audio_start_token, audio_end_token (`str`): the placeholder and its frame.
 
@@ -75,12 +77,15 @@ class AudioLLMProcessor(ProcessorMixin):
         chat_template: str | None = None,
         tokens_per_window: int = 110,
         window_seconds: float = 30.0,
+        emotion_tokens: int = 0,
+        audio_tokens: str = "window",
         audio_token: str = "<|audio|>",
         audio_start_token: str = "<|audio_start|>",
         audio_end_token: str = "<|audio_end|>",
     ):
         self.tokens_per_window = tokens_per_window
         self.window_seconds = window_seconds
+        self.emotion_tokens, self.audio_tokens = emotion_tokens, audio_tokens
         self.audio_token, self.audio_start_token, self.audio_end_token = (
             audio_token,
             audio_start_token,
@@ -99,6 +104,7 @@ class AudioLLMProcessor(ProcessorMixin):
             chat_template = audio_chat_template(
                 tokenizer.chat_template, audio_start_token, audio_token, audio_end_token
             )
+        self._feature_times: dict[int, int] = {}
         super().__init__(feature_extractor, emotion_feature_extractor, tokenizer, chat_template=chat_template)
 
     @classmethod
@@ -111,6 +117,7 @@ class AudioLLMProcessor(ProcessorMixin):
         speech_tokens: int = 100,
         emotion_tokens: int = 10,
         window_seconds: float = 30.0,
+        audio_tokens: str = "window",
     ) -> AudioLLMProcessor:
         """Assemble the processor that goes with `AudioLLMForConditionalGeneration.from_parts`.
 
@@ -118,7 +125,7 @@ class AudioLLMProcessor(ProcessorMixin):
 
         Args:
             speech, text, emotion: checkpoints (folders or Hub ids) of the parts.
-            fusion, speech_tokens, emotion_tokens, window_seconds: as in `AudioLLMConfig`.
+            fusion, speech_tokens, emotion_tokens, window_seconds, audio_tokens: as in `AudioLLMConfig`.
         """
         tokenizer = AutoTokenizer.from_pretrained(text)
         if tokenizer.pad_token is None:
@@ -129,12 +136,15 @@ class AudioLLMProcessor(ProcessorMixin):
         start, audio, end = tokens
         two_branches = emotion is not None and fusion in (None, "sequence")
         extractor = cls._load_extractor(speech, window_seconds)
+        emotion_tokens = emotion_tokens if two_branches else 0
         return cls(
             extractor,
             extractor if emotion is None else cls._load_extractor(emotion, window_seconds),
             tokenizer,
-            tokens_per_window=speech_tokens + (emotion_tokens if two_branches else 0),
+            tokens_per_window=speech_tokens + emotion_tokens,
             window_seconds=window_seconds,
+            emotion_tokens=emotion_tokens,
+            audio_tokens=audio_tokens,
             audio_token=audio,
             audio_start_token=start,
             audio_end_token=end,
@@ -167,8 +177,33 @@ class AudioLLMProcessor(ProcessorMixin):
         return max(1, math.ceil(samples / self.window_samples))
 
     def num_audio_tokens(self, samples: int) -> int:
-        """Placeholders of a clip of `samples` samples."""
-        return self.num_windows(samples) * self.tokens_per_window
+        """Placeholders of a clip of `samples` samples: as many as the model gives embeddings."""
+        whole = self.num_windows(samples) * self.tokens_per_window
+        if self.audio_tokens == "window":
+            return whole
+        last = samples - (self.num_windows(samples) - 1) * self.window_samples
+        kept = self._kept_of_window(self.feature_extractor, self.tokens_per_window - self.emotion_tokens, last)
+        if self.emotion_tokens:
+            kept += self._kept_of_window(self.emotion_feature_extractor, self.emotion_tokens, last)
+        return whole - self.tokens_per_window + kept
+
+    def _kept_of_window(self, extractor, tokens: int, samples: int) -> int:
+        """Tokens of a branch that a window of `samples` real samples keeps: `kept_tokens` of the model's code."""
+        time = self._feature_time(extractor)
+        return (tokens * _real_features(samples, time, self.window_samples) + time - 1) // time
+
+    def _feature_time(self, extractor) -> int:
+        """Features of a whole window."""
+        if extractor.model_input_names[0] == "input_values":
+            return self.window_samples
+        if hasattr(extractor, "n_fft"):
+            return self.window_samples // extractor.hop_length
+        key = id(extractor)
+        if key not in self._feature_times:
+            silence = np.zeros(self.window_samples, np.float32)
+            features = extractor(silence, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_features"]
+            self._feature_times[key] = features.shape[1]
+        return self._feature_times[key]
 
     def load_audio(self, audio: Any) -> np.ndarray:
         """One clip as mono float32 samples at the extractor's rate; takes and raises what [`load_audio`] does."""
@@ -254,7 +289,7 @@ class AudioLLMProcessor(ProcessorMixin):
         if not self.shares_features:
             names = ("input_values", "input_values_mask")
             features |= dict(zip(names, self._extract(self.emotion_feature_extractor, windows)))
-        replacements = [self.audio_token * (len(clip) * self.tokens_per_window) for clip in windows]
+        replacements = [self.audio_token * self.num_audio_tokens(len(clip)) for clip in audio]
         return features, replacements
 
     def _extract(self, extractor, windows: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -269,13 +304,14 @@ class AudioLLMProcessor(ProcessorMixin):
             )[extractor.model_input_names[0]]
             axis = -1
         else:
-            frames = extractor(np.zeros(size, np.float32), sampling_rate=rate, return_tensors="np")["input_features"]
-            values = extractor(flat, sampling_rate=rate, return_tensors="np")["input_features"]
-            missing = frames.shape[1] - values.shape[1]
-            values = np.pad(values, ((0, 0), (0, max(missing, 0)), (0, 0)))[:, : frames.shape[1]]
+            frames = self._feature_time(extractor)
+            # A last window of a few samples is no frame of 25 ms, of which this extractor takes at least two.
+            least = [np.pad(window, (0, max(0, rate // 20 - len(window)))) for window in flat]
+            values = extractor(least, sampling_rate=rate, return_tensors="np")["input_features"]
+            values = np.pad(values, ((0, 0), (0, max(frames - values.shape[1], 0)), (0, 0)))[:, :frames]
             axis = 1
         time = values.shape[axis]
-        lengths = np.array([max(1, math.ceil(len(window) * time / size)) for window in flat])
+        lengths = np.array([_real_features(len(window), time, size) for window in flat])
         mask = np.arange(time) < lengths[:, None]
         return _by_clip(values.astype(np.float32), windows), _by_clip(mask, windows)
 
@@ -284,6 +320,11 @@ class AudioLLMProcessor(ProcessorMixin):
 
     def decode(self, *args, **kwargs) -> str:
         return self.tokenizer.decode(*args, **kwargs)
+
+
+def _real_features(samples: int, time: int, window: int) -> int:
+    """Features of real audio among `time` of a window of `window` samples, of which `samples` are real."""
+    return max(1, -(-samples * time // window))
 
 
 def _is_list_of_clips(audio: Any) -> bool:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
@@ -17,6 +18,14 @@ from audiollm.modeling_audiollm.modeling_audiollm import (
 )
 from audiollm.processing import AudioLLMProcessor
 from tests.tiny import CONV, ENCODERS, TEXT_MODELS, tiny_model_and_processor, tiny_tokenizer
+
+
+CLIP_MODELS = [
+    ("whisper", None, None),
+    ("whisper", "emotion2vec", "sequence"),
+    ("parakeet_encoder", "whisper", "feature"),
+    ("wav2vec2-bert", "hubert", "sequence"),
+]
 
 
 def inputs_for(processor, *clips):
@@ -132,7 +141,7 @@ def test_prompt_and_audio_that_do_not_match_are_named(tiny, tone):
     inputs = inputs_for(processor, tone(1.0))
     inputs["input_ids"] = inputs["input_ids"][:, :-12]
     inputs["input_ids"][inputs["input_ids"] == processor.audio_token_id] = 0
-    with pytest.raises(ValueError, match=r"12 embeddings \(1 windows of 12\), the prompt holds 0 placeholders"):
+    with pytest.raises(ValueError, match=r"12 embeddings \(at most 12 for a window of 1 s\), the prompt holds 0"):
         model(input_ids=inputs["input_ids"], input_features=inputs["input_features"])
 
 
@@ -433,3 +442,44 @@ def test_a_part_without_the_wanted_attention_takes_its_own(tmp_path):
     loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path, attn_implementation="flex_attention")
     assert loaded.model.language_model.config._attn_implementation == "flex_attention"
     assert loaded.model.emotion_encoder.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("speech, emotion, fusion", CLIP_MODELS)
+def test_tokens_by_length_agree_for_every_length(speech, emotion, fusion):
+    model, processor = tiny_model_and_processor(speech=speech, emotion=emotion, fusion=fusion, audio_tokens="clip")
+    model.eval()
+    random = np.random.default_rng(0)
+    for length in [400, 401, 1599, 8000, 15_999, 16_000, 16_001, 31_999, 32_000, *random.integers(400, 48_000, 8)]:
+        clip = random.normal(0, 0.1, length).astype(np.float32)
+        inputs = inputs_for(processor, clip)
+        found = int((inputs["input_ids"] == model.config.audio_token_id).sum())
+        assert found == processor.num_audio_tokens(length)
+        assert model.model(**inputs).audio_hidden_states.shape[0] == found, length
+    assert processor.num_audio_tokens(1600) < processor.num_audio_tokens(16_000) == processor.tokens_per_window
+    assert processor.num_audio_tokens(17_600) < 2 * processor.tokens_per_window
+
+
+def test_tokens_by_length_are_the_first_of_the_windows_and_batches_change_nothing(tone):
+    model, processor = tiny_model_and_processor(audio_tokens="clip")
+    model.eval()
+    clips = [tone(0.35), tone(1.6, seed=1), tone(1.0, seed=2)]
+    together = model.generate(**inputs_for(processor, *clips), max_new_tokens=5, do_sample=False)[:, -5:]
+    for clip, expected in zip(clips, together):
+        alone = model.generate(**inputs_for(processor, clip), max_new_tokens=5, do_sample=False)[0, -5:]
+        assert alone.tolist() == expected.tolist()
+    features = {k: v for k, v in inputs_for(processor, clips[0]).items() if k.startswith("input_features")}
+    outputs = model.get_audio_features(**features)
+    speech, emotion = processor.num_audio_tokens(len(clips[0])) - 1, 1
+    torch.testing.assert_close(outputs.pooler_output[:speech], outputs.last_hidden_state[0, :speech])
+    torch.testing.assert_close(outputs.pooler_output[speech:], outputs.last_hidden_state[0, 10 : 10 + emotion])
+
+
+def test_tokens_by_length_are_told_by_the_saved_folder(tmp_path, tone):
+    model, processor = tiny_model_and_processor(audio_tokens="clip")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert AudioLLMConfig.from_pretrained(tmp_path).audio_tokens == "clip"
+    loaded = AudioLLMProcessor.from_pretrained(tmp_path)
+    assert loaded.num_audio_tokens(5000) == processor.num_audio_tokens(5000) < processor.tokens_per_window
+    with pytest.raises(StrictDataclassClassValidationError, match="audio_tokens must be one of window, clip"):
+        tiny_model_and_processor(audio_tokens="frame")

@@ -137,5 +137,7 @@ def tiny_model_and_processor(
         tokenizer,
         tokens_per_window=config.tokens_per_window,
         window_seconds=1,
+        emotion_tokens=emotion_tokens if config.fusion == "sequence" else 0,
+        audio_tokens=config.audio_tokens,
     )
     return model, processor

@@ -61,7 +61,8 @@ def _from_checkpoint(folder: str) -> tuple[AudioLLMForConditionalGeneration, Aud
 
 
 def _from_parts(spec: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    shared = {key: spec[key] for key in ("fusion", "speech_tokens", "emotion_tokens", "window_seconds") if key in spec}
+    names = ("fusion", "speech_tokens", "emotion_tokens", "window_seconds", "audio_tokens")
+    shared = {key: spec[key] for key in names if key in spec}
     sources = {key: spec[key] for key in ("speech", "text", "emotion") if spec.get(key)}
     processor = AudioLLMProcessor.from_parts(**sources, **shared)
     model = AudioLLMForConditionalGeneration.from_parts(
@@ -115,6 +116,8 @@ def _add_emotion(
         chat_template=processor.chat_template,
         tokens_per_window=model.config.tokens_per_window,
         window_seconds=processor.window_seconds,
+        emotion_tokens=model.config.emotion_tokens if model.config.fusion == "sequence" else 0,
+        audio_tokens=model.config.audio_tokens,
         audio_token=processor.audio_token,
         audio_start_token=processor.audio_start_token,
         audio_end_token=processor.audio_end_token,

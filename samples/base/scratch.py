@@ -80,6 +80,7 @@ def from_scratch(
         tokenizer,
         tokens_per_window=config.tokens_per_window,
         window_seconds=config.window_seconds,
+        audio_tokens=config.audio_tokens,
         audio_token=audio_token,
     )
     model = AudioLLMForConditionalGeneration(config)
