@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..reporting.players import AUDIO_MODES
 from .arguments import count
+from .export import add_audio_roots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio-seconds", type=float, default=20.0, help="embed at most so much of a clip (20)")
     parser.add_argument("--audio-megabytes", type=float, default=30.0, help="embed at most so much in all (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    add_audio_roots(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,4 +41,4 @@ def run(options: argparse.Namespace) -> None:
         attempts=options.attempts,
         seed=options.seed,
     )
-    print(write_audit(Input(options.data, options.split), options.reasons, options.out, page))
+    print(write_audit(Input(options.data, options.split), options.reasons, options.out, page, options.audio_root))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..corpora.export import FORMATS
+from .arguments import add_list
 from .verify import ROWS_HELP
 
 
@@ -14,6 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="new folder to write")
     parser.add_argument("--format", choices=FORMATS, default="datasets", help="(datasets)")
     add_drop(parser)
+    add_audio_roots(parser)
+
+
+def add_audio_roots(parser: argparse.ArgumentParser) -> None:
+    """Folders whose clips may leave the machine with their rows."""
+    add_list(
+        parser, "--audio-root", metavar="FOLDER", help="clips of these folders may go along, not only the rows' own"
+    )
 
 
 def add_drop(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +34,6 @@ def add_drop(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from ..corpora.export import export
 
-    counts = export(options.rows, options.out, options.format, options.drop_problems)
+    counts = export(options.rows, options.out, options.format, options.drop_problems, audio_roots=options.audio_root)
     print("\n".join(f"{split}: {rows:,} rows" for split, rows in counts.items()))
     print(f"written to {options.out}")

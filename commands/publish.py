@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .arguments import add_list
+from .export import add_audio_roots
 
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="RUN", help="output folder of a training, or a model folder")
     add_list(parser, "--results", metavar="RUN", help="results.json files or folders of its evaluations")
     parser.add_argument("--samples", help="corpus folder whose clips are shown; its README.md must state a licence")
+    add_audio_roots(parser)
     parser.add_argument("--name", help="heading of the card")
     add_delivery(parser)
 
@@ -31,7 +33,15 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from ..hub.publish import model_publication
 
-    deliver(model_publication(options.source, options.push, options.name, options.results, options.samples), options)
+    publication = model_publication(
+        options.source,
+        options.push,
+        options.name,
+        options.results,
+        options.samples,
+        audio_roots=options.audio_root,
+    )
+    deliver(publication, options)
 
 
 def deliver(publication: Publication, options: argparse.Namespace, **repository: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .export import add_drop
+from .export import add_audio_roots, add_drop
 from .verify import ROWS_HELP
 
 
@@ -15,9 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public", action="store_true", help="for everybody; mind the corpus' licence")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="write what would be uploaded to a new folder")
     add_drop(parser)
+    add_audio_roots(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     from ..corpora.push import push
 
-    print(push(options.rows, options.name, not options.public, options.dry_run, options.drop_problems))
+    private, roots = not options.public, options.audio_root
+    print(push(options.rows, options.name, private, options.dry_run, options.drop_problems, audio_roots=roots))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .arguments import add_list, count
+from .export import add_audio_roots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster", metavar="COLUMN", help="resample rows of the same COLUMN (speaker, audio) together"
     )
+    add_audio_roots(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
             options.compare,
             seed=options.seed,
             cluster=options.cluster,
+            audio_roots=options.audio_root,
             **{name: value for name, value in limits.items() if value is not None},
         )
     )

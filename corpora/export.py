@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..processing.audio import AudioError
+from ..redact import redact
 from .card import dataset_card
+from .places import ClipPlaces
 from .rejects import Reject
 from .schema import COLUMNS, RowError, validate_row
 from .tables import read_table
@@ -28,7 +31,14 @@ class ExportError(ValueError):
     """Rows that cannot be exported, with the reason."""
 
 
-def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: Note = print) -> Counter[str]:
+def export(
+    rows: Path,
+    out: Path,
+    form: str,
+    drop_problems: bool = False,
+    note: Note = print,
+    audio_roots: Sequence[str | Path] = (),
+) -> Counter[str]:
     """Write rows in another form, one at a time.
 
     Args:
@@ -39,6 +49,7 @@ def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: 
             columns, `audiobench-nested` its nested ones.
         drop_problems: leave out rows of clips that verification found unusable (`problems.jsonl`).
         note: is told what is left out, and why.
+        audio_roots: folders whose clips may go along, beside the rows' own (see [`places`](places.py)).
 
     Returns:
         Rows written for each split.
@@ -51,7 +62,7 @@ def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: 
     if out.exists() and any(out.iterdir()):
         raise ExportError(f"{out}: is not empty; name a new folder.")
     out.mkdir(parents=True, exist_ok=True)
-    items = usable_rows(rows, drop_problems, note)
+    items = usable_rows(rows, drop_problems, note, audio_roots)
     if form == "sharegpt":
         counts = _sharegpt(items, out, note)
     else:
@@ -66,9 +77,12 @@ def export(rows: Path, out: Path, form: str, drop_problems: bool = False, note: 
     return counts
 
 
-def usable_rows(rows: Path, drop_problems: bool, note: Note) -> Iterator[dict[str, Any]]:
-    """Rows of the schema; those that do not fit it, or whose clip is unusable, are left out with a note."""
+def usable_rows(
+    rows: Path, drop_problems: bool, note: Note, audio_roots: Sequence[str | Path] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of the schema, with real paths of clips that may leave; all others are left out with a note."""
     bad_clips = _bad_clips(rows) if drop_problems else set()
+    places = ClipPlaces(rows, audio_roots)
     for file in row_files(rows):
         for item in read_table(file):
             if isinstance(item, Reject):
@@ -80,8 +94,12 @@ def usable_rows(rows: Path, drop_problems: bool, note: Note) -> Iterator[dict[st
             except RowError as error:
                 note(f"left out: {error}")
                 continue
-            if row["audio"]["path"] not in bad_clips:
-                yield row
+            if row["audio"]["path"] in bad_clips:
+                continue
+            try:
+                yield row | {"audio": {"path": places.clip(row["audio"]["path"]), "bytes": None}}
+            except AudioError as error:
+                note(f"left out: {row['id']}: {error}")
 
 
 def _bad_clips(rows: Path) -> set[str]:
@@ -155,7 +173,7 @@ def _own(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
     return {
         **{column: row[column] for column in COLUMNS},
         "audio": audio,
-        "more": json.dumps(more, ensure_ascii=False),
+        "more": json.dumps(redact(more), ensure_ascii=False),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from .export import Note, export
@@ -15,6 +16,7 @@ def push(
     dry_run: Path | None = None,
     drop_problems: bool = False,
     note: Note = print,
+    audio_roots: Sequence[str | Path] = (),
 ) -> str:
     """Push rows to the Hub as a dataset with a card.
 
@@ -27,19 +29,20 @@ def push(
         dry_run: write what would be uploaded to this folder instead.
         drop_problems: as for [`export`].
         note: is told what is left out.
+        audio_roots: as for [`export`].
 
     Returns:
         Address of the dataset, or the folder of the dry run.
     """
     if dry_run is not None:
-        export(rows, dry_run, "parquet", drop_problems, note)
+        export(rows, dry_run, "parquet", drop_problems, note, audio_roots)
         return str(dry_run)
     from huggingface_hub import HfApi
 
     api = HfApi()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name.rsplit("/", 1)[-1]
-        export(rows, folder, "parquet", drop_problems, note)
+        export(rows, folder, "parquet", drop_problems, note, audio_roots)
         url = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
         api.upload_folder(repo_id=name, repo_type="dataset", folder_path=str(folder))
     return str(url)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from .places import note_places
 from .reader import SPLITS, Reader, Request
 from .readers import nothing_found, open_reader
 from .rejects import CorpusError, Reject
@@ -79,6 +80,8 @@ def read_to_folder(
         raise nothing_found(reader, request.root, " or ".join(splits or reader.splits), first)
     for file, part in parts.items():
         part.replace(out / file)
+    if request.clip_root.exists():
+        note_places(out, [request.clip_root])
     (out / SUMMARY).write_text(json.dumps(_settings(reader, request, summary), indent=1) + "\n", encoding="utf-8")
     return summary
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..corpora.places import ClipPlaces
 from ..corpora.schema import EMOTION_TASKS, TASKS, read_rows
 from ..processing.audio import AudioError, load_audio
 from ..reporting.pages import render_page
@@ -55,6 +56,7 @@ def write_report(
     seed: int = 0,
     audio_megabytes: float = AUDIO_MEGABYTES,
     cluster: str | None = None,
+    audio_roots: Sequence[str | Path] = (),
 ) -> Path:
     """Write a run's report, a file that needs no other.
 
@@ -67,6 +69,7 @@ def write_report(
         seed: of that draw, and of the resamples.
         audio_megabytes: at most so much audio in the page; recordings beyond it are shown without sound.
         cluster: column whose values are resampled together (see [`bootstrap`](statistics.py)).
+        audio_roots: folders whose clips may be in the page, beside that of the data.
 
     Returns:
         The file written.
@@ -79,9 +82,10 @@ def write_report(
     settings = runs[0].results["settings"]
     audio = {row["id"]: row["audio"] for row in read_rows(settings["data"], settings["split"])}
     rows = [row | {"audio": audio[row["id"]]} for row in runs[0].rows if row["id"] in audio]
+    places = ClipPlaces(settings["data"], audio_roots)
     history = json.loads(Path(train_log).read_text(encoding="utf-8"))["log_history"] if train_log else []
     chosen = choose_clips(rows, runs[0].verdicts, clips, seed)
-    page = render_report(runs, chosen, history, audio_megabytes, cluster, seed)
+    page = render_report(runs, chosen, places, history, audio_megabytes, cluster, seed)
     out = Path(out) if out else Path(runs[0].folder) / REPORT
     out.write_text(page, encoding="utf-8")
     return out
@@ -90,6 +94,7 @@ def write_report(
 def render_report(
     runs: Sequence[Run],
     clips: Sequence[Sequence[dict]],
+    places: ClipPlaces,
     history: Sequence[dict] = (),
     audio_megabytes: float = AUDIO_MEGABYTES,
     cluster: str | None = None,
@@ -100,6 +105,7 @@ def render_report(
     Args:
         runs: the reported one, then those to compare with.
         clips: for each recording the reported run's rows, with `audio` to load and `prediction`.
+        places: whose clips may be in the page.
         history: `log_history` of the training.
         audio_megabytes: audio in the page.
         cluster, seed: of intervals and tests.
@@ -115,7 +121,7 @@ def render_report(
         f"{Path(settings['data']).name}",
         "cards": _cards(first["figures"]),
         "overall": _shown(overall_table([run.results for run in runs])),
-        "recordings": [_recording(clip, runs, answers, embedder) for clip in clips],
+        "recordings": [_recording(clip, runs, answers, embedder, places) for clip in clips],
         **_filters(clips, runs),
         "compared": len(runs) > 1,
         "width": _WIDTHS[len(runs)] if len(runs) < len(_WIDTHS) else "more",
@@ -237,14 +243,17 @@ def _menu(name: str, counts: Counter, names: dict[str, str]) -> dict[str, Any]:
     return {"name": name, "options": [(key, names.get(key, key), counts[key]) for key in sorted(counts, key=str)]}
 
 
-def _recording(rows: Sequence[dict], runs: Sequence[Run], answers: Sequence[dict], embedder: Embedder) -> dict:
+def _recording(
+    rows: Sequence[dict], runs: Sequence[Run], answers: Sequence[dict], embedder: Embedder, places: ClipPlaces
+) -> dict:
     """A recording with every question about it; `answers` are the rows of each run by id."""
     first = rows[0]
+    path = first["audio"]["path"]
     transcript = next((row["transcript"] for row in rows if row.get("transcript")), None)
     return {
         "outcome": _outcome(rows, runs[0].verdicts),
         "tags": [_label(rows), *(first.get(column) for column in _TAGS)],
-        "player": embedder.player(first["audio"]["path"], lambda: load_audio(first["audio"], SAMPLING_RATE)),
+        "player": embedder.player(path, lambda: load_audio(Path(places.clip(path)), SAMPLING_RATE)),
         "transcript": transcript,
         "questions": [_question(row, transcript, runs, answers) for row in rows],
     }

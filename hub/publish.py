@@ -16,11 +16,13 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 import audiollm
 
+from ..corpora.places import ClipPlaces
 from ..corpora.schema import EMOTION_TASKS, read_rows
 from ..eval.run import PREDICTIONS, VERDICTS
 from ..eval.runs import read_run
 from ..eval.tables import Table, class_table, interval_table, overall_table
 from ..processing.alignment import CTC_NAME
+from ..processing.audio import AudioError
 from ..redact import redact
 from ..training.facts import FACTS_NAME, dataset_card_facts
 from . import PublishError
@@ -129,6 +131,7 @@ def model_publication(
     samples: str | Path | None = None,
     sample_count: int = 3,
     samples_split: str = "test",
+    audio_roots: Sequence[str | Path] = (),
 ) -> Publication:
     """What a training output (or a model folder in it) publishes.
 
@@ -140,6 +143,7 @@ def model_publication(
         samples: corpus folder whose clips are shown, if its licence is stated.
         sample_count: how many, of as many labels as there are.
         samples_split: of that corpus.
+        audio_roots: folders whose clips may be shown, beside that of the corpus.
 
     Raises:
         PublishError: if the folder is no checkpoint, misses code or processor, or the clips have no licence.
@@ -160,7 +164,7 @@ def model_publication(
     for result in measured:
         result_name = _unused(f"{Path(result['settings']['data']).name}-{result['settings']['split']}", names)
         files[f"results/{result_name}.json"] = _json_bytes(result)
-    clips = choose_samples(samples, samples_split, sample_count) if samples else []
+    clips = choose_samples(samples, samples_split, sample_count, audio_roots) if samples else []
     files |= {clip["path"]: Path(clip.pop("source")) for clip in clips}
     facts = CardFacts(
         name=name or (repo_id or home.resolve().name).rpartition("/")[-1],
@@ -182,12 +186,14 @@ def model_publication(
     return Publication(dict(sorted(files.items())), left_out)
 
 
-def choose_samples(corpus: str | Path, split: str, count: int) -> list[dict[str, str]]:
+def choose_samples(
+    corpus: str | Path, split: str, count: int, audio_roots: Sequence[str | Path] = ()
+) -> list[dict[str, str]]:
     """Clips of a corpus to listen to, one of each emotion in turn: `path` in the repository, `source`, title, licence.
 
     Raises:
         PublishError: if the corpus states no licence (`license:` at the top of its `README.md`), or one under which
-            nothing may be passed on.
+            nothing may be passed on; or if a clip lies elsewhere, or is no audio.
     """
     licence = dataset_card_facts(corpus)["licence"]
     if not licence or licence in ("other", "unknown"):
@@ -200,14 +206,19 @@ def choose_samples(corpus: str | Path, split: str, count: int) -> list[dict[str,
         if row["task"] == "er" and row["label"]:
             by_label.setdefault(row["label"], []).append(row)
     turns = [row for turn in zip_longest(*by_label.values()) for row in turn if row is not None][:count]
+    places = ClipPlaces(corpus, audio_roots)
+    try:
+        sources = [places.clip(row["audio"]["path"]) for row in turns]
+    except AudioError as error:
+        raise PublishError(str(error)) from error
     return [
         {
             "path": f"samples/{Path(row['audio']['path']).name}",
-            "source": row["audio"]["path"],
+            "source": source,
             "title": f"{row['label']}: {row['transcript']}" if row["transcript"] else row["label"],
             "licence": str(licence),
         }
-        for row in turns
+        for row, source in zip(turns, sources)
     ]
 
 

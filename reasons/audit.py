@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..corpora.places import ClipPlaces
 from ..processing.audio import AudioError, load_audio
 from ..reporting.pages import percent, render_page
 from ..reporting.players import Embedder, Player
@@ -66,7 +67,13 @@ class Page:
     seed: int = 0
 
 
-def write_audit(source: Input, folder: str | Path, out: str | Path | None = None, page: Page | None = None) -> Path:
+def write_audit(
+    source: Input,
+    folder: str | Path,
+    out: str | Path | None = None,
+    page: Page | None = None,
+    audio_roots: Sequence[str | Path] = (),
+) -> Path:
     """Write an extraction's page.
 
     Args:
@@ -74,6 +81,7 @@ def write_audit(source: Input, folder: str | Path, out: str | Path | None = None
         folder: of the extraction; it may still be running.
         out: file to write; `audit.html` in the folder when left out.
         page: what to show.
+        audio_roots: folders whose clips may be in the page, beside those of the rows.
 
     Returns:
         The file written.
@@ -87,11 +95,12 @@ def write_audit(source: Input, folder: str | Path, out: str | Path | None = None
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     figures = collect_figures(source, folder, page.per_label, page.refused, page.attempts, page.seed)
     out = Path(out) if out else folder / AUDIT
-    out.write_text(render_audit(figures, settings, page, out.parent), encoding="utf-8", errors="replace")
+    places = ClipPlaces(source.files, audio_roots)
+    out.write_text(render_audit(figures, settings, page, out.parent, places), encoding="utf-8", errors="replace")
     return out
 
 
-def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: Path) -> str:
+def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: Path, places: ClipPlaces) -> str:
     """The page as HTML.
 
     Args:
@@ -99,9 +108,10 @@ def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: 
         settings: of the extraction.
         page: what to show.
         place: folder of the page, from which links go.
+        places: whose clips may be in the page.
     """
     embedder = Embedder(RATE, page.audio_megabytes, page.audio_seconds, (AudioError, OSError))
-    play = _players(page, place, embedder)
+    play = _players(page, place, embedder, places)
     accepted = [pair for kind in sorted(figures.samples) for pair in figures.samples[kind].items]
     refused = figures.aside.items
     kinds = sorted({_kind(job) for job, _ in (*accepted, *refused)})
@@ -126,11 +136,12 @@ def render_audit(figures: Figures, settings: dict[str, Any], page: Page, place: 
     )
 
 
-def _players(page: Page, place: Path, embedder: Embedder) -> Callable[[dict[str, Any]], Player]:
+def _players(page: Page, place: Path, embedder: Embedder, places: ClipPlaces) -> Callable[[dict[str, Any]], Player]:
     """What gives a row's player, as the page wants it."""
 
     def embed(row: dict[str, Any]) -> Player:
-        return embedder.player(row["audio"]["path"], lambda: load_audio(row["audio"], RATE))
+        path = row["audio"]["path"]
+        return embedder.player(path, lambda: load_audio(Path(places.clip(path)), RATE))
 
     def link(row: dict[str, Any]) -> Player:
         return Player(quote(Path(os.path.relpath(row["audio"]["path"], place.resolve())).as_posix()))

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TextIO
 from filelock import FileLock, Timeout
 
 from ..corpora.labels import label_answer
+from ..corpora.places import ClipPlaces, note_places
 from ..language_models import LanguageModel, Messages, Reply
 from ..language_models.journal import Journal, read_journal_at
 from ..modeling_audiollm.evidence import normalised_words
@@ -212,6 +213,7 @@ class Extraction:
 
     def __enter__(self) -> Extraction:
         self.out.mkdir(parents=True, exist_ok=True)
+        note_places(self.out, ClipPlaces(self.source.files).roots)
         try:
             self._stack.enter_context(FileLock(self.out / ".lock", timeout=0))
         except Timeout as error:

@@ -55,7 +55,7 @@ class Embedder:
         try:
             samples = load()
         except self.errors as error:
-            return Player(None, str(error))
+            return Player(None, getattr(error, "reason", str(error)))  # the path of a recording is not for a page
         encoded, most = io.BytesIO(), round(self.seconds * self.rate)
         soundfile.write(encoded, samples[:most], self.rate, format="FLAC")
         if len(encoded.getvalue()) > self.left:

@@ -1,7 +1,9 @@
 import os
+import tempfile
 
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="audiollm-state-")  # not the developer's own
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np

@@ -14,7 +14,8 @@ FIGURE = Path(__file__).with_name("rooms.svg")
 # From the ground up, what each room is for. A room imports from floors below its own and from services.
 FLOORS = (
     {"modeling_audiollm": "travels to the Hub: models, pipeline, evidence"},
-    {"corpora": "published corpora to rows", "processing": "clip and question to tensors"},
+    {"processing": "clip and question to tensors"},
+    {"corpora": "published corpora to rows"},
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
     {"hub": "cards and publishing", "demo": "the web page"},
