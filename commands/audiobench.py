@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from ..eval.audiobench import evaluate_log, read_scores, score_table, write_answers
-    from ..eval.run import RESULTS
-    from ..eval.runs import read_run
+    from ..eval.results import RESULTS, read_run
 
     if options.action == "write":
         written = write_answers(read_run(options.run_folder), options.dataset, options.log, options.model)

@@ -129,7 +129,7 @@ def system_folders(systems: Sequence[str], out: Path) -> dict[str, Path]:
 
 def _show(done: dict[Path, dict[str, Any]], options: argparse.Namespace) -> None:
     """Print the systems' tables, and write the report if it is asked for."""
-    from ..eval.run import RESULTS
+    from ..eval.results import RESULTS
     from ..eval.tables import all_tables
 
     print("\n\n".join(table.markdown() for table in all_tables(list(done.values()))))

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from ..eval.judge_study import read_key, read_ratings, score_study, study_tables, write_study
-    from ..eval.runs import read_run
+    from ..eval.results import read_run
 
     if options.action == "draw":
         sheet, key = write_study([read_run(run) for run in options.runs], options.out, options.count, options.seed)

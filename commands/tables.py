@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from ..eval.paper import paper_table
-    from ..eval.runs import read_results, read_run
+    from ..eval.results import name_by_folder, read_results, read_runs
     from ..eval.tables import all_tables, interval_tables
 
     if not options.runs and not options.paper:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
         rows = [f"{name}={run}" for name, run in options.row]
         tables = [paper_table(number, rows) for number in options.paper]
     elif options.intervals:
-        tables = interval_tables([read_run(path) for path in options.runs], options.cluster, options.seed)
+        tables = interval_tables(read_runs(options.runs), options.cluster, options.seed)
     else:
-        tables = all_tables([read_results(path) for path in options.runs])
+        tables = all_tables(name_by_folder([read_results(path) for path in options.runs], options.runs))
     print("\n\n".join(table.write(options.format) for table in tables))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..language_models.journal import Journal, read_journal
+from ..language_models.journal import Journal
 from ..processing.audio import AudioError, load_audio
 from . import EvalError
 from .systems import SAMPLING_RATE, System
@@ -47,15 +47,6 @@ def answer_rows(system: System, rows: Sequence[dict], path: Path, batch_size: in
                     for row, prediction, error in _answer_batch(system, batch):
                         record(row, prediction, error)
     return len(waiting)
-
-
-def read_predictions(path: Path) -> dict[str, dict]:
-    """Predictions by id; of several lines for an id the last counts. A half-written last line is left out.
-
-    Raises:
-        JournalError: if another line is broken.
-    """
-    return {entry["id"]: entry for entry in read_journal(Path(path))}
 
 
 def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tuple[list[dict], list[dict]]:

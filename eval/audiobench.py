@@ -7,7 +7,7 @@
 Formats as in the repository AudioLLMs/AudioBench (src/main_evaluate.py; src/dataset_src/iemocap_emotion_test.py,
 spoken_squad_test.py and librispeech_test_clean.py): `log/MODEL/DATASET.json` is a list of answers in the data set's
 order, `log/MODEL/DATASET_METRIC_score.json` what its scorer made of them. Its data sets themselves are read as any
-corpus (processing/corpora).
+corpus (corpora/).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_an
 from ..corpora.schema import TASKS, read_rows
 from ..language_models.journal import Journal
 from . import EvalError
-from .run import PREDICTIONS, Settings, evaluate_system
+from .results import PREDICTIONS, Run
+from .run import Settings, evaluate_system
 from .systems import System
 from .tables import Table
 
@@ -124,14 +125,14 @@ def read_answers(path: str | Path) -> list[Answer]:
     return answers
 
 
-def write_answers(run, dataset: str, folder: str | Path, model: str | None = None) -> list[Path]:
+def write_answers(run: Run, dataset: str, folder: str | Path, model: str | None = None) -> list[Path]:
     """Write a run's answers as prediction logs, `FOLDER/MODEL/DATASET.json`, for AudioBench's scorer to find.
 
     AudioBench's scorers look for the question and the right answer under one of two pairs of names, by data set and
     version: every entry holds both. For a run of several tasks each task gets a log, `DATASET_TASK.json`.
 
     Args:
-        run: a [`Run`](runs.py); a row's reference is its `answer`, or its transcript (ASR) or label where it has none.
+        run: the run; a row's reference is its `answer`, or its transcript (ASR) or label where it has none.
         dataset: AudioBench's name of the data set.
         folder: AudioBench's `log` folder.
         model: name of the model's folder; the run's name when left out.
@@ -280,7 +281,7 @@ def score_table(logs: Sequence[ScoreLog]) -> Table:
     return Table("AudioBench scores", columns, tuple(rows), note)
 
 
-def _in_order(run, task: str) -> list[dict]:
+def _in_order(run: Run, task: str) -> list[dict]:
     """A task's rows in the data's order: predictions come by length."""
     settings, rows = run.results["settings"], {row["id"]: row for row in run.of_task(task)}
     try:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..emotion_words.lexicon import spell_label
 from . import EvalError
 from .emotion_judge.emotion_judge import emotion_figures
+from .evidence_score import evidence_score
 from .evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
-from .judges import Case, Judge, Verdict
-from .judges.ratings import Rating
+from .judges import Case, Item, Judge, Rating, Verdict
+from .sqa_judge import sqa_judge
 from .sqa_judge.sqa_judge import judged_answers
 from .squad_score.squad_score import squad_figures
 from .wer.wer import word_errors
+
+
+# What a language model rates, from 0 to the number here.
+HIGHEST = {"sqa": sqa_judge.HIGHEST_RATING, **dict.fromkeys(JUDGED, evidence_score.HIGHEST_RATING)}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,11 @@ class Judgements:
 
 
 def judge_rows(rows: Sequence[dict], judge: Judge, label_sets: dict) -> Judgements:
-    """Judge every answer: emotions by the judge, and the rest by its language model if it has one."""
+    """Judge every answer: emotions and sentiments, and spoken answers and evidence if the judge rates them.
+
+    Raises:
+        EvalError: if the judge gives other than one verdict, or rating in its range, for each answer.
+    """
     judged = [row for row in rows if row["task"] in EMOTION_TASKS]
     cases = [
         Case(
@@ -46,31 +55,47 @@ def judge_rows(rows: Sequence[dict], judge: Judge, label_sets: dict) -> Judgemen
         )
         for row in judged
     ]
-    verdicts = {row["id"]: verdict for row, verdict in zip(judged, judge.judge(cases))}
-    if judge.name == "rule":
-        return Judgements(verdicts)
-    from .judges.llm import Item, find_rater  # loads torch, which the rule does without
-
-    def items(rows: Iterable[dict]) -> list[Item]:
-        return [
-            Item(row["id"], {"answer": row["prediction"], "reference": row.get("answer") or ""} | _context(row))
-            for row in rows
-        ]
-
-    rater = find_rater(judge)
-    answered = [row for row in rows if row["task"] == "sqa"]
+    verdicts = _by_id(judge, judged, judge.judge(cases), 1)
     heard = [row for row in judged if row.get("transcript")]
-    wanted = {"sqa": answered, **dict.fromkeys(JUDGED, heard)}
-    ratings = {
-        what: dict(zip((row["id"] for row in some), rater.rate_answers(what, items(some))))
-        for what, some in wanted.items()
-        if some
-    }
+    wanted = {"sqa": [row for row in rows if row["task"] == "sqa"], **dict.fromkeys(JUDGED, heard)}
+    ratings = {}
+    for what, some in wanted.items():
+        given = judge.rate(what, [_item(row) for row in some]) if some else None
+        if given is not None:
+            ratings[what] = _by_id(judge, some, given, HIGHEST[what])
     return Judgements(verdicts, ratings)
 
 
-def _context(row: dict) -> dict[str, str]:
-    return {"question": row["question"], "transcript": row.get("transcript") or ""}
+def _item(row: dict) -> Item:
+    texts = {"answer": row["prediction"], "reference": row.get("answer"), "transcript": row.get("transcript")}
+    return Item(row["id"], {"question": row["question"], **{name: text or "" for name, text in texts.items()}})
+
+
+def _by_id(judge: Judge, rows: Sequence[dict], given: Sequence, highest: int) -> dict:
+    if len(given) != len(rows):
+        raise EvalError(f"judge {judge.name} gave {len(given)} verdicts on {len(rows)} answers.")
+    for row, verdict in zip(rows, given):
+        score = getattr(verdict, "score", verdict)
+        if score is not None and (not isinstance(score, int | float) or not 0 <= score <= highest):
+            raise EvalError(
+                f"judge {judge.name}, row {row['id']}: {score!r} is no score; it is 0 to {highest}, None if unscored."
+            )
+    return {row["id"]: verdict for row, verdict in zip(rows, given)}
+
+
+def describe_judging(judge: Judge, judgements: Judgements, max_unscored: float) -> dict:
+    """Who judged, what a judge with a language model tells of it, and whether too many of its verdicts failed."""
+    given = [*judgements.verdicts.values(), *(r for some in judgements.ratings.values() for r in some.values())]
+    failures = Counter(verdict.failure for verdict in given if verdict.failure)
+    told = {"failures": dict(failures), "share_unscored": failures.total() / len(given) if given else None}
+    told |= judge.describe()
+    share = told["share_unscored"]
+    return {
+        "judge": judge.name,
+        **told,
+        "max_unscored": max_unscored,
+        "failed": share is not None and share > max_unscored,
+    }
 
 
 def figures_of(

@@ -21,9 +21,11 @@ import numpy as np
 from ..corpora.schema import EMOTION_TASKS
 from . import EvalError
 from .judges.rule import RuleJudge
+from .metrics import TASK_NAMES
+from .results import Run
 from .sheets import read_sheet, write_rows
 from .statistics import Interval, bootstrap, cohen_kappa
-from .tables import TASK_NAMES, Cell, Table
+from .tables import Cell, Table
 
 
 SHEET, KEY = "sheet.csv", "key.json"
@@ -81,13 +83,13 @@ class Agreement:
     kappa: Interval
 
 
-def draw_cases(runs: Sequence, count: int = COUNT, seed: int = 0) -> tuple[list[StudyCase], list[tuple]]:
+def draw_cases(runs: Sequence[Run], count: int = COUNT, seed: int = 0) -> tuple[list[StudyCase], list[tuple]]:
     """Draw special cases that a judge has decided, so many of each corpus and task, and shuffle them together.
 
     Special is what the rule judge calls so, whichever judge decided: it depends on answer and label set alone.
 
     Args:
-        runs: [`Run`](runs.py)s whose judge decides special cases (`hybrid:...`, `llm:...`).
+        runs: runs whose judge decides special cases (`hybrid:...`, `llm:...`).
         count: at most so many of each corpus and task.
         seed: of the draw.
 
@@ -139,7 +141,7 @@ def draw_cases(runs: Sequence, count: int = COUNT, seed: int = 0) -> tuple[list[
     return cases, rows
 
 
-def write_study(runs: Sequence, out: str | Path, count: int = COUNT, seed: int = 0) -> tuple[Path, Path]:
+def write_study(runs: Sequence[Run], out: str | Path, count: int = COUNT, seed: int = 0) -> tuple[Path, Path]:
     """Draw cases and write sheet and key into a folder.
 
     Raises:

@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from . import EvalError
+from .audiobench import read_scores
+from .metrics import METRICS, TASK_NAMES, find_metric
+from .results import RESULTS, Run, read_run
 from .tables import Cell, Table
 
 
@@ -16,7 +19,7 @@ PAPER_FILE = Path(__file__).with_name("paper_tables.json")
 SECOND_HAND = "\u2020"
 # The figure of a set, by task. SQA is a language model's rating: without one there is none, and word overlap is no
 # substitute for it.
-_HEADLINE = {"er": "weighted_average", "sr": "weighted_average", "sqa": "judge_score", "asr": "wer"}
+_HEADLINES = {metric.tasks[0]: metric for metric in METRICS if metric.headline}
 # Wider tables have the paper's and our figures in lines of their own, not in columns side by side.
 _WIDEST = 5
 
@@ -31,8 +34,7 @@ class SetFigure:
             read from AudioBench's form.
         task: its task.
         value: the figure, None if it does not exist.
-        figures: all figures of the task.
-        evidence: figures of the explanations.
+        figures: all figures of the run; none for a score of AudioBench.
         about: what a reader must know: classes, answers, judge.
         column: the paper's column that the user gave the run for.
     """
@@ -42,7 +44,6 @@ class SetFigure:
     task: str
     value: float | None
     figures: dict
-    evidence: dict
     about: str
     column: str | None = None
 
@@ -101,15 +102,16 @@ def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dic
         # A mean without a part of what it is over would be another figure.
         return sum(found) / len(found) if all(groups) and None not in found else None
     if "evidence" in column:
-        found = [f.evidence.get(column["evidence"]) for f in figures if f.evidence]
-        return found[0] if found and found[0] is not None else None
+        metric = find_metric(column["evidence"])
+        return next((metric.value(f.figures) for f in figures if f.figures.get("evidence")), None)
     wanted = column.get("set") or table["set"]
     figure = next((f for f in figures if _fills(f, wanted, sets[wanted])), None)
     if figure is None or "set" in column:
         return figure and figure.value
+    of_task = figure.figures.get(figure.task, {})
     if "average" in column:
-        return figure.figures.get(column["average"])
-    per_class = figure.figures.get("per_class", {})
+        return of_task.get(column["average"]) if of_task else figure.value
+    per_class = of_task.get("per_class", {})
     return next((per_class[label].get("accuracy") for label in column["class"] if label in per_class), None)
 
 
@@ -146,38 +148,23 @@ def _read_row(row: str, columns: set[str]) -> tuple[str, list[SetFigure]]:
 
 
 def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
-    if path.suffix == ".json" and path.name != "results.json":
+    if path.suffix == ".json" and path.name != RESULTS:
         return [_audiobench_figure(path, column)]
-    from .runs import read_run
-
     run = read_run(path)
     figures = run.results["figures"]
     found = []
-    for task, headline in _HEADLINE.items():
+    for task, headline in _HEADLINES.items():
         if task in figures:
             rows = run.of_task(task)
             corpora = " + ".join(sorted({str(row.get("corpus") or "unnamed") for row in rows}))
             subset = " + ".join(sorted({str(row["subset"]) for row in rows if row.get("subset")}))
-            of_task = figures[task]
-            evidence = figures.get("evidence", {})
-            evidence = evidence.get("evidence") or evidence.get("all") or {}
-            found.append(
-                SetFigure(
-                    corpora,
-                    subset,
-                    task,
-                    of_task.get(headline),
-                    of_task,
-                    evidence,
-                    _about(run, task, f"{corpora} ({subset})" if subset else corpora, of_task),
-                    column,
-                )
-            )
+            about = _about(run, task, f"{corpora} ({subset})" if subset else corpora)
+            found.append(SetFigure(corpora, subset, task, headline.value(figures), figures, about, column))
     return found
 
 
-def _about(run, task: str, corpora: str, figures: dict) -> str:
-    settings = run.results["settings"]
+def _about(run: Run, task: str, corpora: str) -> str:
+    settings, figures = run.results["settings"], run.results["figures"][task]
     n, judge = figures["n"], f"judge {settings['judge']}"
     if task == "asr":
         details = f"{n} answers, normaliser {settings['normalizer']}"
@@ -185,19 +172,20 @@ def _about(run, task: str, corpora: str, figures: dict) -> str:
         details = f"{n} answers, {judge if figures.get('judge_score') is not None else 'rated by no language model'}"
     else:
         details = f"{len(run.labels(task))} classes, {figures['n_scored']} of {n} answers scored, {judge}"
-    return f"{task.upper()} on {corpora} ({details})"
+    return f"{_title(task)} on {corpora} ({details})"
 
 
 def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
-    from .audiobench import read_scores
-
     log = read_scores(path)
     if log.task is None:
         raise EvalError(f"{path}: the data set {log.dataset} is of none of our tasks.")
     failed = f", {log.n_failed} judgements failed and count as zero" if log.n_failed else ""
-    about = f"{log.task.upper()} on {log.dataset} (AudioBench's {log.metric}{failed})"
-    figures = {_HEADLINE[log.task]: log.score}
-    return SetFigure(log.dataset, "", log.task, log.score, figures, {}, about, column)
+    about = f"{_title(log.task)} on {log.dataset} (AudioBench's {log.metric}{failed})"
+    return SetFigure(log.dataset, "", log.task, log.score, {}, about, column)
+
+
+def _title(task: str) -> str:
+    return TASK_NAMES[task].capitalize()
 
 
 def _note(table: dict, theirs: dict, ours: dict, cells: dict, columns: Sequence[dict], sets: dict) -> str:

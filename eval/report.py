@@ -21,10 +21,11 @@ from ..reporting.pages import render_page
 from ..reporting.players import Embedder
 from ..reporting.plots import class_plot, confusion_plot, loss_plot
 from ..reporting.quotes import mark_quotes
-from .runs import HIGHEST, Run, read_run
+from .figures import HIGHEST
+from .metrics import METRICS, TASK_NAMES, Metric, evidence_part
+from .results import REPORT, Run, read_runs
 from .systems import SAMPLING_RATE
 from .tables import (
-    TASK_NAMES,
     Table,
     class_intervals,
     comparison_tables,
@@ -35,7 +36,6 @@ from .tables import (
 )
 
 
-REPORT = "report.html"
 CLIPS = 60
 # Of a longer recording the page holds the beginning, and says so.
 AUDIO_SECONDS = 30
@@ -78,7 +78,7 @@ def write_report(
         FileNotFoundError: if a run or its data is not there.
         EvalError: if runs differ in the data they share.
     """
-    runs = [read_run(folder) for folder in (run, *compare)]
+    runs = read_runs((run, *compare))
     settings = runs[0].results["settings"]
     audio = {row["id"]: row["audio"] for row in read_rows(settings["data"], settings["split"])}
     rows = [row | {"audio": audio[row["id"]]} for row in runs[0].rows if row["id"] in audio]
@@ -171,26 +171,33 @@ def choose_clips(rows: Sequence[dict], verdicts: dict[str, dict], limit: int, se
 def _cards(figures: dict) -> list[dict[str, Any]]:
     """The figures at the top: name, value in percent, and what it is of."""
     cards = []
-    for task in EMOTION_TASKS:
-        if task in figures:
-            unscored = figures[task]["n_unscored"]
-            worst = format_cell(figures[task]["if_unscored_wrong"]["weighted_average"])
-            note = f"of {figures[task]['n_scored']} scored answers"
-            note += f"; {unscored} unscored, {worst}% if those are wrong" if unscored else "; none unscored"
-            cards.append((f"{TASK_NAMES[task]} right", figures[task]["weighted_average"], note))
-    if "asr" in figures:
-        note = f"of {figures['asr']['reference_words']} words, normaliser {figures['asr']['normalizer']}"
-        cards.append(("word error rate", figures["asr"]["wer"], note))
-    if figures.get("sqa", {}).get("judge_score") is not None:
-        cards.append(("spoken questions, judged", figures["sqa"]["judge_score"], f"of {figures['sqa']['n']}"))
-    elif "sqa" in figures:
-        cards.append(("SQuAD token F1", figures["sqa"]["squad_f1"], f"of {figures['sqa']['n']} spoken questions"))
-    evidence = figures["evidence"].get("evidence")
-    if evidence:
-        cards.append(("answers that quote", evidence["quotation"], f"of {evidence['n']} asked for evidence"))
-        note = f"of {evidence['n_quotes']} quotes occur in the transcript"
-        cards.append(("quotes said", evidence["quotes_grounded"], note))
-    return [dict(zip(("name", "value", "note"), card)) for card in cards]
+    for metric in METRICS:
+        value = metric.value(figures)
+        # What stands for another figure of its task is shown where that is missing.
+        better = [other for other in METRICS if other.headline and other.tasks == metric.tasks]
+        if not metric.title or value is None:
+            continue
+        if not metric.headline and any(other.value(figures) is not None for other in better):
+            continue
+        cards.append({"name": metric.title, "value": value, "note": _card_note(metric, figures)})
+    return cards
+
+
+def _card_note(metric: Metric, figures: dict) -> str:
+    """What a figure is of."""
+    of = figures[metric.path[0]]
+    if metric.path[0] == "evidence":
+        part = evidence_part(figures)
+        if metric.name == "quotes_grounded":
+            return f"of {of[part]['n_quotes']} quotes occur in the transcript"
+        return f"of {of[part]['n']} asked for evidence" if part == "evidence" else f"of {of[part]['n']} explanations"
+    if metric.tasks == ("asr",):
+        return f"of {of['reference_words']} words, normaliser {of['normalizer']}"
+    if metric.tasks == ("sqa",):
+        return f"of {of['n']} spoken questions"
+    worst = format_cell(of["if_unscored_wrong"]["weighted_average"])
+    unscored = f"{of['n_unscored']} unscored, {worst}% if those are wrong" if of["n_unscored"] else "none unscored"
+    return f"of {of['n_scored']} scored answers; {unscored}"
 
 
 def _rounds(history: Sequence[dict]) -> list[str]:

@@ -8,29 +8,31 @@ import platform
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..corpora.schema import read_rows
 from . import EvalError
-from .answering import answer_rows, join_predictions, read_predictions
-from .figures import figures_of, group_figures, judge_rows
-from .judges import Judge, load_judge
+from .answering import answer_rows, join_predictions
+from .figures import describe_judging, figures_of, group_figures, judge_rows
+from .judges import Judge, check_judge, load_judge
+from .results import (
+    PREDICTIONS,
+    RATED,
+    RATINGS,
+    RESULTS,
+    RUN,
+    VERDICTS,
+    read_predictions,
+    write_json,
+    write_lines,
+)
 from .rows import find_label_sets, select_rows
 from .systems import System, load_system
-from .systems.base import describe_language_model
 
 
-PREDICTIONS, VERDICTS, RATED, RATINGS, RESULTS, RUN = (
-    "predictions.jsonl",
-    "verdicts.jsonl",
-    "rated.jsonl",
-    "ratings.jsonl",
-    "results.json",
-    "run.json",
-)
 PACKAGES = ("audiollm", "torch", "transformers", "datasets", "evaluate", "jiwer", "numpy", "soundfile", "openai")
 
 
@@ -115,6 +117,7 @@ def evaluate_system(
     judge = judge or load_judge(
         settings.judge, settings.prompts, out / RATINGS, settings.seed, progress, **(judge_options or {})
     )
+    check_judge(judge)
     system = system or load_system(
         settings.system,
         settings.data,
@@ -135,8 +138,8 @@ def evaluate_system(
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     judgements = judge_rows(answered, judge, label_sets)
     verdicts = judgements.verdicts
-    _write_lines(out / VERDICTS, ({"id": id_, **verdict.to_dict()} for id_, verdict in verdicts.items()))
-    _write_lines(
+    write_lines(out / VERDICTS, ({"id": id_, **verdict.to_dict()} for id_, verdict in verdicts.items()))
+    write_lines(
         out / RATED,
         (
             {"id": id_, "what": what, **asdict(rating)}
@@ -162,7 +165,7 @@ def evaluate_system(
             "rows_by_task": dict(Counter(row["task"] for row in rows)),
         },
         "figures": figures_of(answered, judgements, label_sets, settings.normalizer),
-        "judging": describe_judging(judge, settings.max_unscored),
+        "judging": describe_judging(judge, judgements, settings.max_unscored),
         "groups": group_figures(answered, judgements, label_sets, settings.group_by, settings.normalizer),
         "errors": [{"id": row["id"], "error": row["error"]} for row in failed],
         "time": {
@@ -174,36 +177,8 @@ def evaluate_system(
         "versions": _versions(),
         "command": command,
     }
-    _write_json(out / RESULTS, results)
+    write_json(out / RESULTS, results)
     return results
-
-
-def describe_judging(judge: Judge, max_unscored: float) -> dict:
-    """Who judged, by which rubrics, how often a language model was asked, and how many of its verdicts failed."""
-    if judge.name == "rule":
-        return {"judge": judge.name, "failed": False}
-    from .judges.llm import find_rater  # loads torch, which the rule does without
-
-    rater = find_rater(judge)
-    tallies = rater.tallies
-    rubrics = {what: rater.rubrics[what] for what in tallies}
-    unscored = {what: tally.failures.total() for what, tally in tallies.items()}
-    rated = sum(tally.rated for tally in tallies.values())
-    share = sum(unscored.values()) / rated if rated else None
-    return {
-        "judge": judge.name,
-        "model": describe_language_model(rater.model),
-        "prompts": rater.prompts,
-        "rubrics": {what: {"digest": r.digest, "wording": r.wording} for what, r in rubrics.items()},
-        "nonce": rater.nonce,
-        "asked": {what: tally.asked for what, tally in tallies.items()},
-        "answered_before": {what: tally.known for what, tally in tallies.items()},
-        "unscored": unscored,
-        "failures": dict(sum((tally.failures for tally in tallies.values()), Counter())),
-        "share_unscored": share,
-        "max_unscored": max_unscored,
-        "failed": share is not None and share > max_unscored,
-    }
 
 
 def _claim_folder(out: Path, system: System) -> None:
@@ -216,7 +191,7 @@ def _claim_folder(out: Path, system: System) -> None:
                 f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {mine['name']} "
                 f"({mine['fingerprint']}): give another folder, or --overwrite to answer anew."
             )
-    _write_json(path, mine)
+    write_json(path, mine)
 
 
 def _versions() -> dict[str, str]:
@@ -229,24 +204,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _write_json(path: Path, content: dict) -> None:
-    _replace(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def _write_lines(path: Path, lines: Iterable[dict]) -> None:
-    _replace(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once, so that a killed run leaves the old one or the new one."""
-    written = path.with_name(path.name + ".part")
-    written.write_text(text, encoding="utf-8")
-    written.replace(path)
-
-
 def command_line(arguments: Sequence[str]) -> str:
     """The command that repeats a run, quoted for a shell."""
     return shlex.join(["audiollm", *arguments])
 
 
-__all__ = ["Settings", "command_line", "evaluate_system", "join_predictions", "read_predictions"]
+__all__ = ["Settings", "command_line", "evaluate_system"]

@@ -9,13 +9,15 @@ docs/tables.md says how runs and the paper's rows and columns are matched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..reporting.markdown import plain
 from . import EvalError
+from .metrics import METRICS, TASK_NAMES, Metric, class_counts, cluster_names, evidence_part
+from .results import Run
 from .sheets import write_rows
 from .statistics import (
     LEVEL,
@@ -27,10 +29,10 @@ from .statistics import (
     compare_mcnemar,
     compare_randomised,
     holm,
+    unweighted_average,
 )
 
 
-TASK_NAMES = {"er": "emotion", "sr": "sentiment", "asr": "transcription", "sqa": "question answering"}
 FORMATS = ("markdown", "latex", "csv")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -178,33 +180,23 @@ def _pad(cell: str, width: int, column: int) -> str:
 
 def overall_table(results: Sequence[dict]) -> Table:
     """The main figures of several systems."""
-    columns = {
-        "ER": ("er", "weighted_average"),
-        "ER unweighted": ("er", "unweighted_average"),
-        "ER at worst": ("er", "if_unscored_wrong", "weighted_average"),
-        "SR": ("sr", "weighted_average"),
-        "SR at worst": ("sr", "if_unscored_wrong", "weighted_average"),
-        "WER": ("asr", "wer"),
-        "SQA judged": ("sqa", "judge_score"),
-        "SQuAD EM": ("sqa", "squad_exact_match"),
-        "SQuAD F1": ("sqa", "squad_f1"),
-        "quotation": ("evidence", "evidence", "quotation"),
-        "quotes grounded": ("evidence", "evidence", "quotes_grounded"),
-        "groundedness": ("evidence", "evidence", "groundedness"),
-        "relevance": ("evidence", "evidence", "relevance"),
-    }
-    shown = {name: path for name, path in columns.items() if any(_at(r["figures"], path) is not None for r in results)}
+    shown = _shown(METRICS, [result["figures"] for result in results])
     rows = [
         (
             result["system"]["name"],
-            *(_at(result["figures"], path) for path in shown.values()),
+            *(metric.value(result["figures"]) for metric in shown),
             result["counts"]["unscored"],
             result["counts"]["errors"],
         )
         for result in results
     ]
-    note = "Percent. ER and SR: of the scored answers; at worst: if the unscored are wrong. " + _conditions(results)
-    return Table("Overall", ("system", *shown, "unscored", "errors"), tuple(rows), note)
+    note = "Percent. Emotion and sentiment: of the scored answers; at worst: if the unscored are wrong. "
+    headings = (metric.heading for metric in shown)
+    return Table("Overall", ("system", *headings, "unscored", "errors"), tuple(rows), note + _conditions(results))
+
+
+def _shown(metrics: Sequence[Metric], figures: Sequence[dict], part: str | None = None) -> list[Metric]:
+    return [metric for metric in metrics if any(metric.value(some, part) is not None for some in figures)]
 
 
 def class_table(results: Sequence[dict], task: str) -> Table:
@@ -225,17 +217,15 @@ def class_table(results: Sequence[dict], task: str) -> Table:
     return Table(f"By class: {TASK_NAMES[task]}", columns, tuple(rows), "Percent right of the scored answers.")
 
 
-def class_intervals(run, task: str, cluster: str | None = None, seed: int = 0) -> dict[str, Interval]:
+def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int = 0) -> dict[str, Interval]:
     """Bootstrap intervals of a run's accuracy by class, and of `unweighted` and `weighted`.
 
     Args:
-        run: a [`Run`](runs.py).
+        run: the run.
         task: `er` or `sr`.
         cluster: column whose values are drawn whole (`speaker`, `audio`); None draws answers.
         seed: of the draws.
     """
-    from .runs import class_counts, cluster_names
-
     rows = run.of_task(task)
     counts = class_counts(run, rows)
     scored = ~np.isnan(counts).any(1)
@@ -245,7 +235,7 @@ def class_intervals(run, task: str, cluster: str | None = None, seed: int = 0) -
     return dict(zip(names, found or [Interval(None, None, None)] * len(names)))
 
 
-def interval_table(runs: Sequence, task: str, cluster: str | None = None, seed: int = 0) -> Table:
+def interval_table(runs: Sequence[Run], task: str, cluster: str | None = None, seed: int = 0) -> Table:
     """Accuracy by class with 95% bootstrap intervals (the paper's tables 8 and 9 have the figures alone)."""
     runs = [run for run in runs if run.of_task(task)]
     intervals = [class_intervals(run, task, cluster, seed) for run in runs]
@@ -262,7 +252,7 @@ def interval_table(runs: Sequence, task: str, cluster: str | None = None, seed: 
     return Table(f"By class: {TASK_NAMES[task]}", ("system", *names), tuple(rows), note)
 
 
-def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> list[tuple[str, Comparison]]:
+def compare_runs(first: Run, second: Run, cluster: str | None = None, seed: int = 0) -> list[tuple[str, Comparison]]:
     """Paired tests of two runs' figures on the rows that both answered (and, for ER and SR, that both have scored).
 
     Right and wrong answers get the exact McNemar test, unless rows are clustered; unweighted averages the paired
@@ -272,33 +262,31 @@ def compare_runs(first, second, cluster: str | None = None, seed: int = 0) -> li
         EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer, on the
             classes or on the normaliser.
     """
-    from .runs import MEASURES, cluster_names
-
     pairs = _paired_rows(first, second)
     _check_conditions(first, second, {row["task"] for row, _ in pairs})
+    theirs = {row["id"]: other for row, other in pairs}
     comparisons = []
-    for measure in MEASURES:
-        some = [(a, b) for a, b in pairs if a["task"] in measure.tasks]
-        if not some:
+    for metric in METRICS:
+        ours = metric.rows([row for row, _ in pairs]) if metric.tested else []
+        if not ours:
             continue
-        ours, theirs = [a for a, _ in some], [b for _, b in some]
-        one, other = measure.counts(first, ours), measure.counts(second, theirs)
+        one, other = metric.counts(first, ours), metric.counts(second, [theirs[row["id"]] for row in ours])
         both = ~(np.isnan(one).any(1) | np.isnan(other).any(1))
         one, other = one[both], other[both]
         clusters = cluster_names([row for row, keep in zip(ours, both) if keep], cluster)
-        if measure.binary and clusters is None:
+        if metric.binary and clusters is None:
             half = one.shape[1] // 2
             result = compare_mcnemar(one[:, :half].sum(1) > 0, other[:, :half].sum(1) > 0)
-        elif measure.name.endswith("unweighted"):
-            result = compare_bootstrap(one, other, measure.statistic, clusters, seed=seed)
+        elif metric.statistic is unweighted_average:
+            result = compare_bootstrap(one, other, metric.statistic, clusters, seed=seed)
         else:
-            result = compare_randomised(one, other, measure.statistic, clusters, seed=seed)
+            result = compare_randomised(one, other, metric.statistic, clusters, seed=seed)
         if result.first is not None and result.second is not None:
-            comparisons.append((measure.name, result))
+            comparisons.append((metric.heading, result))
     return comparisons
 
 
-def comparison_tables(first, others: Sequence, cluster: str | None = None, seed: int = 0) -> list[Table]:
+def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = None, seed: int = 0) -> list[Table]:
     """Paired tests of one run against each of the others; p-values are adjusted for all of them by Holm's method."""
     results = [compare_runs(first, other, cluster=cluster, seed=seed) for other in others]
     adjusted = iter(holm([result.p_value for found in results for _, result in found]))
@@ -326,23 +314,17 @@ def comparison_tables(first, others: Sequence, cluster: str | None = None, seed:
 
 def group_table(result: dict, column: str) -> Table:
     """One system's main figures by the values of a grouping column (or pair of columns)."""
-    figures = {
-        "ER": ("er", "weighted_average"),
-        "ER at worst": ("er", "if_unscored_wrong", "weighted_average"),
-        "ER answers": ("er", "n"),
-        "SR": ("sr", "weighted_average"),
-        "SR answers": ("sr", "n"),
-        "WER": ("asr", "wer"),
-        "words": ("asr", "reference_words"),
-        "SQA judged": ("sqa", "judge_score"),
-        "SQuAD F1": ("sqa", "squad_f1"),
-        "quotation": ("evidence", "evidence", "quotation"),
-        "quotes grounded": ("evidence", "evidence", "quotes_grounded"),
-    }
     groups = result["groups"][column]
-    shown = {name: path for name, path in figures.items() if any(_at(g, path) is not None for g in groups.values())}
-    rows = [(value, *(_at(group, path) for path in shown.values())) for value, group in groups.items()]
-    return Table(f"{result['system']['name']} by {column}", (column, *shown), tuple(rows))
+    part = evidence_part(result["figures"])
+    shown: list[tuple[str, Callable[[dict], object]]] = []
+    for metric in _shown([metric for metric in METRICS if metric.grouped], [*groups.values()], part):
+        shown.append((metric.heading, lambda figures, metric=metric: metric.value(figures, part)))
+        if metric.headline:
+            task = metric.tasks[0]
+            heading, size = ("words", "reference_words") if task == "asr" else (f"{TASK_NAMES[task]} answers", "n")
+            shown.append((heading, lambda figures, task=task, size=size: figures.get(task, {}).get(size)))
+    rows = [(value, *(find(group) for _, find in shown)) for value, group in groups.items()]
+    return Table(f"{result['system']['name']} by {column}", (column, *(heading for heading, _ in shown)), tuple(rows))
 
 
 def all_tables(results: Sequence[dict]) -> list[Table]:
@@ -352,13 +334,13 @@ def all_tables(results: Sequence[dict]) -> list[Table]:
     return tables + [group_table(result, column) for result in results for column in result["groups"]]
 
 
-def interval_tables(runs: Sequence, cluster: str | None = None, seed: int = 0) -> list[Table]:
+def interval_tables(runs: Sequence[Run], cluster: str | None = None, seed: int = 0) -> list[Table]:
     """Class-wise tables with intervals, and the paired tests of the first run against the others."""
     tables = [interval_table(runs, task, cluster, seed) for task in ("er", "sr") if any(r.of_task(task) for r in runs)]
     return tables + comparison_tables(runs[0], runs[1:], cluster, seed)
 
 
-def _paired_rows(first, second) -> list[tuple[dict, dict]]:
+def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
     theirs = {row["id"]: row for row in second.rows}
     pairs = [(row, theirs[row["id"]]) for row in first.rows if row["id"] in theirs]
     if not pairs:
@@ -373,13 +355,13 @@ def _paired_rows(first, second) -> list[tuple[dict, dict]]:
     return pairs
 
 
-def _check_conditions(first, second, tasks: set[str]) -> None:
+def _check_conditions(first: Run, second: Run, tasks: set[str]) -> None:
     """Refuse to compare figures that were counted by different rules."""
     for task in tasks & first.results["label_sets"].keys():
         classes = [", ".join(run.labels(task)) for run in (first, second)]
         if classes[0] != classes[1]:
             raise EvalError(
-                f"{first.folder} and {second.folder} have other {task.upper()} classes ({'; '.join(classes)}): "
+                f"{first.folder} and {second.folder} have other {TASK_NAMES[task]} classes ({'; '.join(classes)}): "
                 "evaluate both with the same --label-set."
             )
     normalizers = [run.results["settings"]["normalizer"] for run in (first, second)]
@@ -402,16 +384,10 @@ def _p_value(value: float | None) -> str | None:
 
 def _conditions(results: Sequence[dict]) -> str:
     sets = {
-        f"{task.upper()} classes: {', '.join(labels['labels'])}"
+        f"{TASK_NAMES[task]} classes: {', '.join(labels['labels'])}"
         for result in results
         for task, labels in result["label_sets"].items()
     }
     judges = {f"judge: {result['settings']['judge']}" for result in results}
     normalizers = {f"WER normaliser: {r['settings']['normalizer']}" for r in results if "asr" in r["figures"]}
     return "; ".join([*sorted(sets), *sorted(judges), *sorted(normalizers)]) + "."
-
-
-def _at(figures: dict, path: tuple[str, ...]):
-    for key in path:
-        figures = (figures or {}).get(key)
-    return figures

@@ -13,7 +13,8 @@ from safetensors import safe_open
 
 import audiollm
 
-from ..eval.tables import TASK_NAMES, Table
+from ..eval.metrics import METRICS, TASK_NAMES
+from ..eval.tables import Table
 from ..reporting.markdown import plain
 
 
@@ -25,16 +26,6 @@ PARTS = {
     "emotion_config": "emotion encoder",
     "text_config": "language model",
 }
-# Figures of results.json that the Hub's metadata takes: task, path in `figures`, metric, and its name.
-METRICS = (
-    ("er", ("er", "weighted_average"), "accuracy", "accuracy of the scored answers (%)"),
-    ("er", ("er", "unweighted_average"), "balanced_accuracy", "mean accuracy over classes (%)"),
-    ("sr", ("sr", "weighted_average"), "accuracy", "accuracy of the scored answers (%)"),
-    ("asr", ("asr", "wer"), "wer", "word error rate (%)"),
-    ("sqa", ("sqa", "squad_exact_match"), "exact_match", "SQuAD exact match (%)"),
-    ("sqa", ("sqa", "squad_f1"), "f1", "SQuAD token F1 (%)"),
-    ("er", ("evidence", "evidence", "quotes_grounded"), "quotes_grounded", "quotes that were said (%)"),
-)
 
 
 @dataclass(frozen=True)
@@ -123,23 +114,25 @@ def eval_results(results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
     entries = []
     for result in results:
         settings = result["settings"]
-        for task, path, metric, name in METRICS:
-            value = at(result["figures"], path)
-            if value is None:
+        for metric in METRICS:
+            value = metric.value(result["figures"], "evidence")
+            if value is None or metric.hub is None:
                 continue
-            conditions = {"judge": settings["judge"]} if metric in ("accuracy", "balanced_accuracy") else {}
-            if conditions and task in result["label_sets"]:
-                conditions["labels"] = result["label_sets"][task]["labels"]
-            if metric == "wer":
-                conditions = {"normalizer": settings["normalizer"]}
+            task, (kind, name) = metric.tasks[0], metric.hub
+            known = {
+                "judge": settings["judge"],
+                "normalizer": settings["normalizer"],
+                "labels": result["label_sets"].get(task, {}).get("labels"),
+            }
+            conditions = {key: known[key] for key in metric.conditions if known[key] is not None}
             entries.append(
                 EvalResult(
                     task_type=HUB_TASKS.get(task, "question-answering"),
-                    task_name="evidence" if metric == "quotes_grounded" else TASK_NAMES[task],
+                    task_name=TASK_NAMES[task] if len(metric.tasks) == 1 else metric.path[0],
                     dataset_type=Path(settings["data"]).name,
                     dataset_name=Path(settings["data"]).name,
                     dataset_split=settings["split"],
-                    metric_type=metric,
+                    metric_type=kind,
                     metric_name=name,
                     metric_value=round(value, 2),
                     metric_args=conditions or None,

@@ -18,8 +18,7 @@ import audiollm
 
 from ..corpora.places import ClipPlaces
 from ..corpora.schema import EMOTION_TASKS, read_rows
-from ..eval.run import PREDICTIONS, VERDICTS
-from ..eval.runs import read_run
+from ..eval.results import PREDICTIONS, VERDICTS, read_run
 from ..eval.tables import Table, class_table, interval_table, overall_table
 from ..processing.alignment import CTC_NAME
 from ..processing.audio import AudioError

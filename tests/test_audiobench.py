@@ -17,8 +17,8 @@ from audiollm.eval.audiobench import (
     score_table,
     write_answers,
 )
+from audiollm.eval.results import read_run
 from audiollm.eval.run import Settings, evaluate_system
-from audiollm.eval.runs import read_run
 from audiollm.eval.systems import System
 
 

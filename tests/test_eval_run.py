@@ -16,9 +16,11 @@ from audiollm.commands import main
 from audiollm.commands.eval import system_folders
 from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
+from audiollm.eval.judges import Judge, Rating, Verdict
+from audiollm.eval.metrics import METRICS
 from audiollm.eval.report import write_report
-from audiollm.eval.run import Settings, evaluate_system, read_predictions
-from audiollm.eval.runs import MEASURES, read_run
+from audiollm.eval.results import read_predictions, read_run
+from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
 from audiollm.eval.tables import class_table, compare_runs, group_table, overall_table
@@ -376,7 +378,7 @@ def test_tables_set_systems_side_by_side_and_leave_missing_figures_empty(corpus,
     assert lines[0] == "**Overall**" and len({len(line) for line in lines[2:6]}) == 1
     cells = [cell.strip() for cell in lines[5].replace("\\|", "/").strip("|").split("|")]
     assert cells[0] == "pipe/name" and cells[1] == "" and cells[4:] and "33.3" in cells
-    assert "ER classes: neutral" in lines[-1] and "whisper_english" in lines[-1]
+    assert "emotion classes: neutral" in lines[-1] and "whisper_english" in lines[-1]
     by_class = class_table([whole, only_asr], "er")
     assert len(by_class.rows) == 1 and dict(zip(by_class.columns, by_class.rows[0]))["surprised"] is None
     assert [row[0] for row in group_table(whole, "carrier").rows] == ["voice", "words"]
@@ -410,17 +412,54 @@ def test_a_hybrid_asks_about_special_cases_and_rates_answers_and_evidence(corpus
         verdicts = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
         assert {v["id"]: v["judge"] for v in verdicts}["d"] == "llm:j@server" and verdicts[0]["judge"] == "rule"
         finished = read_run(tmp_path / "out")
-        judged = {"SQA judged": 40.0, "relevance": figures["evidence"]["all"]["relevance"]}
-        for measure in MEASURES:
-            if measure.name in judged:
-                counts = measure.counts(finished, [row for row in finished.rows if row["task"] in measure.tasks])
-                assert measure.statistic(counts.sum(0)) == pytest.approx(judged.pop(measure.name))
+        judged = {"SQA judged": 40.0, "relevance": figures["evidence"]["evidence"]["relevance"]}
+        for metric in METRICS:
+            if metric.heading in judged:
+                counts = metric.counts(finished, metric.rows(finished.rows))
+                assert metric.statistic(counts.sum(0)) == pytest.approx(judged.pop(metric.heading))
         assert not judged and "SQA judged" in {name for name, _ in compare_runs(finished, finished)}
         page = write_report(tmp_path / "out").read_text()
         assert 'title="as it is">answer 2 of 5<' in page and "groundedness 0 of 2" in page
         again = run(corpus, tmp_path / "out", **settings)
         assert len(server.requests) == asked and again["figures"] == figures
         assert again["judging"]["answered_before"] == judging["asked"]
+
+
+class Strict(Judge):
+    """Finds every emotion wrong, and gives spoken answers three."""
+
+    name = "strict"
+
+    def judge(self, cases):
+        return [Verdict(0, "no.", judge=self.name) for _ in cases]
+
+    def rate(self, what, items):
+        return [Rating(3, "so so.") for _ in items] if what == "sqa" else None
+
+
+def test_a_judge_of_ones_own_decides_and_rates(corpus, tmp_path):
+    settings = Settings(system="fake", data=str(corpus))
+    results = evaluate_system(settings, tmp_path / "out", Fake(), progress=False, judge=Strict())
+    figures = results["figures"]
+    assert figures["er"]["n_scored"] == 4 and figures["er"]["weighted_average"] == 0
+    assert figures["sqa"]["judge_score"] == 60 and "groundedness" not in figures["evidence"]["all"]
+    assert results["judging"]["judge"] == "strict" and not results["judging"]["failed"]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (type("Bare", (), {"judge": lambda self, cases: []})(), "Bare has no name, rate, describe: subclass"),
+        (type("Short", (Strict,), {"judge": lambda self, cases: []})(), "strict gave 0 verdicts on 5 answers"),
+        (type("High", (Strict,), {"rate": lambda self, what, items: [Rating(9, "")] * len(items)})(), "row g: 9 is"),
+    ],
+)
+def test_a_judge_that_is_none_is_refused(corpus, tmp_path, given, message):
+    with pytest.raises(EvalError, match=message):
+        evaluate_system(
+            Settings(system="fake", data=str(corpus)), tmp_path / "out", Fake(), progress=False, judge=given
+        )
+    assert "Bare" not in message or not (tmp_path / "out").exists()
 
 
 def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp_path, capsys):

@@ -20,7 +20,7 @@ from audiollm.eval.judge_study import (
     study_tables,
     write_study,
 )
-from audiollm.eval.runs import Run
+from audiollm.eval.results import Run
 from audiollm.eval.sheets import safe_text
 
 

@@ -12,9 +12,10 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.eval import EvalError
+from audiollm.eval.metrics import METRICS, cluster_names, find_metric
 from audiollm.eval.paper import PAPER_FILE, paper_table
+from audiollm.eval.results import read_run
 from audiollm.eval.run import Settings, evaluate_system
-from audiollm.eval.runs import cluster_names, read_run
 from audiollm.eval.systems import System
 from audiollm.eval.tables import (
     Cell,
@@ -143,7 +144,7 @@ def test_a_run_fills_the_column_of_its_corpus_and_the_means(runs):
     table = paper_table(1, [f"evidence={runs / 'good'}"])
     cells = cells_of(table, "evidence")
     assert cells["MELD-ER ours"] == 80 and cells["Avg. ours"] == 80 and cells["IEMOCAP ours"] is None
-    assert "ER on meld (7 classes, 40 of 40 answers scored, judge rule)" in table.note
+    assert "Emotion on meld (7 classes, 40 of 40 answers scored, judge rule)" in table.note
     assert cells_of(table, "label")["MELD-ER ours"] is None
 
 
@@ -161,7 +162,9 @@ def test_a_set_in_audiobenchs_form_is_known_by_its_subset(runs, tmp_path):
         named = text.replace('"corpus": "meld"', '"corpus": "ab", "subset": "meld_emotion_test"')
         folder.joinpath(name).write_text(named)
     table = paper_table(1, [f"evidence={folder}"])
-    assert cells_of(table, "evidence")["MELD-ER ours"] == 80 and "ER on ab (meld_emotion_test) (7 cl" in table.note
+    assert (
+        cells_of(table, "evidence")["MELD-ER ours"] == 80 and "Emotion on ab (meld_emotion_test) (7 cl" in table.note
+    )
 
 
 def test_word_overlap_does_not_stand_in_for_a_judged_answer(runs):
@@ -169,7 +172,9 @@ def test_word_overlap_does_not_stand_in_for_a_judged_answer(runs):
     cells = cells_of(table, "alt-4")
     assert cells["SQA ours"] is None and cells["ER/SR ours"] == 80
     assert cells["Overall ours"] is None  # an overall mean without SQA would be another figure
-    assert "SQA on meld (1 answers, rated by no language model)" in table.note and "WER" not in table.note
+    assert (
+        "Question answering on meld (1 answers, rated by no language model)" in table.note and "WER" not in table.note
+    )
 
 
 def test_a_judged_answer_fills_the_mean(runs, tmp_path):
@@ -264,7 +269,7 @@ def test_csv_has_plain_numbers_limits_apart_and_no_formulas():
 
 
 def test_the_command_line_writes_each_format(runs, capsys):
-    for form, sign in (("markdown", "**Overall**"), ("latex", r"\begin{table}"), ("csv", "system,ER,")):
+    for form, sign in (("markdown", "**Overall**"), ("latex", r"\begin{table}"), ("csv", "system,emotion,")):
         assert main(["tables", str(runs / "good"), "--format", form]) == 0
         assert sign in capsys.readouterr().out
     assert main(["tables", str(runs / "good"), str(runs / "bad"), "--intervals"]) == 0
@@ -272,6 +277,18 @@ def test_the_command_line_writes_each_format(runs, capsys):
 
 
 # Intervals and tests
+
+
+@pytest.mark.parametrize("name", [metric.name for metric in METRICS])
+def test_a_metrics_counts_come_to_the_figure_in_the_results(runs, name):
+    metric = find_metric(name)
+    for run in (read_run(runs / "good"), read_run(runs / "bad")):
+        rows = metric.rows(run.rows)
+        figure = metric.value(run.results["figures"])
+        if figure is None:  # no such task, or nobody rated
+            assert not rows or np.isnan(metric.counts(run, rows)).all()
+        else:
+            assert metric.statistic(metric.counts(run, rows).sum(0)) == pytest.approx(figure)
 
 
 def test_interval_tables_agree_with_the_results(runs):
@@ -288,14 +305,14 @@ def test_interval_tables_agree_with_the_results(runs):
 
 def test_paired_tests_take_the_fitting_test_for_each_figure(runs):
     results = dict(compare_runs(read_run(runs / "good"), read_run(runs / "bad")))
-    assert results["ER"].test == "exact McNemar" and results["ER"].n == 40
-    assert results["ER"].first == 80 and results["ER"].second == 50
+    assert results["emotion"].test == "exact McNemar" and results["emotion"].n == 40
+    assert results["emotion"].first == 80 and results["emotion"].second == 50
     # Of 8 and 20 wrong answers 4 are to the same rows (0, 10, 20, 30), so 16 rows against 4 decide.
-    assert results["ER"].p_value == pytest.approx(2 * sum(math.comb(20, k) for k in range(5)) / 2**20)
+    assert results["emotion"].p_value == pytest.approx(2 * sum(math.comb(20, k) for k in range(5)) / 2**20)
     assert results["WER"].test == "approximate randomisation" and results["WER"].first < results["WER"].second
-    assert results["ER unweighted"].test == "paired bootstrap"
+    assert results["emotion unweighted"].test == "paired bootstrap"
     clustered = dict(compare_runs(read_run(runs / "good"), read_run(runs / "bad"), cluster="id"))
-    assert clustered["ER"].test == "approximate randomisation" and clustered["ER"].units == 40
+    assert clustered["emotion"].test == "approximate randomisation" and clustered["emotion"].units == 40
 
 
 def test_figures_counted_by_different_rules_are_not_compared(runs):
@@ -329,10 +346,14 @@ def test_clusters_need_a_value_in_every_row(runs):
         cluster_names(run.rows, "speaker")
 
 
-def test_a_folder_with_more_answers_than_its_results_gives_those_of_the_results(runs):
-    settings = Settings(system="good", data=str(runs), label_set=",".join(LABELS), limit=10, tasks=("er",))
-    answers = answers_of(list(make_rows()), lambda place: place % 5)
-    evaluate_system(settings, runs / "few", Scripted("few", answers), progress=False)
-    lines = (runs / "good" / "predictions.jsonl").read_text()
-    (runs / "few" / "predictions.jsonl").write_text(lines)
-    assert len(read_run(runs / "few").rows) == 10
+def test_a_folder_whose_answers_are_not_those_of_its_results_is_refused(runs):
+    folder = runs / "few"
+    evaluate_system(
+        Settings(system="good", data=str(runs), label_set=",".join(LABELS), limit=10, tasks=("er",)),
+        folder,
+        Scripted("few", answers_of(list(make_rows()), lambda place: place % 5)),
+        progress=False,
+    )
+    (folder / "predictions.jsonl").write_text((runs / "good" / "predictions.jsonl").read_text())
+    with pytest.raises(EvalError, match="holds 47 answers, but its results count 10.*--overwrite"):
+        read_run(folder)

@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from audiollm.eval.judges import load_judge
+from audiollm.eval.judges import Item, load_judge
 from audiollm.eval.judges.ratings import Rating, rating_figures
 from audiollm.modeling_audiollm.evidence import FUZZY_THRESHOLD, find_quotes, ground_quote
 
@@ -76,15 +76,13 @@ class EvidenceScore(evaluate.Metric):
         figures = evidence_figures(predictions, references, threshold)
         if judge == "rule":
             return figures
-        from audiollm.eval.judges.llm import Item, find_rater  # loads torch, which the rules do without
-
         texts = zip(predictions, references, questions or [""] * len(predictions))
         items = [
             Item("", {"answer": prediction, "transcript": transcript or "", "question": question})
             for prediction, transcript, question in texts
         ]
-        rater = find_rater(load_judge(judge, journal=journal))
-        return figures | judged_evidence({what: rater.rate_answers(what, items) for what in JUDGED})
+        rater = load_judge(judge, journal=journal)
+        return figures | judged_evidence({what: rater.rate(what, items) for what in JUDGED})
 
 
 JUDGED = ("groundedness", "relevance")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import EvalError
-from .base import Case, Judge, Verdict
+from .base import Case, Item, Judge, Verdict, check_judge
+from .ratings import Rating
 from .rule import RuleJudge
 
 
@@ -48,4 +49,4 @@ def load_judge(
     return HybridJudge(rater) if kind == "hybrid" else LLMJudge(rater)
 
 
-__all__ = ["JUDGE_FORMS", "Case", "Judge", "RuleJudge", "Verdict", "load_judge"]
+__all__ = ["JUDGE_FORMS", "Case", "Item", "Judge", "Rating", "RuleJudge", "Verdict", "check_judge", "load_judge"]

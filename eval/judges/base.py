@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from .. import EvalError
+from .ratings import Rating
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,57 @@ class Verdict:
         return {**asdict(self), "stated": list(self.stated)}
 
 
+@dataclass(frozen=True)
+class Item:
+    """One answer to rate: the row's id, and the texts that a rubric shows."""
+
+    id: str
+    fields: Mapping[str, str]
+
+
 class Judge(Protocol):
-    """Decides cases, many at a time, so that a judge which asks a server can ask concurrently."""
+    """Decides emotion and sentiment answers, and may rate spoken answers and evidence. Subclass it.
+
+    Many at a time, so that a judge which asks a server can ask concurrently.
+
+    Attributes:
+        name: kept with the results.
+    """
 
     name: str
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """Give one verdict per case, in order."""
         ...
+
+    def rate(self, what: str, items: Sequence[Item]) -> list[Rating] | None:
+        """Rate answers, or say by None that this judge does not.
+
+        Args:
+            what: `sqa` (0 to 5), `groundedness` or `relevance` (0 to 2).
+            items: with the fields `answer`, `reference`, `question` and `transcript`.
+
+        Returns:
+            One rating per item, in order.
+        """
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader needs to judge again; with `share_unscored` a run fails above the share that is allowed."""
+        return {}
+
+
+def check_judge(judge: Any) -> None:
+    """Refuse what can't judge, before anything is answered.
+
+    Raises:
+        EvalError: naming what the object lacks.
+    """
+    lacking = [name for name in ("judge", "rate", "describe") if not callable(getattr(judge, name, None))]
+    if not isinstance(getattr(judge, "name", None), str):
+        lacking.insert(0, "name")
+    if lacking:
+        raise EvalError(
+            f"the judge {type(judge).__name__} has no {', '.join(lacking)}: subclass audiollm.eval.judges.Judge, "
+            "whose own `rate` says that it rates no spoken answers and no evidence."
+        )

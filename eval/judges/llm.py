@@ -5,27 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ...language_models import LanguageModel
 from ...language_models.journal import Journal
-from .base import Case, Verdict
+from ..systems.base import describe_language_model
+from .base import Case, Item, Judge, Verdict
 from .ratings import FAILURES, Rating, read_rating
 from .rubrics import Rubric, find_prompts, new_nonce
 from .rule import RuleJudge
-
-
-@dataclass(frozen=True)
-class Item:
-    """One answer to rate: the row's id, and the texts that the rubric shows."""
-
-    id: str
-    fields: Mapping[str, str]
 
 
 @dataclass
@@ -90,6 +84,23 @@ class Rater:
         tally.failures.update(rating.failure for rating in found.values() if rating.failure)
         return [found[key] for key in keys]
 
+    def describe(self) -> dict[str, Any]:
+        """Who is asked, by which rubrics, how often, and how many of its verdicts failed."""
+        rubrics = {what: self.rubrics[what] for what in self.tallies}
+        unscored = {what: tally.failures.total() for what, tally in self.tallies.items()}
+        rated = sum(tally.rated for tally in self.tallies.values())
+        return {
+            "model": describe_language_model(self.model),
+            "prompts": self.prompts,
+            "rubrics": {what: {"digest": r.digest, "wording": r.wording} for what, r in rubrics.items()},
+            "nonce": self.nonce,
+            "asked": {what: tally.asked for what, tally in self.tallies.items()},
+            "answered_before": {what: tally.known for what, tally in self.tallies.items()},
+            "unscored": unscored,
+            "failures": dict(sum((tally.failures for tally in self.tallies.values()), Counter())),
+            "share_unscored": sum(unscored.values()) / rated if rated else None,
+        }
+
     def rate_answers(self, what: str, items: Sequence[Item]) -> list[Rating]:
         """As [`Rater.rate`], but an empty answer gets 0 without asking: there is nothing to rate in it."""
         said = [bool(item.fields["answer"].strip()) for item in items]
@@ -124,7 +135,7 @@ def _known_ratings(journal: Journal, keys: Sequence[str]) -> dict[str, Rating]:
     }
 
 
-class LLMJudge:
+class LLMJudge(Judge):
     """Judges emotion and sentiment answers by a language model; only an empty answer is wrong without asking.
 
     Args:
@@ -140,8 +151,15 @@ class LLMJudge:
         ratings = self.rater.rate_answers("emotion", [_item(case) for case in cases])
         return [Verdict(r.score, r.reason, judge=self.name, failure=r.failure, raw=r.raw) for r in ratings]
 
+    def rate(self, what: str, items: Sequence[Item]) -> list[Rating]:
+        """Rate answers by the rubric for `what`."""
+        return self.rater.rate_answers(what, items)
 
-class HybridJudge:
+    def describe(self) -> dict[str, Any]:
+        return self.rater.describe()
+
+
+class HybridJudge(Judge):
     """The rule decides plain cases, a language model the special ones (section 7 of the paper).
 
     Args:
@@ -161,12 +179,14 @@ class HybridJudge:
             verdicts[number] = replace(verdict, stated=rule.stated, special=rule.special)
         return verdicts
 
+    def rate(self, what: str, items: Sequence[Item]) -> list[Rating]:
+        """Rate answers by the language model."""
+        return self.llm.rate(what, items)
+
+    def describe(self) -> dict[str, Any]:
+        return self.llm.describe()
+
 
 def _item(case: Case) -> Item:
     fields = {"question": case.question, "labels": ", ".join(case.labels), "reference": case.label}
     return Item(case.id, {**fields, "answer": case.prediction})
-
-
-def find_rater(judge: LLMJudge | HybridJudge) -> Rater:
-    """Who asks the language model of a judge that has one."""
-    return judge.llm.rater if isinstance(judge, HybridJudge) else judge.rater

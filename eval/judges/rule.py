@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from ...emotion_words.lexicon import Reading, spell_label
 from ...emotion_words.reading import SEVERAL, Reader, Statement, reader_of
 from ...language_models.replies import final_answer
-from .base import Case, Verdict
+from .base import Case, Judge, Verdict
 
 
 SPECIAL_KINDS = {
@@ -46,7 +46,7 @@ _LABELLED_ANSWER = re.compile(
 )
 
 
-class RuleJudge:
+class RuleJudge(Judge):
     """Judges emotion and sentiment answers by a lexicon. See the module's text for its rules."""
 
     name = "rule"

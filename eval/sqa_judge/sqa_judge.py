@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from audiollm.eval import EvalError
-from audiollm.eval.judges import JUDGE_FORMS, load_judge
+from audiollm.eval.judges import JUDGE_FORMS, Item, load_judge
 from audiollm.eval.judges.ratings import Rating, rating_figures
 
 
@@ -69,13 +69,11 @@ class SQAJudge(evaluate.Metric):
     ) -> dict:
         if judge == "rule":
             raise EvalError(f"answers are rated by a language model only; give one of: {JUDGE_FORMS}.")
-        from audiollm.eval.judges.llm import Item, find_rater  # loads torch, which the check above does without
-
         items = [
             Item("", {"answer": prediction, "reference": reference, "question": question})
             for prediction, reference, question in zip(predictions, references, questions)
         ]
-        return judged_answers(find_rater(load_judge(judge, prompts, journal)).rate_answers("sqa", items))
+        return judged_answers(load_judge(judge, prompts, journal).rate("sqa", items))
 
 
 def judged_answers(ratings: list[Rating]) -> dict:

@@ -1,0 +1,149 @@
+"""A run's folder: the files that it holds, written whole, and read back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..language_models.journal import read_journal
+from . import EvalError
+
+
+PREDICTIONS, VERDICTS, RATED, RATINGS, RESULTS, RUN, REPORT = (
+    "predictions.jsonl",
+    "verdicts.jsonl",
+    "rated.jsonl",
+    "ratings.jsonl",
+    "results.json",
+    "run.json",
+    "report.html",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder holds.
+
+    Args:
+        folder: where it was read from.
+        results: content of `results.json`.
+        rows: the answered rows, each with its `prediction`.
+        verdicts: lines of `verdicts.jsonl` by row id.
+        ratings: lines of `rated.jsonl` by what was rated and row id; none without a language model as judge.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    rows: list[dict[str, Any]]
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ratings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.results["system"]["name"]
+
+    def of_task(self, task: str) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["task"] == task]
+
+    def labels(self, task: str) -> tuple[str, ...]:
+        return tuple(self.results["label_sets"][task]["labels"])
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        EvalError: if the folder's answers are not those that its results count.
+    """
+    folder = Path(folder)
+    folder = folder.parent if folder.name == RESULTS else folder
+    results = read_results(folder)
+    for name in (PREDICTIONS, VERDICTS):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder} has no {name}; run the evaluation into it.")
+    rows = [row for row in read_predictions(folder / PREDICTIONS).values() if row["error"] is None]
+    if len(rows) != results["counts"]["answered"]:
+        raise EvalError(
+            f"{folder} holds {len(rows)} answers, but its results count {results['counts']['answered']}: run its "
+            "evaluation again to its end, or with --overwrite."
+        )
+    verdicts = {verdict["id"]: verdict for verdict in _read_lines(folder / VERDICTS)}
+    ratings = defaultdict(dict)
+    # Runs of the first version have none.
+    for rating in _read_lines(folder / RATED) if (folder / RATED).exists() else ():
+        ratings[rating["what"]][rating["id"]] = rating
+    return Run(folder, results, rows, verdicts, dict(ratings))
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Results from a file or from the folder of a run.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        EvalError: if the file holds none.
+    """
+    path = Path(path)
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EvalError(f"{path}: not JSON ({error}).") from error
+    wanted = ("system", "settings", "label_sets", "counts", "figures", "groups")
+    lacking = [name for name in wanted if not isinstance(results, dict) or name not in results]
+    if lacking:
+        raise EvalError(f"{path}: not the results of a run: it lacks {', '.join(lacking)}. Evaluate again.")
+    return results
+
+
+def read_predictions(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Predictions by id; of several lines for an id the last counts. A half-written last line is left out.
+
+    Raises:
+        JournalError: if another line is broken.
+    """
+    return {entry["id"]: entry for entry in read_journal(Path(path))}
+
+
+def name_by_folder(results: Sequence[dict[str, Any]], folders: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Results in which systems that share a name are told apart by the folders of their runs."""
+    count = Counter(result["system"]["name"] for result in results)
+    named = []
+    for result, folder in zip(results, folders):
+        system, folder = result["system"], Path(folder)
+        if count[system["name"]] > 1:
+            folder = folder.parent if folder.name == RESULTS else folder
+            system = system | {"name": f"{system['name']} ({folder.resolve().name})"}
+        named.append(result | {"system": system})
+    return named
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Read several runs, whose names are told apart (see [`name_by_folder`])."""
+    runs = [read_run(folder) for folder in folders]
+    named = name_by_folder([run.results for run in runs], folders)
+    return [replace(run, results=results) for run, results in zip(runs, named)]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    _replace(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    _replace(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file at once, so that a killed run leaves the old one or the new one."""
+    written = path.with_name(path.name + ".part")
+    written.write_text(text, encoding="utf-8", errors="backslashreplace")
+    written.replace(path)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    # Not splitlines: JSON text may hold other line separators.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
