@@ -121,6 +121,8 @@ class AudioLLMConfig(PreTrainedConfig):
         adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
             channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
             all frames share, which hides the rest from a language model that is trained from nothing.
+        speech_alignment (`bool`, *optional*, defaults to `False`): whether the adapter that hears speech has what
+            [`AudioLLMAlignment`] needs to read its tokens as words of the language model.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -154,6 +156,7 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = "layer"
+    speech_alignment: bool = False
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS

@@ -114,6 +114,55 @@ class Stream:
     layers: int = 1
 
 
+class AudioLLMAlignment(nn.Module):
+    """Reads audio tokens as words: CTC against the language model's own token embeddings.
+
+    The logit of a word is the cosine of an audio token and the word's embedding, times a learnt temperature; blank is
+    a learnt vector with a bias. So the adapter finds the language model's space without running the language model.
+
+    Args:
+        width: of the language model's embeddings.
+        std: standard deviation of the new blank vector.
+    """
+
+    START_TEMPERATURE = 20.0
+    SCALE_WEIGHT = 0.1
+
+    def __init__(self, width: int, std: float):
+        super().__init__()
+        self.std = std
+        self.blank = nn.Parameter(torch.empty(width))
+        # Of one element, not of none, which FSDP2 could not shard.
+        self.log_temperature = nn.Parameter(torch.empty(1))
+        self.blank_bias = nn.Parameter(torch.empty(1))
+
+    def forward(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Logits `[..., 1 + words]` of audio tokens `[..., width]`, blank first, for embeddings `[words, width]`."""
+        directions = nn.functional.normalize(torch.cat([self.blank[None].to(words.dtype), words]), dim=-1)
+        cosines = nn.functional.normalize(tokens, dim=-1) @ directions.t() * self.log_temperature.exp()
+        return torch.cat([cosines[..., :1] + self.blank_bias, cosines[..., 1:]], dim=-1)
+
+    def loss(self, clips: Sequence[torch.Tensor], words: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean CTC loss a word, and a pull of the tokens' lengths to that of the words' embeddings.
+
+        The cosine leaves lengths free, but the language model has to read the tokens as if they were its words.
+
+        Args:
+            clips: the audio tokens of each clip, `[tokens, width]`.
+            words: embeddings of the words to choose among, `[words, width]`: those of the batch, and others.
+            labels: for each clip its words as places in `words`, from 0, `[clips, longest]`, padded with -100.
+        """
+        logits = self(nn.utils.rnn.pad_sequence(list(clips)), words).float()
+        real = labels >= 0
+        lengths = torch.tensor([len(clip) for clip in clips], device=labels.device)
+        ctc = nn.functional.ctc_loss(
+            logits.log_softmax(-1), (labels + 1).clamp(min=0), lengths, real.sum(-1), zero_infinity=True
+        )
+        scale = words.float().norm(dim=-1).mean()
+        stretch = torch.cat(list(clips)).float().norm(dim=-1).clamp(min=1e-6).div(scale).log()
+        return ctc + self.SCALE_WEIGHT * stretch.square().mean()
+
+
 class AudioLLMAdapter(nn.Module):
     """Stack consecutive frames of one or more encoders and map them to the language model's embedding space.
 
@@ -313,6 +362,10 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AudioLLMLayerMix):
             init.zeros_(module.logits)
+        elif isinstance(module, AudioLLMAlignment):
+            init.normal_(module.blank, std=module.std)
+            init.constant_(module.log_temperature, math.log(module.START_TEMPERATURE))
+            init.zeros_(module.blank_bias)
 
 
 class AudioLLMModel(AudioLLMPreTrainedModel):
@@ -347,10 +400,41 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         if config.fusion == "feature":
             self.adapter = adapter([speech, emotion], config.speech_tokens)
-            return
-        self.speech_adapter = adapter([speech], config.speech_tokens)
+        else:
+            self.speech_adapter = adapter([speech], config.speech_tokens)
         if config.fusion == "sequence":
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
+        if config.speech_alignment:
+            self.hearing_adapter.alignment = AudioLLMAlignment(width, config.initializer_range)
+
+    @property
+    def hearing_adapter(self) -> AudioLLMAdapter:
+        """The adapter that speech goes through."""
+        return self.adapter if self.config.fusion == "feature" else self.speech_adapter
+
+    def add_speech_alignment(self):
+        """Give the adapter that hears speech a new [`AudioLLMAlignment`], in place, unless it has one."""
+        if not self.config.speech_alignment:
+            self.config.speech_alignment = True
+            alignment = AudioLLMAlignment(self.config.get_text_config().hidden_size, self.config.initializer_range)
+            self.hearing_adapter.alignment = alignment.to(self.device, self.dtype)
+            alignment.apply(self._init_weights)
+
+    def speech_tokens(self, input_features_mask: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
+        """The tokens of each clip that carry its speech, without those of padding: `[tokens, hidden]` for each.
+
+        Arguments are those of [`get_audio_features`]; the mask is needed.
+        """
+        if self.config.fusion == "feature":
+            tokens = self.get_audio_features(input_features_mask=input_features_mask, **inputs).last_hidden_state
+        else:
+            tokens = inputs.get("speech_embeds")
+            if tokens is None:
+                frames = inputs.get("speech_frames")
+                tokens = self.embed_branch("speech", inputs.get("input_features"), input_features_mask, frames)
+        kept = _first_tokens(self.config.speech_tokens, input_features_mask)
+        windows = input_features_mask.bool().any(-1).sum(-1).tolist()
+        return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
 
     def train(self, mode: bool = True):
         """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479)."""
@@ -369,6 +453,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         input_values_mask: torch.Tensor | None = None,
         speech_embeds: torch.Tensor | None = None,
         emotion_embeds: torch.Tensor | None = None,
+        speech_frames: EncodedWindows | None = None,
+        emotion_frames: EncodedWindows | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Embed audio clips.
@@ -380,6 +466,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             input_values_mask: as `input_features_mask`.
             speech_embeds, emotion_embeds: what [`embed_branch`] gave for these clips before; that branch is then not
                 computed. Not with fusion `"feature"`, which has no branches.
+            speech_frames, emotion_frames: what [`branch_frames`] gave for them before; that encoder is then not run.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
@@ -389,11 +476,20 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         speech = (input_features, input_features_mask)
         emotion = speech if input_values is None else (input_values, input_values_mask)
         if self.config.fusion == "feature":
-            embeddings = self.adapter(self._encode("speech", *speech), self._encode("emotion", *emotion))
+            embeddings = self.adapter(
+                speech_frames or self.branch_frames("speech", *speech),
+                emotion_frames or self.branch_frames("emotion", *emotion),
+            )
         else:
-            branches = [self.embed_branch("speech", *speech) if speech_embeds is None else speech_embeds]
+            branches = [
+                self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
+            ]
             if self.config.fusion == "sequence":
-                branches.append(self.embed_branch("emotion", *emotion) if emotion_embeds is None else emotion_embeds)
+                branches.append(
+                    self.embed_branch("emotion", *emotion, emotion_frames)
+                    if emotion_embeds is None
+                    else emotion_embeds
+                )
             embeddings = torch.cat(branches, dim=1)
         kept = self._kept(input_features_mask, input_values_mask)
         flat = embeddings.flatten(0, 1) if kept is None else embeddings[kept]
@@ -411,14 +507,22 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             kept.append(_first_tokens(config.emotion_tokens, speech_mask if emotion_mask is None else emotion_mask))
         return torch.cat(kept, dim=1)
 
-    def embed_branch(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def embed_branch(
+        self, part: str, features: torch.Tensor, mask: torch.Tensor | None, frames: EncodedWindows | None = None
+    ) -> torch.Tensor:
         """Tokens of one branch of a model without feature fusion, `[windows, tokens, hidden]`.
 
         Args:
             part: `"speech"` or `"emotion"`.
             features, mask: as in [`get_audio_features`].
+            frames: what [`branch_frames`] gave for these clips before; the encoder is then not run.
         """
-        return getattr(self, f"{part}_adapter")(self._encode(part, features, mask))
+        frames = self.branch_frames(part, features, mask) if frames is None else frames
+        return getattr(self, f"{part}_adapter")(frames)
+
+    def branch_frames(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+        """What the encoder of one branch hears, before the adapter; arguments as for [`embed_branch`]."""
+        return self._encode(part, features, mask)
 
     def _encode(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.emotion_layer_mix
@@ -490,6 +594,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         speech_embeds: torch.Tensor | None = None,
         emotion_embeds: torch.Tensor | None = None,
+        speech_frames: EncodedWindows | None = None,
+        emotion_frames: EncodedWindows | None = None,
         kept: torch.BoolTensor | None = None,
         **kwargs: Any,
     ) -> AudioLLMModelOutputWithPast:
@@ -515,6 +621,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
                 input_values_mask,
                 speech_embeds=speech_embeds,
                 emotion_embeds=emotion_embeds,
+                speech_frames=speech_frames,
+                emotion_frames=emotion_frames,
             ).pooler_output
         if audio_embeds is not None:
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
@@ -719,9 +827,21 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        alignment_words: torch.LongTensor | None = None,
+        alignment_labels: torch.LongTensor | None = None,
         **kwargs: Any,
     ) -> AudioLLMCausalLMOutputWithPast:
-        """Audio inputs as in [`AudioLLMModel.forward`], the others as in any causal language model."""
+        """Audio inputs as in [`AudioLLMModel.forward`], the others as in any causal language model.
+
+        With `alignment_labels` the language model does not run, and `loss` is that of [`AudioLLMAlignment`]:
+        `alignment_words` are the ids of the words to choose among, and the labels are places in them.
+        """
+        if alignment_labels is not None:
+            heard = {"input_features": input_features, "input_values": input_values, **kwargs}
+            clips = self.model.speech_tokens(input_features_mask, input_values_mask=input_values_mask, **heard)
+            words = self._word_embeddings()[alignment_words]
+            loss = self.model.hearing_adapter.alignment.loss(clips, words, alignment_labels)
+            return AudioLLMCausalLMOutputWithPast(loss=loss)
         outputs = self.model(
             input_ids=input_ids,
             input_features=input_features,
@@ -750,6 +870,37 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             audio_hidden_states=outputs.audio_hidden_states,
             **{CACHE: outputs.get(CACHE)},
         )
+
+    def _word_embeddings(self) -> torch.Tensor:
+        """The language model's token embeddings, which alignment leaves as they are."""
+        weight = self.get_input_embeddings().weight.detach()
+        return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+
+    @torch.no_grad()
+    def hear(self, **inputs: Any) -> list[list[int]]:
+        """The words that the audio tokens stand for, before any language model reads them.
+
+        Args:
+            inputs: features and masks, as the processor gives them for clips.
+
+        Returns:
+            For each clip the token ids of its likeliest words (greedy CTC), to be decoded by the tokenizer.
+
+        Raises:
+            ValueError: if the model was not aligned.
+        """
+        if not self.config.speech_alignment:
+            raise ValueError("This model was not aligned: no round of its training had `align`.")
+        names = {*AUDIO_INPUTS, "speech_embeds", "speech_frames", "emotion_frames"}
+        clips = self.model.speech_tokens(**{name: value for name, value in inputs.items() if name in names})
+        words = self._word_embeddings()
+        heard = []
+        for clip in clips:
+            best = self.model.hearing_adapter.alignment(clip, words).argmax(-1)
+            changed = torch.ones_like(best, dtype=torch.bool)
+            changed[1:] = best[1:] != best[:-1]
+            heard.append((best[changed & (best > 0)] - 1).tolist())
+        return heard
 
     @torch.no_grad()
     def score_continuations(self, continuations: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:

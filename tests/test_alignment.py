@@ -1,0 +1,90 @@
+"""Alignment: audio tokens that stand for words of the language model, without running it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAlignment
+from tests.tiny import tiny_model_and_processor
+
+
+def aligned(width: int = 8) -> AudioLLMAlignment:
+    alignment = AudioLLMAlignment(width, 0.02)
+    torch.nn.init.normal_(alignment.blank)
+    torch.nn.init.constant_(alignment.log_temperature, math.log(20))
+    torch.nn.init.zeros_(alignment.blank_bias)
+    return alignment
+
+
+def test_the_loss_is_torchs_ctc_over_cosines():
+    torch.manual_seed(0)
+    alignment, words = aligned(), torch.randn(5, 8)
+    clips = [torch.randn(7, 8), torch.randn(4, 8)]
+    labels = torch.tensor([[0, 3, 3], [4, -100, -100]])
+    losses = []
+    for clip, wanted in zip(clips, ([1, 4, 4], [5])):
+        vocabulary = torch.cat([alignment.blank[None], words])
+        cosines = torch.nn.functional.cosine_similarity(clip[:, None], vocabulary[None], dim=-1) * 20
+        log_probs = cosines.log_softmax(-1)
+        loss = torch.nn.functional.ctc_loss(
+            log_probs[:, None], torch.tensor([wanted]), torch.tensor([len(clip)]), torch.tensor([len(wanted)])
+        )
+        losses.append(loss)
+    scale = torch.cat(clips).norm(dim=-1).div(words.norm(dim=-1).mean()).log().square().mean()
+    torch.testing.assert_close(alignment.loss(clips, words, labels), torch.stack(losses).mean() + 0.1 * scale)
+
+
+@pytest.mark.parametrize("fusion, emotion", [("none", None), ("sequence", "whisper"), ("feature", "whisper")])
+def test_a_few_steps_teach_an_adapter_to_hear_words_at_the_scale_of_embeddings(fusion, emotion, tone):
+    model, processor = tiny_model_and_processor(emotion=emotion, fusion=fusion, speech_tokens=20)
+    model.model.add_speech_alignment()
+    for convolution in (model.model.speech_encoder.conv1, model.model.speech_encoder.conv2):
+        convolution.weight.data *= 20  # of new weights, frames hardly depend on what is heard
+    noise = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
+    clips = [tone(0.8), noise]
+    said = [processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (" happy", " sad")]
+    inputs = processor(text=[processor.prompt("how")] * 2, audio=clips)
+    audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    words = torch.arange(len(processor.tokenizer))
+    longest = max(map(len, said))
+    labels = torch.tensor([[*ids, *[-100] * (longest - len(ids))] for ids in said])
+    learns = [*model.model.hearing_adapter.parameters(), *model.model.speech_encoder.layers.parameters()]
+    optimizer = torch.optim.Adam(learns, lr=0.003)
+    for _ in range(200):
+        loss = model(**audio, alignment_words=words, alignment_labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(parameter.grad is not None for parameter in learns)
+    assert model.model.language_model.embed_tokens.weight.grad is None
+    assert model.hear(**audio) == said
+    tokens = torch.cat(model.model.speech_tokens(**audio))
+    norms = tokens.norm(dim=-1) / model.get_input_embeddings().weight.norm(dim=-1).mean()
+    assert 0.5 < float(norms.mean()) < 2
+
+
+def test_what_a_batch_hears_each_clip_hears_alone(tone):
+    model, processor = tiny_model_and_processor()
+    model.eval().model.add_speech_alignment()
+    clips = [tone(0.4), tone(2.2, seed=1), tone(1.0, seed=2)]
+    together = model.hear(**processor(text=[processor.prompt("how")] * 3, audio=clips))
+    alone = [model.hear(**processor(text=[processor.prompt("how")], audio=[clip]))[0] for clip in clips]
+    assert together == alone
+
+
+def test_alignment_is_saved_with_the_model(tmp_path):
+    model, _ = tiny_model_and_processor()
+    model.model.add_speech_alignment()
+    torch.nn.init.constant_(model.model.speech_adapter.alignment.blank_bias, 0.5)
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path)
+    assert float(loaded.model.speech_adapter.alignment.blank_bias) == 0.5
+
+
+def test_a_model_that_was_not_aligned_says_so(tiny, tone):
+    model, processor = tiny
+    with pytest.raises(ValueError, match="was not aligned"):
+        model.hear(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
