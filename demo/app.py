@@ -14,6 +14,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from ..reporting.pages import STYLE
+from .about import example_clips
 from .listen import Listener, Unusable
 from .render import EMPTY, answer, message, page
 
@@ -23,6 +24,9 @@ WELCOME = """
 # What a voice says, and how
 
 Record a sentence or upload one. The model says what the speaker seems to feel and quotes the words that show it.
+
+{about}
+
 *It is often wrong, a voice is not a window on a mind, and nobody should be judged by it. Only use recordings of people
 who agreed to this.* Recordings are deleted within an hour.
 """
@@ -33,7 +37,7 @@ KEPT_SECONDS = 3600
 def build(listener: Listener) -> gr.Blocks:
     """The page for a model."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as blocks:
-        gr.Markdown(WELCOME)
+        gr.Markdown(WELCOME.format(about=listener.about))
         with gr.Row():
             with gr.Column(min_width=320):
                 clip = gr.Audio(
@@ -43,6 +47,14 @@ def build(listener: Listener) -> gr.Blocks:
                     elem_id="recording",
                     buttons=["download"],
                 )
+                if clips := example_clips():
+                    gr.Examples(
+                        examples=[[str(path)] for path in clips.values()],
+                        example_labels=list(clips),
+                        inputs=[clip],
+                        label="Examples, synthetic speech",
+                        elem_id="examples",
+                    )
                 listen = gr.Button("Listen", variant="primary", elem_id="listen")
                 question = gr.Textbox(label="Ask something about it", placeholder="What did they lose?", max_lines=3)
                 ask = gr.Button("Ask", elem_id="ask")
@@ -85,14 +97,20 @@ def serve(listener: Listener, **settings: Any) -> tuple[gr.Blocks, str]:
     return blocks, address
 
 
-def launch(checkpoint: str, aligner: str | Path | None = None, max_seconds: float = 300, **settings: Any):
+def launch(
+    checkpoint: str,
+    aligner: str | Path | None = None,
+    max_seconds: float = 300,
+    name: str | None = None,
+    **settings: Any,
+):
     """Load a checkpoint and serve its page until the process ends.
 
     Args:
-        checkpoint, aligner, max_seconds: see [`Listener.load`].
+        checkpoint, aligner, max_seconds, name: see [`Listener.load`].
         settings: see [`serve`].
     """
-    serve(Listener.load(checkpoint, aligner, max_seconds), **settings)
+    serve(Listener.load(checkpoint, aligner, max_seconds, name), **settings)
 
 
 def _shown(respond: Callable[..., str]) -> Callable[..., str]:

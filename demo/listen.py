@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from safetensors.torch import load_file
 from transformers import pipeline
@@ -21,7 +20,8 @@ from ..modeling_audiollm.evidence import ground_quote
 from ..modeling_audiollm.timeline import EmotionSegment, emotion_timeline
 from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
 from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
-from ..processing.audio import AudioError, load_audio
+from ..processing.audio import AudioError, load_audio, open_audio
+from .about import describe, model_name, read_facts
 
 
 SHORTEST_SECONDS = 0.2
@@ -76,21 +76,35 @@ class Listener:
         pipe: of the model.
         aligner: finds words in time, or none.
         max_seconds: longest recording taken.
+        about: which model it is and what it can hear, in Markdown.
     """
 
-    def __init__(self, pipe: AudioEmotionReasoningPipeline, aligner: Aligner | None = None, max_seconds: float = 300):
-        self.pipe, self.aligner, self.max_seconds = pipe, aligner, max_seconds
+    def __init__(
+        self,
+        pipe: AudioEmotionReasoningPipeline,
+        aligner: Aligner | None = None,
+        max_seconds: float = 300,
+        about: str = "",
+    ):
+        self.pipe, self.aligner, self.max_seconds, self.about = pipe, aligner, max_seconds, about
         # Answers do not get faster by sharing the same cores, and long ones would slow all others down.
         self._turn = threading.Lock()
 
     @classmethod
-    def load(cls, checkpoint: str, aligner: str | Path | None = None, max_seconds: float = 300) -> Listener:
+    def load(
+        cls,
+        checkpoint: str,
+        aligner: str | Path | None = None,
+        max_seconds: float = 300,
+        name: str | None = None,
+    ) -> Listener:
         """Load a checkpoint, and its aligner if there is one.
 
         Args:
             checkpoint: folder, or name on the Hub.
             aligner: CTC head of the speech encoder; by default that of the folder.
             max_seconds: longest recording taken.
+            name: what to call the model; by default as its run or repository is called.
         """
         # Our own classes, so that the code beside the weights need not be trusted.
         pipe = pipeline("audio-emotion-reasoning", model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
@@ -100,7 +114,8 @@ class Listener:
             found = Aligner.beside(checkpoint, pipe.model, pipe.processor)
         else:
             found = _aligner_on_hub(checkpoint, pipe)
-        return cls(pipe, found, max_seconds)
+        about = describe(name or model_name(checkpoint), pipe.model.num_parameters(), read_facts(checkpoint))
+        return cls(pipe, found, max_seconds, about)
 
     @property
     def rate(self) -> int:
@@ -115,23 +130,28 @@ class Listener:
         if not path:
             raise Unusable("No recording yet: record one or upload a file.")
         try:
-            with soundfile.SoundFile(path) as file:
-                seconds = file.frames / file.samplerate
-            if seconds > self.max_seconds:
-                raise Unusable(
-                    f"Too long: the recording has {seconds:.0f} s, and at most {self.max_seconds:.0f} s are taken. "
-                    "Cut out the part that matters."
-                )
+            self._check_length(path)
             samples = load_audio(path, self.rate)
-        except (AudioError, soundfile.SoundFileError) as error:
+        except AudioError as error:
             raise Unusable(
-                "Not audio: the file can't be read as a recording. Upload WAV, FLAC, OGG or MP3."
+                f"Not audio that can be used: {error.reason} Upload a whole WAV, FLAC, OGG or MP3 file."
             ) from error
         if len(samples) < SHORTEST_SECONDS * self.rate:
             raise Unusable(f"Too short: less than {SHORTEST_SECONDS} s. Say a whole sentence.")
         if voice_cues(samples, self.rate).loudness_db is None:
             raise Unusable("Silence: nothing can be heard. Check the microphone, and that it is not muted.")
         return samples
+
+    def _check_length(self, path: str) -> None:
+        """Count what is there, whatever the header says, and no more than may be heard."""
+        heard = 0
+        with open_audio(path) as clip:
+            for block in clip.blocks():
+                heard += len(block)
+                if heard > self.max_seconds * clip.rate:
+                    raise Unusable(
+                        f"Too long: the recording has more than {self.max_seconds:g} s. Cut out the part that matters."
+                    )
 
     def listen(self, path: str | None) -> Findings:
         """Everything about a recording; raises what [`read`] does."""

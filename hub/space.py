@@ -12,6 +12,8 @@ from huggingface_hub.utils import validate_repo_id
 
 import audiollm
 
+from ..demo.about import example_clips, model_name
+from ..reporting.markdown import plain
 from . import PublishError
 from .card import CODE_LICENCE
 from .publish import Publication, model_publication
@@ -30,12 +32,12 @@ from audiollm.demo.app import launch
 MODEL = {model}
 
 if __name__ == "__main__":
-    launch(MODEL)
+    launch(MODEL, name={name!r})
 '''
 TEXT = """
 # {title}
 
-Speak, and see what the speaker feels, why, and which words show it: the web demo of AudioLLM for `{model}`.
+Speak, and see what the speaker feels, why, and which words show it: the web demo of AudioLLM for {model}.
 Recordings are used to answer and are not kept. See the model's card for what it must not be used for.
 """
 
@@ -57,14 +59,15 @@ def space_publication(model: str) -> Publication:
         published = model_publication(model)
         files |= {f"{MODEL_FOLDER}/{name}": content for name, content in published.files.items()}
         left_out = list(published.left_out)
-        source, name = f'str(Path(__file__).parent / "{MODEL_FOLDER}")', Path(model).resolve().name
+        source, name = f'str(Path(__file__).parent / "{MODEL_FOLDER}")', model_name(model)
     else:
         source, name = repr(_hub_id(model)), model
     package = Path(audiollm.__file__).parent
     for path in [*package.glob("*.py"), *(path for room in ROOMS for path in (package / room).rglob("*"))]:
         if path.suffix in (".py", ".css", ".js", ".json", ".html"):
             files[f"audiollm/{path.relative_to(package).as_posix()}"] = path
-    files["app.py"] = APP.format(model=source).encode()
+    files |= {f"audiollm/{path.relative_to(package).as_posix()}": path for path in example_clips().values()}
+    files["app.py"] = APP.format(model=source, name=name.rpartition("/")[-1]).encode()
     files["requirements.txt"] = "".join(f"{line}\n" for line in requirements()).encode()
     title = f"AudioLLM: {name.rpartition('/')[-1]}"
     metadata = SpaceCardData(
@@ -75,7 +78,7 @@ def space_publication(model: str) -> Publication:
         license=CODE_LICENCE,
         models=None if Path(model).is_dir() else [model],
     )
-    card = SpaceCard(f"---\n{metadata.to_yaml()}\n---\n{TEXT.format(title=title, model=name)}")
+    card = SpaceCard(f"---\n{metadata.to_yaml()}\n---\n{TEXT.format(title=plain(title), model=plain(name))}")
     files["README.md"] = (str(card).rstrip() + "\n").encode()
     return Publication(dict(sorted(files.items())), left_out)
 

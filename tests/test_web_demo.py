@@ -1,5 +1,7 @@
 import importlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +17,10 @@ from safetensors.torch import save_file
 
 from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
+from audiollm.demo.about import FACTS_NAME, describe, model_name, read_facts
 from audiollm.demo.listen import Listener, Unusable
 from audiollm.demo.render import page
-from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
+from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline, pipeline_audiollm
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
 from audiollm.processing.audio import load_audio
 from audiollm.processing.ctc import CTC_CHARACTERS, ctc_labels
@@ -29,16 +32,14 @@ EXPLANATION = f'The speaker sounds sad. They say "my old dog" and "a cat", and {
 TRANSCRIPT = f"i lost my old dog {HOSTILE}"
 
 
-class Scripted(AudioEmotionReasoningPipeline):
-    """A pipeline that scores with its model, and says what the test wants it to say."""
+def says(prompt):
+    """What the test wants the model to say."""
+    return TRANSCRIPT if "Write down" in prompt else EXPLANATION if "emotion" in prompt else f"answer {HOSTILE}"
 
-    def _generate(self, inputs, generate_kwargs):
-        prompts = self.processor.batch_decode(inputs["input_ids"])
-        return [self.says(prompt) for prompt in prompts]
 
-    @staticmethod
-    def says(prompt):
-        return TRANSCRIPT if "Write down" in prompt else EXPLANATION if "emotion" in prompt else f"answer {HOSTILE}"
+def script(model, processor, inputs, **settings):
+    """In place of `generate_answers`."""
+    return [says(prompt) for prompt in processor.batch_decode(inputs["input_ids"])], None
 
 
 class Placed(Aligner):
@@ -53,9 +54,12 @@ class Placed(Aligner):
 
 @pytest.fixture(scope="module")
 def pipe():
+    """A pipeline that scores with its model, and answers by script."""
     torch.manual_seed(0)
     model, processor = tiny_model_and_processor()
-    return Scripted(model=model.eval(), processor=processor)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_audiollm, "generate_answers", script)
+        yield AudioEmotionReasoningPipeline(model=model.eval(), processor=processor)
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +113,44 @@ def test_a_long_recording_has_a_timeline_without_gaps_and_with_the_pipeline_s_pr
         ("notes.txt", "Not audio"),
         ("notes.wav", "Not audio"),
         ("tick.wav", "Too short"),
-        ("long.wav", "Too long: the recording has 20 s, and at most 10 s"),
+        ("long.wav", "Too long: the recording has more than 10 s"),
     ],
 )
 def test_what_can_not_be_answered_says_why_and_what_to_do(pipe, clips, name, said):
     with pytest.raises(Unusable, match=said):
         Listener(pipe, max_seconds=10).listen(str(clips / name))
+
+
+FACTS = {"corpora": [{"name": "audiollm_samples", "title": "AudioLLM samples (synthetic speech)"}]}
+
+
+@pytest.mark.parametrize(
+    "facts, said",
+    [
+        (FACTS, r"\*\*tiny\*\*, 8 M parameters\. It learnt from AudioLLM samples .* hears synthetic words only"),
+        ({"corpora": [*FACTS["corpora"], {"name": "meld", "title": None}]}, "and meld; voices, words and languages"),
+        ({"corpora": [{"name": "![x](https://x) <img src=x>"}]}, r"!\\\[x\\\]\(https://x\) &lt;img"),
+        (None, "not recorded"),
+    ],
+)
+def test_the_page_says_which_model_answers_and_what_it_can_hear(facts, said):
+    assert re.search(said, describe("tiny", 8_040_000, facts))
+
+
+def test_facts_and_name_of_a_model_are_its_run_s(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    assert read_facts(tmp_path / "run" / "model") is None
+    (tmp_path / "run" / FACTS_NAME).write_text(json.dumps(FACTS))
+    assert read_facts(tmp_path / "run" / "model") == FACTS and model_name(tmp_path / "run" / "model") == "run"
+    assert model_name("me/mine") == "mine"
+
+
+def test_a_header_that_lies_about_the_length_is_not_believed(pipe, clips, tmp_path):
+    """A WAV from a pipe promises 37 hours."""
+    short = clips / "short.wav"
+    (tmp_path / "lies.wav").write_bytes(short.read_bytes()[:40] + b"\xf0\xff\xff\x7f" + short.read_bytes()[44:])
+    found = Listener(pipe, Placed(), max_seconds=10).listen(str(tmp_path / "lies.wav"))
+    assert len(found.samples) == 19_200
 
 
 def test_nothing_given_and_empty_or_endless_questions_are_refused(pipe, clips):
@@ -203,7 +239,9 @@ def served(pipe, gradio):
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     from audiollm.demo.app import serve
 
-    blocks, address = serve(Listener(pipe, Placed(), max_seconds=60), prevent_thread_lock=True, quiet=True)
+    blocks, address = serve(
+        Listener(pipe, Placed(), 60, describe("it", 8, None)), prevent_thread_lock=True, quiet=True
+    )
     yield address
     blocks.close()
 
@@ -284,8 +322,16 @@ def test_a_recording_from_the_microphone_is_answered(tab):
     tab.get_by_role("button", name="Stop").first.click()
     tab.locator("#recording").get_by_label("Clear").wait_for()
     tab.locator("#listen").click()
-    tab.locator("#found .label").wait_for()
+    tab.locator("#found .label").or_(tab.locator("#found .problem")).wait_for()
     assert "my old dog" in tab.locator("#found mark.said").inner_text()
+
+
+def test_an_example_can_be_chosen_and_the_page_says_who_answers(tab):
+    tab.get_by_text("What it learnt from is not recorded").wait_for()
+    tab.get_by_role("button", name="happy").first.click()
+    tab.locator("#recording").get_by_label("Clear").wait_for()
+    tab.locator("#listen").click()
+    tab.locator("#found .label").wait_for()
 
 
 def test_html_is_shown_and_not_run(tab, clips):

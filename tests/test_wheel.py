@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from audiollm.demo.about import EXAMPLES
 from tests.tiny import tiny_model_and_processor
 
 
 ROOT = Path(__file__).parents[1]
-SKIPPED = (".*", "__pycache__", "build", "*.egg-info", "audio", "*.safetensors", "benchmarks", "docs")
+SKIPPED = (".*", "__pycache__", "build", "*.egg-info", "*.safetensors", "benchmarks", "docs")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,11 @@ def installed(wheel):
 
 
 def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(wheel):
-    """What a room holds in the checkout, and no tests, samples or benchmarks."""
+    """What a room holds in the checkout and the page's three examples, and no tests, samples or benchmarks."""
     rooms = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name not in ("tests", "samples")]
     paths = [path for room in rooms for path in room.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     paths += [*ROOT.glob("*.py"), *ROOT.glob("configs/**/*.yaml"), ROOT / "py.typed", ROOT / "model_card.md"]
+    paths += [ROOT / name for name in EXAMPLES.values()]
     expected = {f"audiollm/{path.relative_to(ROOT).as_posix()}" for path in paths} | {"audiollm/LICENSE"}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -18,7 +18,8 @@ FLOORS = (
     {"corpora": "published corpora to rows"},
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
-    {"hub": "cards and publishing", "demo": "the web page"},
+    {"demo": "the web page"},
+    {"hub": "publishes models, and the web page of one"},
 )
 # Services know no floor but the ground.
 SERVICES = {
