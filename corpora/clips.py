@@ -11,17 +11,16 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from ..processing.audio import AudioError, load_audio, open_audio
 from .rejects import BadRow
 
 
-VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4a", ".aac")
-EXTRACT = "extract it: ffmpeg -i CLIP.mp4 -vn -ac 1 -ar 16000 CLIP.wav"
 FILM_RATE = 16_000
-KINDS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MPEG": "mp3", "MP3": "mp3"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,10 @@ class ClipStore:
         if isinstance(audio, Clip):
             return self._derived(audio, audio.name or name)
         path = self._inside(audio)
-        if self.check and path.lower().endswith(VIDEO):
-            return self._sound_of(path, name)
-        return path, probe(path) if self.check else None
+        if not self.check:
+            return path, None
+        seconds, kind = probe(path)
+        return self._sound_of(path, name) if kind == "film" else (path, seconds)
 
     def _inside(self, audio: object) -> str:
         """The real path of a file of the corpus."""
@@ -104,51 +104,46 @@ class ClipStore:
             return self._stored(clip.content, name)
         if clip.samples is None or not clip.rate or np.ndim(clip.samples) != 1:
             raise BadRow("audio", "holds neither an encoded file nor samples with their rate.")
-        return self._written(np.asarray(clip.samples, dtype=np.float32), clip.rate, name)
+        return self._written(_samples((clip.samples, clip.rate), clip.rate), clip.rate, self._target(name, "flac"))
 
     def _sound_of(self, path: str, name: str) -> tuple[str, float]:
         """The sound of a film, written once."""
         target = self._target(name, "flac")
-        if target.exists():
-            return str(target), probe(str(target))
-        return self._written(film_sound(path), FILM_RATE, name)
+        return self._known(target) or self._written(_samples(Path(path), FILM_RATE), FILM_RATE, target)
 
     def _stored(self, content: bytes, name: str) -> tuple[str, float]:
-        if not content:
-            raise BadRow("audio", "is empty (0 bytes).")
         try:
-            info = soundfile.info(io.BytesIO(content))
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise BadRow("audio", f"cannot be decoded ({_short(error)}).") from error
-        if info.format not in KINDS:
-            raise BadRow("audio", f"is a {info.format} file; wav, flac, ogg and mp3 are read.")
-        path = self._target(name, KINDS[info.format])
+            with open_audio(content) as clip:
+                kind = clip.kind
+        except AudioError as error:
+            raise BadRow("audio", error.reason) from error
+        if kind == "film":
+            target = self._target(name, "flac")
+            return self._known(target) or self._written(_samples(content, FILM_RATE), FILM_RATE, target)
+        path = self._target(name, kind)
         if not path.exists():
             _write(path, content)
-        return str(path), probe(str(path))
+        return str(path), probe(str(path))[0]
 
     def _joined(self, clip: Clip, name: str) -> tuple[str, float]:
-        path = self._target(name, "flac")
-        if path.exists():
-            return str(path), probe(str(path))
-        parts, rates = [], set()
-        for piece in clip.pieces:
-            source = self._inside(piece)
-            probe(source)
-            samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
-            parts.append(samples.mean(axis=1))
-            rates.add(rate)
-        if len(rates) > 1:
-            raise BadRow("audio", f"its pieces have different sampling rates ({sorted(rates)}).")
-        return self._written(np.concatenate(parts), rates.pop(), name)
+        target = self._target(name, "flac")
+        if (known := self._known(target)) is not None:
+            return known
+        sources = [Path(self._inside(piece)) for piece in clip.pieces]
+        rates = [_rate(source) for source in sources]
+        if len(set(rates)) > 1:
+            raise BadRow("audio", f"its pieces have different sampling rates ({sorted(set(rates))}).")
+        return self._written(np.concatenate([_samples(source, rates[0]) for source in sources]), rates[0], target)
 
-    def _written(self, samples: np.ndarray, rate: int, name: str) -> tuple[str, float]:
-        path = self._target(name, "flac")
-        if not path.exists():
+    def _known(self, target: Path) -> tuple[str, float] | None:
+        return (str(target), probe(str(target))[0]) if target.exists() else None
+
+    def _written(self, samples: np.ndarray, rate: int, target: Path) -> tuple[str, float]:
+        if not target.exists():
             buffer = io.BytesIO()
             soundfile.write(buffer, samples, rate, format="FLAC")
-            _write(path, buffer.getvalue())
-        return str(path), probe(str(path))
+            _write(target, buffer.getvalue())
+        return str(target), probe(str(target))[0]
 
     def _target(self, name: str, kind: str) -> Path:
         if self.work is None:
@@ -161,61 +156,47 @@ class ClipStore:
         return self.work.resolve() / f"{safe}.{kind}"
 
 
-def film_sound(path: str) -> np.ndarray:
-    """Sound of a video or AAC file, mono at [`FILM_RATE`].
+def probe(path: str) -> tuple[float, str]:
+    """Length of an audio file in seconds, from its header where that says it, and its kind (see [`AudioClip`]).
 
     Raises:
-        BadRow: if PyAV is not installed, or the file holds no sound that can be decoded.
-    """
-    name = Path(path).name
-    try:
-        import av
-    except ImportError as error:
-        raise BadRow("audio", f"{name}: is video or AAC; `pip install av` to read its sound, or {EXTRACT}") from error
-    try:
-        with av.open(path) as film:
-            resampler = av.AudioResampler("s16", "mono", FILM_RATE)  # of float samples the sum of channels may clip
-            frames = [*film.decode(audio=0), None] if film.streams.audio else []
-            parts = [part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)]
-    except (av.FFmpegError, ValueError) as error:
-        raise BadRow("audio", f"{name}: cannot be decoded ({_short(error)}).") from error
-    if not parts:
-        raise BadRow("audio", f"{name}: holds no sound.")
-    return np.concatenate(parts)
-
-
-def probe(path: str) -> float:
-    """Length of an audio file in seconds, from its header.
-
-    Raises:
-        BadRow: if it is no audio, or has no samples.
+        BadRow: if it is no audio, is cut off, or has no samples.
     """
     file = os.stat(path)
-    seconds, problem = _probe(path, file.st_size, file.st_mtime_ns)
+    seconds, kind, problem = _probe(path, file.st_size, file.st_mtime_ns)
     if problem:
         raise BadRow("audio", problem)
-    return seconds
+    return seconds, kind
 
 
 @functools.lru_cache(maxsize=4096)
-def _probe(path: str, size: int, changed: int) -> tuple[float, str | None]:
-    name = Path(path).name
-    if size == 0:
-        return 0.0, f"{name}: is empty (0 bytes)."
+def _probe(path: str, size: int, changed: int) -> tuple[float, str, str | None]:
     try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        return 0.0, f"{name}: cannot be decoded ({_short(error)})."
-    if info.frames <= 0:
-        return 0.0, f"{name}: has no samples (zero length)."
-    return round(info.frames / info.samplerate, 3), None
+        with open_audio(Path(path)) as clip:
+            frames = clip.frames
+            if not frames:  # it does not say, or says 0
+                frames = sum(map(len, clip.blocks()))
+            return round(frames / clip.rate, 3), clip.kind, None
+    except AudioError as error:
+        return 0.0, "", f"{Path(path).name}: {error.reason}"
+
+
+def _samples(source: Any, rate: int) -> np.ndarray:
+    try:
+        return load_audio(source, rate)
+    except AudioError as error:
+        raise BadRow("audio", f"{Path(error.source).name}: {error.reason}") from error
+
+
+def _rate(source: Path) -> int:
+    try:
+        with open_audio(source) as clip:
+            return clip.rate
+    except AudioError as error:
+        raise BadRow("audio", f"{source.name}: {error.reason}") from error
 
 
 def _write(path: Path, content: bytes):
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[-100:]

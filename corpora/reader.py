@@ -17,7 +17,14 @@ from .rejects import MAX_FIELD, BadRow, CorpusError, Reject
 
 
 SPLITS = ("train", "validation", "test")
-AUDIO_KINDS = (".wav", ".flac", ".ogg", ".mp3", ".opus")
+AUDIO_KINDS = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".opus", ".wave", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
+    *(".w64", ".rf64", ".sph"),
+)
+FILM_KINDS = (
+    *(".mp4", ".m4a", ".m4v", ".mov", ".webm", ".weba", ".mkv", ".mka", ".avi", ".aac", ".wma", ".amr", ".3gp"),
+)
+HEADERLESS = (".raw", ".pcm", ".vox", ".al", ".ul")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 

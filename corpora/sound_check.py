@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from .clips import EXTRACT, VIDEO
-
-
-BLOCK = 1 << 16  # frames read at a time
+from ..processing.audio import AudioClip, AudioError, open_audio
 
 
 @dataclass(frozen=True)
@@ -40,31 +37,24 @@ class Heard:
 
 def hear(path: str) -> Heard:
     """Decode a clip in blocks; memory does not grow with its length."""
+    if not os.path.lexists(path):
+        return _bad("missing", "no such file.")
     try:
-        with soundfile.SoundFile(path) as file:
-            return _hear(file)
-    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-        if not Path(path).exists():
-            return _bad("missing", "no such file.")
-        if path.lower().endswith(VIDEO):
-            return _bad("unreadable", f"is video or AAC; {EXTRACT}")
-        return _bad("unreadable", f"cannot be decoded ({' '.join(str(error).split())[-120:]}).")
+        with open_audio(Path(path)) as clip:
+            return _hear(clip)
+    except AudioError as error:
+        kinds = {"holds no samples": "zero-length", "NaN or infinite": "not-finite", "no such file": "missing"}
+        return _bad(next((kind for words, kind in kinds.items() if words in error.reason), "unreadable"), error.reason)
 
 
-def _hear(file: soundfile.SoundFile) -> Heard:
-    digest = hashlib.blake2b(str(file.samplerate).encode(), digest_size=16)
+def _hear(clip: AudioClip) -> Heard:
+    digest = hashlib.blake2b(str(clip.rate).encode(), digest_size=16)
     frames, peak = 0, 0.0
-    for block in file.blocks(blocksize=BLOCK, dtype="float32", always_2d=True):
-        if not np.isfinite(block).all():
-            return _bad("not-finite", "holds samples that are NaN or infinite.")
-        digest.update(block.tobytes())
+    for block in clip.blocks():
+        digest.update(np.ascontiguousarray(block).tobytes())
         frames += len(block)
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
-    if frames == 0:
-        return _bad("zero-length", "has no samples.")
-    if 0 < file.frames != frames:
-        return _bad("unreadable", f"is cut off: {frames:,} of {file.frames:,} samples are there.")
-    return Heard(digest.digest(), frames / file.samplerate, peak)
+    return Heard(digest.digest(), frames / clip.rate, peak / clip.full_scale)
 
 
 def _bad(kind: str, reason: str) -> Heard:

@@ -96,6 +96,7 @@ class AudioClip:
         frames: samples a channel that its header promises; None if that is unknown.
         read: gives blocks `[frames, channels]`, float32.
         seek: to a frame, for files that can.
+        kind: suffix that its files usually have; `film` for what FFmpeg reads, none for arrays.
         full_scale: what 1.0 was in the samples; known when all blocks were read.
     """
 
@@ -105,6 +106,7 @@ class AudioClip:
     frames: int | None
     read: Callable[[], Iterator[np.ndarray]]
     seek: Callable[[int], Any] | None = None
+    kind: str = ""
     full_scale: float = 1.0
 
     @property
@@ -360,7 +362,7 @@ def _open_soundfile(file: BinaryIO, source: str, stack: contextlib.ExitStack) ->
         except Exception as error:
             raise _undecodable(source, error) from error
 
-    return AudioClip(source, rate, channels, frames if known else None, read, sound.seek)
+    return AudioClip(source, rate, channels, frames if known else None, read, sound.seek, KINDS[sound.format])
 
 
 def _undecodable(source: str, error: Exception) -> AudioError:
@@ -396,7 +398,7 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
     if stream is None or stream.codec_context is None:
         raise AudioError(source, "holds no sound that can be decoded. Is it whole?")
     rate = _valid_rate(stream.codec_context.sample_rate, source)
-    channels = _valid_channels(stream.codec_context.channels, source, MAX_FILM_CHANNELS)
+    _valid_channels(stream.codec_context.channels, source, MAX_FILM_CHANNELS)
     promised = None
     if stream.duration and stream.time_base:
         promised = float(stream.duration * stream.time_base)
@@ -407,17 +409,18 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
 
     def read() -> Iterator[np.ndarray]:
         try:
-            resampler = av.AudioResampler("flt", stream.codec_context.layout, rate)
+            # FFmpeg knows how much of each channel of a film makes its sound; of floats the sum may clip.
+            resampler = av.AudioResampler("s16", "mono", rate)
             for frame in film.decode(stream):
-                _valid_channels(len(frame.layout.channels), source, MAX_FILM_CHANNELS)  # it may change on the way
+                _valid_channels(len(frame.layout.channels), source, MAX_FILM_CHANNELS)  # they may change on the way
                 for part in resampler.resample(frame):
-                    yield part.to_ndarray().reshape(-1, channels).astype(np.float32, copy=False)
+                    yield part.to_ndarray().reshape(-1, 1).astype(np.float32) / (1 << 15)
         except AudioError:
             raise
         except Exception as error:
             raise _undecodable(source, error) from error
 
-    return AudioClip(source, rate, channels, frames, read)
+    return AudioClip(source, rate, 1, frames, read, kind="film")
 
 
 def _check_whole(file: BinaryIO, head: bytes, size: int, container: str | None, source: str):

@@ -3,6 +3,7 @@
 import base64
 import http.server
 import io
+import json
 import os
 import random
 import socket
@@ -17,6 +18,9 @@ import soundfile
 import torch
 import torchaudio
 
+from audiollm.corpora.read import read_to_folder
+from audiollm.corpora.reader import Request
+from audiollm.corpora.sound_check import hear
 from audiollm.processing import audio as boundary
 from audiollm.processing.audio import AudioError, float_samples, load_audio, open_audio, resampled
 
@@ -398,3 +402,51 @@ def test_a_download_cut_short_is_said_as_such_without_the_login(server):
     with pytest.raises(AudioError) as caught:
         load_audio("http://me:secret@127.0.0.1:9/x.wav?token=secret")
     assert "secret" not in str(caught.value)
+
+
+def test_every_file_of_an_audio_folder_is_read_or_set_aside_with_the_reason(tmp_path):
+    sad = tmp_path / "corpus" / "sad"
+    sad.mkdir(parents=True)
+    forms = {"a.WAVE": "WAV", "b.aiff": "AIFF", "c.au": "AU", "d.caf": "CAF", "e.w64": "W64", "f.Flac": "FLAC"}
+    for number, (name, form) in enumerate(forms.items()):
+        (sad / name).write_bytes(encoded(form, samples=tone(0.1 + number / 100)))
+    for name, form in {"g.m4a": "mp4", "h.webm": "webm", "i.aac": "adts"}.items():
+        (sad / name).write_bytes(film(form, "libopus" if form == "webm" else "aac"))
+    (sad / "j.dat").write_bytes(encoded(samples=tone(0.3)))  # audio by its content
+    (sad / "k.ogg").write_bytes(encoded("FLAC", samples=tone(0.35)))  # and of another kind than it says
+    (sad / "a.txt").write_text("said")
+    (sad / "l.raw").write_bytes(tone().tobytes())
+    (sad / "m.wav").write_bytes(encoded()[:9000])
+    (sad / "n.pdf").write_text("no audio")
+    (sad / "o.txt").write_text("words of no clip")
+    (tmp_path / "corpus" / "README.md").write_text("a corpus")
+    summary = read_to_folder("own", Request(tmp_path / "corpus", "train"), tmp_path / "rows", splits=["train"])
+    rows = [json.loads(line) for line in (tmp_path / "rows" / "rows.jsonl").read_text().splitlines()]
+    assert {row["id"].split("-")[1] for row in rows if row["task"] == "er"} == {
+        f"sad/{name}" for name in "abcdefghijk"
+    }
+    assert all(len(load_audio(row["audio"])) for row in rows)
+    rejects = (tmp_path / "rows" / "rejects.jsonl").read_text().splitlines()
+    aside = {reject["where"]: reject["reason"] for reject in map(json.loads, rejects)}
+    assert aside.keys() == {"sad/l.raw", "sad/m.wav", "sad/n.pdf", "sad/o.txt"}
+    assert "without a header" in aside["sad/l.raw"] and "cut off" in aside["sad/m.wav"]
+    assert sum(summary.rejects.values()) == 4
+
+
+def test_files_beside_the_folders_of_splits_are_told_once(tmp_path):
+    for part in ("train", "test", "more"):
+        (tmp_path / "c" / part / "sad").mkdir(parents=True)
+        (tmp_path / "c" / part / "sad" / "1.wav").write_bytes(encoded())
+    summary = read_to_folder("own", Request(tmp_path / "c", "train"), tmp_path / "rows")
+    assert summary.rows["train", "er"] == summary.rows["test", "er"] == 1
+    (reject,) = map(json.loads, (tmp_path / "rows" / "rejects.jsonl").read_text().splitlines())
+    assert reject["where"] == "more/sad/1.wav" and "outside of the folders of the splits" in reject["reason"]
+
+
+@pytest.mark.parametrize("form, subtype", FORMATS)
+def test_verify_hears_whole_files_and_tells_cut_ones(form, subtype, tmp_path):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(encoded(form, subtype))
+    assert hear(str(path)).problem is None
+    path.write_bytes(encoded(form, subtype)[: len(encoded(form, subtype)) // 2])
+    assert hear(str(path)).problem[0] == "unreadable"

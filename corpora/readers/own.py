@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..clips import VIDEO
+from ...processing.audio import AudioError, open_audio
 from ..hub_tables import hub_rows
 from ..labels import EMOTIONS, itself
 from ..questions import draw_number
 from ..reader import (
     AUDIO_KINDS,
+    FILM_KINDS,
+    HEADERLESS,
     SPLITS,
     Reader,
     Request,
@@ -185,16 +188,27 @@ def _words(request: Request) -> dict[str, str]:
 
 
 def _folder(request: Request) -> Iterator[Utterance | Reject]:
-    """`[SPLIT/]LABEL/CLIP.wav`, with the words in `CLIP.txt` beside it if it is there."""
-    own = request.root / request.split
-    top = own if own.is_dir() else request.root
-    if top is request.root and any((request.root / split).is_dir() for split in ("train", "validation", "test")):
+    """`[SPLIT/]LABEL/CLIP.wav`, with the words in `CLIP.txt` beside it if it is there; other files are set aside."""
+    parts = [split for split in SPLITS if (request.root / split).is_dir()]
+    top = request.root / request.split if request.split in parts else request.root
+    if parts and request.split == parts[0]:
+        inside = tuple(request.root / split for split in parts)
+        for path in visible(request.root.rglob("*")):
+            if path.is_file() and not _is_used(path) and not any(part in path.parents for part in inside):
+                reason = f"lies outside of the folders of the splits ({', '.join(parts)})."
+                yield Reject(as_posix(path, request.root), "audio", reason)
+    if parts and request.split not in parts:
         return
-    words = _words(request)
-    paths = [path for path in visible(top.rglob("*")) if _is_clip(path)]
-    share = _share(request) if top is request.root else 0
-    if top is request.root and not share and request.split != request.option("split", DEFAULT_SPLIT):
+    share = 0 if parts else _share(request)
+    if not parts and not share and request.split != request.option("split", DEFAULT_SPLIT):
         return
+    words, paths = _words(request), []
+    for path in visible(top.rglob("*")):
+        problem = None if path.is_dir() or _is_used(path) else _clip_problem(path)
+        if problem is None and not path.is_dir() and not _is_used(path):
+            paths.append(path)
+        elif problem is not None and (parts or request.split == DEFAULT_SPLIT or not share):
+            yield Reject(as_posix(path, request.root), "audio", problem)
     test = drawn_share([as_posix(path, top) for path in paths], share, request.seed) if share else None
     for path in paths:
         where = as_posix(path, request.root)
@@ -214,12 +228,31 @@ def _folder(request: Request) -> Iterator[Utterance | Reject]:
             yield error.at(where)
 
 
-def _is_clip(path: Path) -> bool:
-    """Sound, or video without its sound beside it."""
+def _is_used(path: Path) -> bool:
+    """Whether a file serves otherwise: words of a clip, a film whose sound lies beside it, what describes a corpus."""
+    if path.name.upper().startswith(("README", "LICENSE", "LICENCE")):
+        return True
+    beside = {other.suffix.lower() for other in path.parent.glob(f"{glob.escape(path.stem)}.*")} - {
+        path.suffix.lower()
+    }
     kind = path.suffix.lower()
-    return kind in AUDIO_KINDS or (
-        kind in VIDEO and not any(path.with_suffix(other).exists() for other in AUDIO_KINDS)
+    return (kind == ".txt" and bool(beside.intersection((*AUDIO_KINDS, *FILM_KINDS)))) or (
+        kind in FILM_KINDS and bool(beside.intersection(AUDIO_KINDS))
     )
+
+
+def _clip_problem(path: Path) -> str | None:
+    """Why a file is no clip; whether audio can be decoded is found out later, where its name says that it is some."""
+    kind = path.suffix.lower()
+    if kind in HEADERLESS:
+        return "holds samples without a header, of a rate that nothing says; convert it to WAV."
+    if kind in (*AUDIO_KINDS, *FILM_KINDS):
+        return None
+    try:
+        with open_audio(path):
+            return None
+    except AudioError as error:
+        return f"is no clip: {error.reason}"
 
 
 def _words_beside(path: Path) -> str | None:
