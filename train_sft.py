@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import yaml
+import numpy as np
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
@@ -21,66 +21,39 @@ from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training import estimate
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.clips import refuse_bad_rows
+from audiollm.training.config import Corpus, Data, check_config
 from audiollm.training.encoder_losses import EncoderLossTrainer, label_classes
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.lora import lora_settings
 from audiollm.training.run import run
-from audiollm.training.schedule import leave_out_missing, part_parameters, read_schedule, refuse_unlearned
+from audiollm.training.schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned
 from audiollm.training.trainer import AUDIO_SFT, AudioLLMTrainer, refuse_deepspeed
 
 
 logger = logging.getLogger("audiollm.train")
-SECTIONS = (
-    "model",
-    "data",
-    "schedule",
-    "lora",
-    "training",
-    "max_steps",
-    "feature_cache",
-    "samples_per_round",
-)
 
 
-def read_config(path: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A configuration from YAML, with `section.field=value` overrides.
-
-    Raises:
-        ValueError: for an unknown section or a malformed override.
-    """
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        if not equals:
-            raise ValueError(f"--set {override!r}: expected section.field=value.")
-        *sections, field = name.split(".")
-        target = config
-        for section in sections:
-            target = target.setdefault(section, {})
-        target[field] = yaml.safe_load(value)
-    unknown = set(config) - set(SECTIONS)
-    if unknown:
-        raise ValueError(f"{path}: unknown sections {sorted(unknown)}; known ones are {', '.join(SECTIONS)}.")
-    return config
-
-
-def read_training_rows(section: dict[str, Any]) -> Dataset:
-    """Rows of all training corpora, as one dataset.
-
-    Args:
-        section: `train`, a list of paths (folders with `train.jsonl`, or files) or `{reader, path}`, and optionally
-            `tasks` and `targets` to keep.
-    """
-    rows = [row for source in section["train"] for row in read_corpus(source, "train")]
-    tasks, targets = section.get("tasks"), section.get("targets")
+def read_rows_of(data: Data, sources: Sequence[str | Corpus], split: str) -> Dataset:
+    """Rows of all corpora in a list of sources, as one dataset, without the tasks and targets that are not kept."""
+    rows = [
+        row for source in sources for row in read_corpus(source if isinstance(source, str) else asdict(source), split)
+    ]
     kept = [
         {column: row[column] for column in COLUMNS}
         for row in rows
-        if (not tasks or row["task"] in tasks) and (not targets or row["target"] in (None, *targets))
+        if (not data.tasks or row["task"] in data.tasks)
+        and (not data.targets or row["target"] in (None, *data.targets))
     ]
     if not kept:
-        raise ValueError(f"No rows are left of {len(rows)}: data.tasks is {tasks}, data.targets is {targets}.")
+        kinds = f"data.tasks is {data.tasks}, data.targets is {data.targets}"
+        raise ValueError(f"No rows of split {split} are left of {len(rows)}: {kinds}.")
     return Dataset.from_list(kept)
+
+
+def by_task(rows: Dataset) -> dict[str, Dataset]:
+    """Rows to validate with, so that each task has its own loss (`eval_er_loss`)."""
+    tasks = np.asarray(rows["task"])
+    return {task: rows.select(np.flatnonzero(tasks == task)) for task in dict.fromkeys(rows["task"])}
 
 
 def build_trainer(
@@ -98,17 +71,22 @@ def build_trainer(
         trainer_type: another trainer than the schedule needs.
         collator_type: another collator, with the same arguments.
     """
-    refuse_deepspeed(config["training"])
-    arguments = SFTConfig(**AUDIO_SFT, **config["training"])
+    checked = check_config(config)
+    round_type = (trainer_type or AudioLLMTrainer).round_type
+    if not isinstance(checked.schedule, str):
+        read_rounds(checked.schedule, round_type)
+    refuse_deepspeed(checked.training)
+    arguments = SFTConfig(**AUDIO_SFT, **checked.training_arguments())
     set_seed(arguments.seed)
-    dataset = read_training_rows(config["data"])
+    dataset = read_rows_of(checked.data, checked.data.train, "train")
     if arguments.process_index == 0:
         refuse_bad_rows(dataset)
+    validation = checked.data.validation and by_task(read_rows_of(checked.data, checked.data.validation, "validation"))
     if model is None:
         model, processor = assemble(config["model"])
     lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
-    rounds = read_schedule(config["schedule"], parts, (trainer_type or AudioLLMTrainer).round_type)
+    rounds = read_schedule(config["schedule"], parts, round_type)
     if isinstance(config["schedule"], str):
         rounds, lacking = leave_out_missing(rounds, dataset["task"])
         if lacking:
@@ -116,7 +94,7 @@ def build_trainer(
     refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
     if trainer_type is None:
         trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
-    cache = config.get("feature_cache")
+    cache = checked.feature_cache
     classes = label_classes(dataset["task"], dataset["label"], rounds)
     return trainer_type(
         model=model,
@@ -125,10 +103,11 @@ def build_trainer(
         data_collator=collator_type(processor, classes, keys=bool(cache)),
         rounds=rounds,
         lora=LoraConfig(**lora) if lora else None,
-        max_steps=config.get("max_steps", 0),
-        cache=FeatureCache(**cache, writers=arguments.world_size) if cache else None,
+        max_steps=checked.steps,
+        cache=FeatureCache(cache.folder, cache.max_gb, arguments.world_size) if cache else None,
         origin={"model": config["model"], "lora": lora} if "model" in config else None,
-        samples=config.get("samples_per_round", 1),
+        samples=checked.samples_per_round,
+        eval_dataset=validation,
     )
 
 

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     import logging
 
-    from ..train_sft import read_config, report_memory, train
+    from ..train_sft import report_memory, train
+    from ..training.config import read_config
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.set)

@@ -240,7 +240,7 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
     """
     if not isinstance(source, str):
         encoder = source.encoder if isinstance(source, WhisperModel) else source
-    elif (kind := AutoConfig.from_pretrained(source).model_type) == "whisper":
+    elif (kind := AutoConfig.from_pretrained(source, revision=kwargs.get("revision")).model_type) == "whisper":
         encoder = WhisperModel.from_pretrained(source, **kwargs).encoder
     elif kind == "emotion2vec":
         encoder = Emotion2VecModel.from_pretrained(source, **kwargs)
@@ -691,15 +691,21 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             config_kwargs: fields of [`AudioLLMConfig`], at least `audio_token_id`.
 
         Returns:
-            A model in fp32 on the CPU.
+            A model of these very parts: models at hand are taken as they are, checkpoints are loaded in fp32.
         """
         window = config_kwargs.get("window_seconds", AudioLLMConfig.window_seconds)
-        language = text if isinstance(text, PreTrainedModel) else AutoModelForCausalLM.from_pretrained(text)
-        language = language.float()
+        language = (
+            text
+            if isinstance(text, PreTrainedModel)
+            else (AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32))
+        )
         if vocab_size is not None and vocab_size > language.get_input_embeddings().num_embeddings:
             language.resize_token_embeddings(vocab_size)
-        speech_encoder = load_encoder(speech, window).float()
-        emotion_encoder = None if emotion is None else load_encoder(emotion, window).float()
+        fp32 = {"dtype": torch.float32}
+        speech_encoder = load_encoder(speech, window, **fp32)
+        emotion_encoder = None if emotion is None else load_encoder(emotion, window, **fp32)
+        parts = [part for part in (speech_encoder, emotion_encoder, language) if part is not None]
+        attention = [part.config._attn_implementation for part in parts]
         tied = language.get_output_embeddings().weight is language.get_input_embeddings().weight
         config = AudioLLMConfig(
             speech_config=speech_encoder.config,
@@ -708,12 +714,18 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             tie_word_embeddings=tied,
             **config_kwargs,
         )
-        model = cls(config)
-        model.model.speech_encoder.load_state_dict(speech_encoder.state_dict())
-        model.model.language_model.load_state_dict(language.base_model.state_dict())
+        with torch.device("meta"):  # the parts are there already: nothing is made twice
+            model = cls(config)
+        for part, chosen in zip(parts, attention):  # a configuration of the whole sets one for all
+            part.config._attn_implementation = chosen
+        model.model.speech_encoder, model.model.language_model = speech_encoder, language.base_model
         if emotion_encoder is not None:
-            model.model.emotion_encoder.load_state_dict(emotion_encoder.state_dict())
-        model.lm_head.load_state_dict(language.get_output_embeddings().state_dict())
+            model.model.emotion_encoder = emotion_encoder
+        model.lm_head.weight = language.get_output_embeddings().weight
+        model.model._build_adapters()
+        for name, part in model.model.named_children():
+            if name.endswith("adapter"):
+                part.apply(model._init_weights).to(language.device, language.dtype)
         model.tie_weights()
         model.generation_config = language.generation_config
         return model

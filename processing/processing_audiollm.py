@@ -118,6 +118,7 @@ class AudioLLMProcessor(ProcessorMixin):
         emotion_tokens: int = 10,
         window_seconds: float = 30.0,
         audio_tokens: str = "window",
+        revisions: dict[str, str | None] | None = None,
     ) -> AudioLLMProcessor:
         """Assemble the processor that goes with `AudioLLMForConditionalGeneration.from_parts`.
 
@@ -126,8 +127,10 @@ class AudioLLMProcessor(ProcessorMixin):
         Args:
             speech, text, emotion: checkpoints (folders or Hub ids) of the parts.
             fusion, speech_tokens, emotion_tokens, window_seconds, audio_tokens: as in `AudioLLMConfig`.
+            revisions: of the checkpoints on the Hub, by `speech`, `text` and `emotion`.
         """
-        tokenizer = AutoTokenizer.from_pretrained(text)
+        revisions = revisions or {}
+        tokenizer = AutoTokenizer.from_pretrained(text, revision=revisions.get("text") or "main")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         vocabulary = tokenizer.get_vocab()
@@ -135,11 +138,11 @@ class AudioLLMProcessor(ProcessorMixin):
         tokenizer.add_special_tokens({"additional_special_tokens": list(tokens)})
         start, audio, end = tokens
         two_branches = emotion is not None and fusion in (None, "sequence")
-        extractor = cls._load_extractor(speech, window_seconds)
+        extractor = cls._load_extractor(speech, window_seconds, revisions.get("speech"))
         emotion_tokens = emotion_tokens if two_branches else 0
         return cls(
             extractor,
-            extractor if emotion is None else cls._load_extractor(emotion, window_seconds),
+            extractor if emotion is None else cls._load_extractor(emotion, window_seconds, revisions.get("emotion")),
             tokenizer,
             tokens_per_window=speech_tokens + emotion_tokens,
             window_seconds=window_seconds,
@@ -151,9 +154,11 @@ class AudioLLMProcessor(ProcessorMixin):
         )
 
     @staticmethod
-    def _load_extractor(source: str, window_seconds: float):
-        extractor = AutoFeatureExtractor.from_pretrained(source)
-        if AutoConfig.from_pretrained(source).model_type == "whisper" and extractor.chunk_length != window_seconds:
+    def _load_extractor(source: str, window_seconds: float, revision: str | None = None):
+        hub = {"revision": revision or "main"}
+        extractor = AutoFeatureExtractor.from_pretrained(source, **hub)
+        kind = AutoConfig.from_pretrained(source, **hub).model_type
+        if kind == "whisper" and extractor.chunk_length != window_seconds:
             seconds = int(window_seconds) if window_seconds == int(window_seconds) else window_seconds
             extractor = type(extractor)(**(extractor.to_dict() | {"chunk_length": seconds}))
         return extractor

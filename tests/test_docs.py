@@ -10,8 +10,8 @@ import soundfile
 import torch
 
 from audiollm.commands import parse
-from audiollm.train_sft import read_config
 from audiollm.training.checkpoints import save_merged
+from audiollm.training.config import read_config
 from audiollm.training.estimate import parts_of
 from audiollm.training.schedule import read_schedule
 from tests.tiny import tiny_model_and_processor

@@ -3,83 +3,80 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
-from ..modeling_audiollm.modeling_audiollm import build_part
+from ..modeling_audiollm.modeling_audiollm import build_part, load_encoder
 from ..processing.processing_audiollm import AudioLLMProcessor
+from .config import Model, Parts, Source, as_source, read_model
 from .schedule import ADAPTERS, part_parameters
 
 
-EXTRAS = ("add_emotion", "quote_confidence")
-
-
-class ModelSectionError(ValueError):
-    """A `model` section that can't be built; names the field."""
-
-
-def assemble(section: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    """Build what a `model` section describes.
-
-    Args:
-        section: exactly one of `checkpoint` (a trained AudioLLM) and `parts` (pretrained encoders and language model);
-            and, optionally, `add_emotion` (an emotion encoder for a single-encoder model) and `quote_confidence` (how
-            sure the trained model has to be of a word that it quotes).
+def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    """Build what a `model` section describes, see [`Model`].
 
     Raises:
-        ModelSectionError: if the section names none or both of them.
+        ConfigError: if the section describes none.
     """
-    ways = {"checkpoint": _from_checkpoint, "parts": _from_parts}
-    chosen = [way for way in ways if way in section]
-    unknown = set(section) - {*ways, *EXTRAS}
-    if len(chosen) != 1 or unknown:
-        raise ModelSectionError(
-            f"`model` needs exactly one of {', '.join(ways)}, and may have {' and '.join(EXTRAS)}; it has "
-            f"{', '.join(section)}."
-        )
-    model, processor = ways[chosen[0]](section[chosen[0]])
-    if "add_emotion" in section:
-        model, processor = _add_emotion(model, processor, section["add_emotion"])
-    model.config.quote_confidence = section.get("quote_confidence", model.config.quote_confidence)
+    section = read_model(section)
+    model, processor = _from_checkpoint(section) if section.parts is None else _from_parts(section, section.parts)
+    if section.add_emotion is not None:
+        model, processor = _add_emotion(model, processor, section)
+    if section.quote_confidence is not None:
+        model.config.quote_confidence = section.quote_confidence
     return model, processor
 
 
-def new_parts(section: dict[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
+def new_parts(section: Mapping[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
     """Parts of a model built from `section` whose weights nobody has trained yet."""
-    parts = set(part_parameters(model))
-    new = set(ADAPTERS) if "parts" in section else set()
-    if "add_emotion" in section:
-        new |= {"emotion_adapter", "adapter"} | ({"emotion_encoder"} if "config" in section["add_emotion"] else set())
-    return new & parts
+    described = read_model(section)
+    new = set(ADAPTERS) if described.parts is not None else set()
+    if described.add_emotion is not None:
+        new |= {"emotion_adapter", "adapter"}
+        new |= {"emotion_encoder"} if described.add_emotion.config is not None else set()
+    return new & set(part_parameters(model))
 
 
-def _from_checkpoint(folder: str) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    return AudioLLMForConditionalGeneration.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+def _from_checkpoint(section: Model) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    assert section.checkpoint is not None
+    source = Source(section.checkpoint, section.revision)
+    model = AudioLLMForConditionalGeneration.from_pretrained(source.path, **section.loading(source))
+    return model, AutoProcessor.from_pretrained(source.path, revision=source.revision)
 
 
-def _from_parts(spec: dict[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    names = ("fusion", "speech_tokens", "emotion_tokens", "window_seconds", "audio_tokens")
-    shared = {key: spec[key] for key in names if key in spec}
-    sources = {key: spec[key] for key in ("speech", "text", "emotion") if spec.get(key)}
-    processor = AudioLLMProcessor.from_parts(**sources, **shared)
+def _from_parts(section: Model, parts: Parts) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
+    sources = parts.sources()
+    processor = AudioLLMProcessor.from_parts(
+        **{kind: source.path for kind, source in sources.items()},
+        revisions={kind: source.revision for kind, source in sources.items()},
+        fusion=parts.fusion,
+        speech_tokens=parts.speech_tokens,
+        emotion_tokens=parts.emotion_tokens,
+        window_seconds=parts.window_seconds,
+        audio_tokens=parts.audio_tokens,
+    )
+    loaded: dict[str, PreTrainedModel] = {}
+    for kind, source in sources.items():
+        if kind == "text":
+            loaded[kind] = _language_model(source.path, len(processor.tokenizer), **section.loading(source))
+        else:
+            loaded[kind] = load_encoder(source.path, parts.window_seconds, **section.loading(source))
     model = AudioLLMForConditionalGeneration.from_parts(
-        **sources | {"text": _language_model(spec["text"], len(processor.tokenizer))},
-        **shared,
-        audio_token_id=processor.audio_token_id,
-        adapter_hidden_sizes=spec.get("adapter_hidden_sizes"),
+        **loaded, **parts.settings(), audio_token_id=processor.audio_token_id
     )
     return model, processor
 
 
-def _language_model(source: str, words: int) -> PreTrainedModel:
+def _language_model(source: str, words: int, **loading: Any) -> PreTrainedModel:
     """A causal language model that knows `words` tokens; those that are new to it have the same weights each time.
 
     Nothing trains these rows, so no checkpoint holds them: a model assembled again must have them as they were.
     """
-    model = AutoModelForCausalLM.from_pretrained(source)
+    model = AutoModelForCausalLM.from_pretrained(source, **loading)
     if words > model.get_input_embeddings().num_embeddings:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -88,27 +85,30 @@ def _language_model(source: str, words: int) -> PreTrainedModel:
 
 
 def _add_emotion(
-    model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, spec: dict[str, Any]
+    model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, section: Model
 ) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
-    """Add a pretrained (`encoder`) or random (`config`) emotion encoder, and count its tokens in the processor.
+    """Add a pretrained or random emotion encoder, and count its tokens in the processor.
 
     `encoder: speech_encoder` begins with a copy of its own, as the paper does with Whisper twice (its Table 3).
     """
-    if ("encoder" in spec) == ("config" in spec):
-        raise ModelSectionError("`add_emotion` needs exactly one of `encoder` (a checkpoint) and `config`.")
-    for name in ("emotion_length_aware", "emotion_layer_mix"):
-        setattr(model.config, name, spec.get(name, False))
+    added = section.add_emotion
+    assert added is not None
+    model.config.emotion_length_aware, model.config.emotion_layer_mix = (
+        added.emotion_length_aware,
+        added.emotion_layer_mix,
+    )
     extractor = processor.feature_extractor
-    if spec.get("encoder") == "speech_encoder":
-        encoder = copy.deepcopy(model.model.speech_encoder)
-    elif "encoder" in spec:
-        encoder = spec["encoder"]
-        extractor = AudioLLMProcessor._load_extractor(encoder, processor.window_seconds)
-    else:
-        settings = dict(spec["config"])
+    if added.config is not None:
+        settings = dict(added.config)
         encoder = build_part(AutoConfig.for_model(settings.pop("model_type"), **settings))
-    fusion = spec.get("fusion", "sequence")
-    model.add_emotion_encoder(encoder, fusion, spec.get("emotion_tokens"))
+    elif added.encoder == "speech_encoder":
+        encoder = copy.deepcopy(model.model.speech_encoder)
+    else:
+        assert added.encoder is not None
+        source = as_source(added.encoder)
+        encoder = load_encoder(source.path, processor.window_seconds, **section.loading(source))
+        extractor = AudioLLMProcessor._load_extractor(source.path, processor.window_seconds, source.revision)
+    model.add_emotion_encoder(encoder, added.fusion, added.emotion_tokens)
     processor = AudioLLMProcessor(
         processor.feature_extractor,
         extractor,

@@ -14,6 +14,7 @@ from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from ..modeling_audiollm.configuration_audiollm import feature_length
 from ..modeling_audiollm.encoder_sizes import PUBLISHED_ENCODERS
 from ..modeling_audiollm.modeling_audiollm import WHISPER_FRAMES_PER_SECOND
+from .config import Source, as_source, read_model
 from .schedule import Round, part_parameters
 
 
@@ -37,35 +38,35 @@ PUBLISHED_TEXTS = {
 }
 
 
-def _published(source: str) -> PreTrainedConfig:
+def _published(source: Source) -> PreTrainedConfig:
     known = {encoder.source: encoder.config for encoder in PUBLISHED_ENCODERS.values()} | PUBLISHED_TEXTS
-    if source in known:
-        settings = dict(known[source])
+    if source.path in known:
+        settings = dict(known[source.path])
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
-    return AutoConfig.from_pretrained(source)
+    return AutoConfig.from_pretrained(source.path, revision=source.revision)
 
 
 def config_of(section: dict[str, Any]) -> AudioLLMConfig:
     """The architecture that a `model` section describes, from configurations alone."""
-    if "checkpoint" in section:
-        config = AudioLLMConfig.from_pretrained(section["checkpoint"])
+    model = read_model(section)
+    if model.parts is None:
+        assert model.checkpoint is not None
+        config = AudioLLMConfig.from_pretrained(model.checkpoint, revision=model.revision)
     else:
-        spec = dict(section["parts"])
-        encoders = {f"{kind}_config": _published(spec.pop(kind)) for kind in ("speech", "emotion") if spec.get(kind)}
-        config = AudioLLMConfig(text_config=_published(spec.pop("text")), **encoders, **spec)
-        for encoder in encoders.values():
-            if encoder.model_type == "whisper":
-                encoder.max_source_positions = round(config.window_seconds * WHISPER_FRAMES_PER_SECOND)
-    if "add_emotion" in section:
-        spec = dict(section["add_emotion"])
-        settings = dict(spec.pop("config", {}))
-        source = spec.pop("encoder", None)
-        if source == "speech_encoder":
+        parts = {f"{kind}_config": _published(source) for kind, source in model.parts.sources().items()}
+        config = AudioLLMConfig(**parts, **model.parts.settings())
+        for part in parts.values():
+            if part.model_type == "whisper":
+                part.max_source_positions = round(config.window_seconds * WHISPER_FRAMES_PER_SECOND)
+    if added := model.add_emotion:
+        if added.config is not None:
+            config.emotion_config = AutoConfig.for_model(**added.config)
+        elif added.encoder == "speech_encoder":
             config.emotion_config = config.speech_config
-        else:
-            config.emotion_config = _published(source) if source else AutoConfig.for_model(**settings)
-        config.fusion = spec.get("fusion", "sequence")
-        config.emotion_tokens = spec.get("emotion_tokens", config.emotion_tokens)
+        elif added.encoder is not None:
+            config.emotion_config = _published(as_source(added.encoder))
+        config.fusion = added.fusion
+        config.emotion_tokens = added.emotion_tokens or config.emotion_tokens
     return config
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from peft import PeftModel
@@ -18,6 +18,7 @@ from torch import nn
 
 from ..corpora.schema import EMOTION_TASKS, SPEECH_TASKS, TASKS
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from .strict import ConfigError, read_section
 
 
 PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")
@@ -106,46 +107,58 @@ def read_schedule(
         if spec != "joint" and "emotion_encoder" not in parts:
             raise ScheduleError(f"Schedule {spec!r} needs an emotion encoder; this model has none.")
         return named[spec]
-    return [_read_round(number, line, parts, round_type) for number, line in enumerate(spec, 1)]
+    rounds = read_rounds(spec, round_type)
+    for number, round_ in enumerate(rounds, 1):
+        _check_names(number, "part", round_.train, parts)
+        for name, part in round_.weighed.items():
+            if part not in parts:
+                raise ScheduleError(f"Round {number}: {name} is a loss on the {part}; this model has none.")
+    return rounds
 
 
-def _read_round(number: int, line: dict[str, Any], parts: Sequence[str], round_type: type[Round]) -> Round:
-    if "lr" in line:
-        if "learning_rate" in line:
-            raise ScheduleError(f"Round {number}: `lr` and `learning_rate` are the same field; give one.")
-        line = {"learning_rate" if name == "lr" else name: value for name, value in line.items()}
-    unknown = set(line) - {field.name for field in fields(round_type)}
-    if unknown or not line.get("tasks") or not line.get("train"):
-        raise ScheduleError(f"Round {number}: needs `tasks` and `train`; unknown fields: {sorted(unknown) or 'none'}.")
-    for kind, names, known in (("task", line["tasks"], TASKS), ("part", line["train"], parts)):
-        for name in names:
-            if name not in known:
-                raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
-    round_ = round_type(**{**line, "tasks": tuple(line["tasks"]), "train": tuple(line["train"])})
-    _check_numbers(number, round_)
-    for name, part in round_.weighed.items():
-        if part not in parts:
-            raise ScheduleError(f"Round {number}: {name} is a loss on the {part}; this model has none.")
-    return round_
+def read_rounds(spec: Any, round_type: type[Round] = Round) -> list[Round]:
+    """Rounds as YAML gives them, whatever parts the model has.
+
+    Raises:
+        ScheduleError: for an unknown field, task or part, or a value that cannot be right.
+    """
+    if not isinstance(spec, list | tuple):
+        raise ScheduleError(f"schedule is {spec!r}; it must be one of {', '.join(SCHEDULES)}, or a list of rounds.")
+    rounds = []
+    for number, line in enumerate(spec, 1):
+        if isinstance(line, Mapping) and "lr" in line:
+            if "learning_rate" in line:
+                raise ScheduleError(f"Round {number}: `lr` and `learning_rate` are the same field; give one.")
+            line = {"learning_rate" if name == "lr" else name: value for name, value in line.items()}
+        try:
+            round_ = read_section(round_type, line, f"schedule.{number - 1}")
+        except ConfigError as error:
+            raise ScheduleError(f"Round {number}: {error}") from error
+        _check_names(number, "task", round_.tasks, TASKS)
+        _check_names(number, "part", round_.train, PARTS)
+        _check_numbers(number, round_)
+        rounds.append(round_)
+    return rounds
+
+
+def _check_names(number: int, kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    if not names:
+        raise ScheduleError(f"Round {number}: needs `tasks` and `train`, each with at least one name.")
+    for name in names:
+        if name not in known:
+            raise ScheduleError(f"Round {number}: {kind} {name!r} is not one of {', '.join(known)}.")
 
 
 def _check_numbers(number: int, round_: Round):
     for name in ("epochs", "learning_rate", "average", "lm", *round_.encoder_losses):
         value = getattr(round_, name)
         positive = name in ("epochs", "learning_rate")
-        if value is None and name == "learning_rate":
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            # YAML reads 1e-4 as text; 1.0e-4 is a number.
-            raise ScheduleError(f"Round {number}: {name} is {value!r}, not a number (in YAML, write 1.0e-4).")
-        if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        if value is not None and (not math.isfinite(value) or value < 0 or (positive and value == 0)):
             raise ScheduleError(
-                f"Round {number}: {name} is {value}; it must be {'above' if positive else 'at least'} 0."
+                f"Round {number}: {name} is {value:g}; it must be {'above' if positive else 'at least'} 0."
             )
     if round_.average >= 1:
-        raise ScheduleError(f"Round {number}: average is {round_.average}; it must be below 1.")
-    if not isinstance(round_.anneal, bool):
-        raise ScheduleError(f"Round {number}: anneal is {round_.anneal!r}; it must be true or false.")
+        raise ScheduleError(f"Round {number}: average is {round_.average:g}; it must be below 1.")
     reached = list(round_.weighed.values())
     if round_.lm == 0 and not reached:
         names = ", ".join(round_.encoder_losses)

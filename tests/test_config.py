@@ -1,0 +1,243 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
+"""Nothing that a configuration says is ignored: it is done, or refused in one line that names the field."""
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    WhisperConfig,
+    WhisperModel,
+)
+
+from audiollm.commands import main
+from audiollm.modeling_audiollm import AudioLLMConfig
+from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
+from audiollm.train_sft import build_trainer
+from audiollm.training import config as sections
+from audiollm.training.assemble import assemble, new_parts
+from audiollm.training.config import ConfigError, check_config, read_config, set_field
+from audiollm.training.strict import read_section
+from tests.tiny import ENCODERS, tiny_model_and_processor
+from tests.tiny_run import config, corpus  # noqa: F401
+
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MINIMAL = {
+    "model": {"parts": {"speech": "whisper", "text": "llama"}},
+    "data": {"train": ["samples"]},
+    "schedule": "joint",
+    "training": {"output_dir": "out"},
+}
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["modle=1"], "modle is unknown; did you mean model?"),
+        (["model.part=1"], "model.part is unknown; did you mean parts?"),
+        (
+            ["model.parts.emotion_layermix=true"],
+            "emotion_layermix is unknown; did you mean emotion_layer_mix",
+        ),
+        (["model.parts.speech={pth: x}"], "model.parts.speech.pth is unknown; did you mean path?"),
+        (
+            ["model.parts.speech={path: x, dtype: fp32}"],
+            "speech.dtype is 'fp32'; it must be 'auto' or",
+        ),
+        (["model.parts.window_seconds=ten"], "model.parts.window_seconds is 'ten'; it must be a number"),
+        (["model.parts.adapter_hidden_sizes=[1, two]"], "model.parts.adapter_hidden_sizes.1 is 'two'"),
+        (["model.checkpoint=x"], "model needs exactly one of checkpoint"),
+        (["model.revision=abc"], "model.revision belongs to a checkpoint"),
+        (["model.add_emotion.encodr=x"], "model.add_emotion.encodr is unknown; did you mean encoder?"),
+        (["model.add_emotion.fusion=sequence"], "model.add_emotion needs exactly one of encoder"),
+        (["model.add_emotion.config={model_type: huber}"], "model.add_emotion.config.model_type is 'huber'"),
+        (
+            ["model.add_emotion.config={model_type: hubert, hiden_size: 3}"],
+            "did you mean hidden_size",
+        ),
+        (["data.trian=[x]"], "data.trian is unknown; did you mean train?"),
+        (["data.train=samples"], "data.train is 'samples'; it must be a list"),
+        (["data.train=[{reader: ravdes, path: x}]"], "data: reader.ravdes is unknown; did you mean ravdess?"),
+        (["data.train=[{reader: ravdess, pth: x}]"], "data.train.0.pth is unknown; did you mean path?"),
+        (["data.train=[{reader: own, path: x, options: {holdot: 0.1}}]"], "holdot is unknown; did you mean holdout?"),
+        (["schedule=alt4"], "schedule is 'alt4'; did you mean alt-4?"),
+        (["schedule=[{tasks: [er], train: [lora], epoch: 2}]"], "schedule.0.epoch is unknown; did you mean epochs?"),
+        (["schedule=[{tasks: [er], train: [lora], epochs: two}]"], "epochs is 'two'; it must be a number"),
+        (["schedule=[{tasks: er, train: [lora]}]"], "schedule.0.tasks is 'er'; it must be a list of text"),
+        (["schedule=[er]"], "schedule.0 is 'er'; it must be a mapping"),
+        (["schedule=[{tasks: [er], train: [lorra]}]"], "part 'lorra' is not one of"),
+        (["lora.rank=8"], "lora.rank is unknown"),
+        (["lora.lora_alfa=8"], "lora.lora_alfa is unknown; did you mean lora_alpha?"),
+        (["lora.r=eight"], "lora.r is 'eight'; it must be a whole number"),
+        (["training.learning_rat=1.0e-4"], "training.learning_rat is unknown; did you mean learning_rate?"),
+        (["training.learning_rate=1e-4"], "it must be a number (in YAML, 1e-4 is text: write 1.0e-4)"),
+        (["training.save_steps=[5]"], "training.save_steps is [5]; it must be a number"),
+        (["training.bf16=yess"], "training.bf16 is 'yess'; it must be true or false"),
+        (["training.lr_scheduler_type=cosin"], "training.lr_scheduler_type is 'cosin'; did you mean cosine?"),
+        (["training.num_train_epochs=3"], "training.num_train_epochs cannot be set: the schedule says"),
+        (["training.packing=true"], "training.packing cannot be set: "),
+        (["training.eval_strategy=steps"], "data.validation names no rows"),
+        (["training.train_sampling_strategy=sequential"], "the schedule knows random and group_by_length"),
+        (["max_steps=4", "training.max_steps=5"], "max_steps and training.max_steps are the same field"),
+        (["feature_cache.foldr=x"], "feature_cache.foldr is unknown; did you mean folder?"),
+        (["feature_cache.folder=x"], "feature_cache needs max_gb"),
+        (["training"], "--set 'training': expected section.field=value"),
+        (["data.train.7=x"], "'7' is no item of a list of 1"),
+        (["schedule.0=x"], "schedule is 'joint', which has no fields"),
+        (["data.train=[a"], "no YAML"),
+    ],
+)
+def test_a_slip_is_one_line_that_names_the_field(overrides, message, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    assert main(["train", "--config", str(path), "--set", *overrides]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]
+
+
+def test_files_that_are_no_configuration_are_refused(tmp_path, capsys):
+    for text in ("- a list\n", "", "training: {output_dir: [}\n"):
+        (tmp_path / "c.yaml").write_text(text)
+        assert main(["train", "--config", str(tmp_path / "c.yaml")]) == 2
+        assert "c.yaml" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="the configuration needs data and schedule and training"):
+        check_config({})
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_our_own_configurations_are_right(path):
+    assert read_config(path)["schedule"]
+
+
+def test_overrides_reach_new_sections_and_items_of_lists():
+    config = {"lora": None, "schedule": [{"epochs": 1}]}
+    for override in ("lora.r=8", "schedule.0.epochs=2.5", "data.train=[a, b]"):
+        set_field(config, override)
+    assert config == {"lora": {"r": 8}, "schedule": [{"epochs": 2.5}], "data": {"train": ["a", "b"]}}
+
+
+def test_every_field_is_documented():
+    kinds = [kind for kind in vars(sections).values() if is_dataclass(kind) and kind.__module__ == sections.__name__]
+    assert len(kinds) >= 7
+    for kind in kinds:
+        if kind is sections.Parts:
+            continue  # names the class that documents them
+        assert not [item.name for item in fields(kind) if f"{item.name}" not in (kind.__doc__ or "")]
+
+
+def test_parts_may_set_whatever_the_model_knows():
+    own = {item.name for item in fields(AudioLLMConfig)} - {item.name for item in fields(PreTrainedConfig)}
+    derived = {"speech_config", "emotion_config", "text_config", "audio_token_id", "quote_confidence"}
+    derived |= {"tie_word_embeddings", "initializer_range"}
+    assert own - derived == {item.name for item in fields(sections.Parts)} - {"speech", "emotion", "text"}
+
+
+def test_whole_numbers_serve_as_numbers():
+    cache = read_section(sections.Cache, {"folder": "x", "max_gb": 1}, "feature_cache")
+    assert isinstance(cache.max_gb, float)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Saved parts: a Whisper, a HuBERT and a Llama, with extractors and tokenizer."""
+    model, processor = tiny_model_and_processor()
+    whisper = WhisperModel(WhisperConfig(**ENCODERS["whisper"]))
+    whisper.save_pretrained(tmp_path / "whisper")
+    processor.feature_extractor.save_pretrained(tmp_path / "whisper")
+    text = LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            vocab_size=len(processor.tokenizer),
+        )
+    )
+    text.save_pretrained(tmp_path / "llama")
+    processor.tokenizer.save_pretrained(tmp_path / "llama")
+    return {"speech": str(tmp_path / "whisper"), "emotion": str(tmp_path / "whisper"), "text": str(tmp_path / "llama")}
+
+
+def test_settings_of_parts_arrive_in_the_model(parts):
+    section = {"parts": {**parts, "emotion_layer_mix": True, "adapter_norm": "batch", "window_seconds": 1}}
+    model, _ = assemble(section)
+    assert model.config.emotion_layer_mix and model.config.adapter_norm == "batch"
+    assert hasattr(model.model.emotion_adapter, "mixes") or "mix" in str(model.model.emotion_adapter).lower()
+    assert new_parts(section, model) == {"speech_adapter", "emotion_adapter"}
+
+
+def test_each_part_is_loaded_as_it_is_said(parts, monkeypatch):
+    told = {}
+    real = AutoModelForCausalLM.from_pretrained
+
+    def loading(source, **settings):
+        told.update(settings)
+        settings.pop("quantization_config", None)
+        return real(source, **settings)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", loading)
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    text = {"path": parts["text"], "dtype": "bfloat16", "revision": "main", "quantization_config": quantized}
+    section = {"parts": {**parts, "text": text, "window_seconds": 1}, "attn_implementation": "eager"}
+    model, _ = assemble(section)
+    assert told == {
+        "dtype": "bfloat16",
+        "revision": "main",
+        "attn_implementation": "eager",
+        "quantization_config": quantized,
+    }
+    model_dtypes = {part.dtype for part in (model.model.language_model, model.lm_head.weight)}
+    assert model_dtypes == {torch.bfloat16} and model.model.speech_encoder.dtype == torch.float32
+    assert {part.config._attn_implementation for part in (model.model.language_model, model.model.speech_encoder)} == {
+        "eager"
+    }
+
+
+def test_parts_are_taken_as_they_were_loaded_and_nothing_is_made_twice(parts, monkeypatch):
+    loaded = []
+    real = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM, "from_pretrained", lambda *a, **k: loaded.append(real(*a, **k)) or loaded[-1]
+    )
+    built = []
+    plain = AudioLLMModel.__init__
+    monkeypatch.setattr(
+        AudioLLMModel,
+        "__init__",
+        lambda self, config: plain(self, config) or built.append({p.device.type for p in self.parameters()}),
+    )
+    model, _ = assemble({"parts": {**parts, "window_seconds": 1}})
+    assert built == [{"meta"}]
+    assert model.model.language_model is loaded[0].base_model
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    adapter = dict(model.model.speech_adapter.named_parameters())
+    assert any(weight.abs().sum() > 0 for name, weight in adapter.items() if "linear" in name)
+
+
+def test_steps_of_the_training_arguments_are_kept(config):
+    config["training"]["max_steps"] = 2
+    assert build_trainer(config).args.max_steps == 2
+
+
+def test_rows_to_validate_with_give_a_loss_for_each_task(config, corpus):
+    lines = [json.loads(line) for line in (corpus / "train.jsonl").read_text().splitlines()]
+    rows = [json.dumps(row | {"split": "validation"}) for row in lines[:8]]
+    (corpus / "validation.jsonl").write_text("\n".join(rows))
+    config["data"]["validation"] = [str(corpus)]
+    config["training"] |= {"max_steps": 5, "save_steps": 5}
+    trainer = build_trainer(config)
+    trainer.train()
+    logged = {name: value for entry in trainer.state.log_history for name, value in entry.items()}
+    assert {name for name in logged if name.endswith("_loss") and name.startswith("eval_")} == {
+        f"eval_{task}_loss" for task in ("asr", "sqa", "er", "sr")
+    }
+    assert all(0 < logged[f"eval_{task}_loss"] < 20 for task in ("asr", "er"))
