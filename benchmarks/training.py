@@ -1,7 +1,7 @@
-"""What training costs and withstands: kills, dual against single encoder, a peer, memory, cache, processes, scaling.
+"""What training costs and withstands: kills, dual against single encoder, a peer, memory, cache, scaling.
 
     python benchmarks/training.py kills --kills 10
-    python benchmarks/training.py dual cache memory scaling peer processes
+    python benchmarks/training.py dual cache memory scaling peer
 
 Everything is made here: random weights and synthetic clips, so that nothing is downloaded. Each figure is a median of
 turns in which both sides run one after the other: a busy machine slows both alike. Results are printed as JSON lines.
@@ -17,7 +17,6 @@ import random
 import resource
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -539,37 +538,6 @@ def scaling(options: argparse.Namespace) -> dict[str, Any]:
     return {"table": table}
 
 
-def processes(options: argparse.Namespace) -> dict[str, Any]:
-    """Losses of two gloo processes (DDP) and of one process with twice the accumulation."""
-    root = Path(__file__).resolve().parent.parent
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        write_corpus(work / "corpus", 8, (0.3, 1.8), ("asr", "sqa", "er", "sr"))
-        losses = {}
-        for processes_, accumulation in ((1, 2), (2, 1)):
-            # Encoders without batch norms, whose running means depend on how rows are split over processes.
-            sizes = TINY | {"speech_config": whisper(64, 1, 1), "emotion_config": whisper(64, 1, 1)}
-            sizes["text_config"] = TINY["text_config"] | {"attention_dropout": 0.0}
-            config = tiny_config(work, work / f"out-{processes_}", sizes)
-            config["schedule"][1].pop("label")
-            config["lora"]["lora_dropout"] = 0.0
-            config["training"] |= {"gradient_accumulation_steps": accumulation, "save_steps": 1000}
-            path = work / f"config-{processes_}.yaml"
-            path.write_text(json.dumps(config))
-            launch = [sys.executable, "-W", "ignore"]
-            if processes_ == 2:
-                launch += ["-m", "accelerate.commands.launch", "--main_process_port", "0", "--config_file"]
-                launch += [str(root / "configs" / "accelerate" / "cpu-ddp.yaml")]
-            command = [*launch, str(root / "train_sft.py"), "--config", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(done.stderr[done.stderr.find("Traceback") :][:4000])
-            state = json.loads((work / f"out-{processes_}" / "trainer_state.json").read_text())
-            losses[processes_] = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
-    differences = [abs(one - two) for one, two in zip(losses[1], losses[2], strict=True)]
-    return {"steps": len(differences), "largest_difference": max(differences)}
-
-
 PEER_LORA = {"r": 16, "lora_alpha": 32}
 PEER_PROJECTIONS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)"
 PEER_WORDS = 49_152
@@ -769,7 +737,6 @@ PARTS = {
     "cache": cache,
     "memory": memory,
     "scaling": scaling,
-    "processes": processes,
     "peer": peer,
 }
 

@@ -10,6 +10,7 @@ import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training.alternation import AlternationSampler, set_learning
 from audiollm.training.encoder_losses import LabelHead, label_classes
+from audiollm.training.run import run
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -243,7 +244,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
 
     trainer = train_sft.build_trainer(config)
     trainer.add_callback(Stop())
-    trainer.train()
+    run(config, trainer)
     assert trainer.state.global_step == 8
     resumed = train_sft.train(config)
     first, second = (

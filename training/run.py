@@ -81,3 +81,7 @@ def _train(trainer: AudioLLMTrainer, checkpoint: Path | None):
             if getattr(callback, "training_bar", None) is not None:
                 callback.training_bar.close()  # so that an error begins a line
     trainer.refuse_not_finite(trainer.learnt_tensors())
+    step = trainer.state.global_step
+    if trainer.is_fsdp_enabled and not (trainer.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}").is_dir():
+        # No process has the whole model, so the merged one is made of the last checkpoint.
+        trainer._save_checkpoint(trainer.model, None)

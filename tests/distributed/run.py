@@ -8,6 +8,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 import audiollm.train_sft as train_sft
+from audiollm.training.run import run
 
 
 class Stop(TrainerCallback):
@@ -39,14 +40,11 @@ def main(path: str, stop: int):
     config = json.loads(Path(path).read_text())
     output = config["training"]["output_dir"]
     seen: list = []
-    build = train_sft.build_trainer
     trainer = watched(config, seen)
-    train_sft.build_trainer = lambda config: trainer
-    train_sft.train(config)
+    run(config, trainer)
     if stop:
-        train_sft.build_trainer = build
         config["training"]["output_dir"] = f"{output}-resumed"
-        watched(config, [], stop).train()
+        run(config, watched(config, [], stop))
         train_sft.train(config)
     facts = {
         "world": dist.get_world_size(),
