@@ -259,7 +259,8 @@ def _recording(
     transcript = next((row["transcript"] for row in rows if row.get("transcript")), None)
     return {
         "outcome": _outcome(rows, runs[0].verdicts),
-        "tags": [_label(rows), *(first.get(column) for column in _TAGS)],
+        "label": _label(rows),
+        "tags": [first.get(column) for column in _TAGS],
         "player": embedder.player(path, lambda: load_audio(Path(places.clip(path)), SAMPLING_RATE)),
         "transcript": transcript,
         "questions": [_question(row, transcript, runs, answers) for row in rows],

@@ -1,5 +1,6 @@
 """The worked examples of CONTRIBUTING.md do what they say."""
 
+import importlib
 import re
 import sys
 import types
@@ -13,6 +14,7 @@ from transformers import AutoConfig
 
 from audiollm import commands
 from audiollm.corpora import readers
+from audiollm.eval import tables
 from tests import tiny
 
 
@@ -20,11 +22,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def example(path):
-    """The code block of a file, run as that module of the package."""
+    """The code block of a file, run as that module of the package: with what the module has, if it is there."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (code,) = re.findall(rf"^```python\n# {re.escape(path)}\n(.*?)^```", text, flags=re.M | re.S)
-    names = {"__name__": "audiollm." + path.removesuffix(".py").replace("/", ".")}
-    names["__package__"] = names["__name__"].rpartition(".")[0]
+    name = "audiollm." + path.removesuffix(".py").replace("/", ".")
+    there = vars(importlib.import_module(name)) if (ROOT / path).is_file() else {}
+    names = {**there, "__name__": name, "__package__": name.rpartition(".")[0]}
     exec(compile(code, path, "exec"), names)
     return names
 
@@ -39,6 +42,18 @@ def test_a_reader_is_one_file_and_its_name(tmp_path, monkeypatch):
         ("happy", "tom", "er"),
         ("sad", "tom", "er"),
     ]
+
+
+def test_a_metric_is_one_entry_and_its_figure(monkeypatch):
+    metric = example("eval/metrics.py")["SHORT"]
+    rows = [{"task": "sqa", "prediction": text} for text in ("my dog", "they lost it there today")]
+    figures = {"sqa": {"short_answers": example("eval/figures.py")["short_answers"](rows)}}
+    assert metric.statistic(metric.counts(None, metric.rows(rows)).sum(0)) == figures["sqa"]["short_answers"] == 50
+    monkeypatch.setattr(tables, "METRICS", (metric,))
+    settings = {"judge": "rule", "normalizer": "none"}
+    results = {"figures": figures, "system": {"name": "it"}, "settings": settings, "label_sets": {}}
+    table = tables.overall_table([results | {"counts": {"unscored": 0, "errors": 0}}])
+    assert dict(zip(table.columns, table.rows[0]))["short answers"] == 50
 
 
 def test_a_command_is_one_file_and_its_name(monkeypatch, capsys):

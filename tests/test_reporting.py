@@ -38,7 +38,7 @@ def test_every_macro_shows_text_as_text(text):
     shown = {"title": text, "columns": [text, text], "rows": [[text, (text, text)]], "note": text}
     page = show(
         "{{ card(t, none, t) }}{{ table(shown) }}{{ facts(t, {t: t, 'list': [t]}) }}{{ marked(segments) }}"
-        "{{ player({'source': none, 'note': t}) }}{{ plot('<svg/>', t) }}{{ tags([t]) }}"
+        "{{ player({'source': none, 'note': t}) }}{{ plot('<svg/>', t) }}{{ tags(t, [t]) }}"
     )(t=text, shown=shown, segments=cut(text, [Mark(0, 3, "said", text, 1)]))
     parsed = HTMLParser()
     tags = []
