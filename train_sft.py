@@ -19,6 +19,7 @@ from audiollm.corpora.readers import read_corpus
 from audiollm.corpora.schema import COLUMNS
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.training import estimate
+from audiollm.training.alignment import prepare_alignment
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.clips import refuse_bad_rows
 from audiollm.training.config import Corpus, Data, check_config
@@ -96,11 +97,12 @@ def build_trainer(
         trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
     cache = checked.feature_cache
     classes = label_classes(dataset["task"], dataset["label"], rounds)
+    words = prepare_alignment(model, processor, rounds, dataset, arguments.seed)
     return trainer_type(
         model=model,
         args=arguments,
         train_dataset=dataset,
-        data_collator=collator_type(processor, classes, keys=bool(cache)),
+        data_collator=collator_type(processor, classes, keys=bool(cache), **({"words": words} if words else {})),
         rounds=rounds,
         lora=LoraConfig(**lora) if lora else None,
         max_steps=checked.steps,

@@ -275,11 +275,7 @@ def encode(
         features = features.transpose(-1, -2)
     counts, inputs = None, {}
     if mask is not None:
-        # In whole frames: else strided convolutions hear, in the last one, the padding that a longer neighbour makes.
-        # Parakeet masks between them, but too late for odd lengths, and not at all with vLLM's convolutions in it.
-        step = getattr(encoder.config, "subsampling_factor", 1)
-        lengths = mask.sum(-1).clamp(min=_least_length(encoder.config)).add(step - 1).div(step, rounding_mode="floor")
-        lengths = (lengths * step).clamp(max=features.shape[1])
+        lengths = _heard_lengths(encoder.config, mask)
         longest = int(lengths.max())
         features = features[:, :longest]
         mask = torch.arange(longest, device=features.device) < lengths[:, None]
@@ -288,6 +284,17 @@ def encode(
     output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
     states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
     return EncodedWindows(states, counts)
+
+
+def _heard_lengths(config: PreTrainedConfig, mask: torch.Tensor) -> torch.Tensor:
+    """Features that a length-aware encoder hears of each window, `[windows]`, for a mask `[windows, time]`.
+
+    In whole frames: else strided convolutions hear, in the last one, the padding that a longer neighbour makes.
+    Parakeet masks between them, but too late for odd lengths, and not at all with vLLM's convolutions in it.
+    """
+    step = getattr(config, "subsampling_factor", 1)
+    lengths = mask.sum(-1).clamp(min=_least_length(config)).add(step - 1).div(step, rounding_mode="floor")
+    return (lengths * step).clamp(max=mask.shape[-1])
 
 
 def _least_length(config) -> int:
@@ -309,6 +316,12 @@ def _real_windows(
         masks = [None] * len(features) if mask is None else mask
         return torch.cat([clip if m is None else clip[m.bool().any(-1)] for clip, m in zip(features, masks)])
     return features.flatten(0, 1) if mask is None else features[mask.bool().any(-1)]
+
+
+def pad_frames(windows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Windows `[layers, frames, width]` of different lengths as `[layers, windows, frames, width]`, zeros behind."""
+    longest = max(window.shape[1] for window in windows)
+    return torch.stack([nn.functional.pad(w, (0, 0, 0, longest - w.shape[1])) for w in windows], dim=1)
 
 
 def _first_tokens(tokens: int, mask: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
@@ -523,6 +536,20 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def branch_frames(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
         """What the encoder of one branch hears, before the adapter; arguments as for [`embed_branch`]."""
         return self._encode(part, features, mask)
+
+    def needed_frames(self, part: str, mask: torch.Tensor) -> list[int]:
+        """Of each window's frames, how many its adapter's tokens are made of; `mask` as in [`get_audio_features`]."""
+        config, windows = self.config, _real_windows(mask, mask)
+        encoder = getattr(config, f"{part}_config")
+        if getattr(config, f"{part}_length_aware"):
+            return [output_frames(encoder, length) for length in _heard_lengths(encoder, windows).tolist()]
+        frames = encoder_frames(encoder, config.window_seconds)
+        if config.audio_tokens == "window":
+            return [frames] * len(windows)
+        of_emotion = part == "emotion" and config.fusion == "sequence"
+        tokens = config.emotion_tokens if of_emotion else config.speech_tokens
+        kept = kept_tokens(tokens, windows.sum(-1), windows.shape[-1])
+        return (kept * math.ceil(frames / tokens)).clamp(max=frames).tolist()
 
     def _encode(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.emotion_layer_mix

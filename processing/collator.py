@@ -11,9 +11,9 @@ import torch
 
 from .audio import AudioError, load_audio
 from .processing_audiollm import AudioLLMProcessor
+from .word_targets import IGNORED, WordTargets
 
 
-IGNORED = -100
 KEPT_BYTES = 100_000_000  # of decoded audio, for each process that loads data: 26 minutes
 
 
@@ -28,10 +28,17 @@ class AudioLLMCollator:
         classes: (task, label) pairs; if any, batches get `label_labels`: for each class 1 (that of the row), 0
             (another one of its task) or -100; rows without a label have -100 for all.
         keys: whether to add `clip_keys`, a hash of each clip's samples.
+        words: the words to hear in each batch, or none.
     """
 
-    def __init__(self, processor: AudioLLMProcessor, classes: Sequence[tuple[str, str]] = (), keys: bool = False):
-        self.processor, self.keys, self.classes = processor, keys, list(classes)
+    def __init__(
+        self,
+        processor: AudioLLMProcessor,
+        classes: Sequence[tuple[str, str]] = (),
+        keys: bool = False,
+        words: WordTargets | None = None,
+    ):
+        self.processor, self.keys, self.classes, self.words = processor, keys, list(classes), words
         self._kept: dict[str, np.ndarray] = {}
         self._room = KEPT_BYTES
 
@@ -56,6 +63,8 @@ class AudioLLMCollator:
         }
         if self.classes:
             tensors["label_labels"] = torch.tensor([self._label(row) for row in rows])
+        if self.words is not None:
+            tensors |= self.words(rows)
         if self.keys:
             tensors["clip_keys"] = [hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips]
         return tensors

@@ -48,7 +48,7 @@ def test_named_schedules_are_the_papers():
             DUAL,
             "lora would never learn",
         ),
-        ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label and lm are all 0"),
+        ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label, align and lm are all 0"),
         ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import last_proof
 from .feature_cache import FeatureCache, fingerprint
@@ -16,6 +17,8 @@ from .schedule import Plan, Round, without_lora
 
 class FrozenBranches(TrainerCallback):
     """Knows in each round which branches give the same all through it, and replaces them by what they gave before.
+
+    Of a branch whose adapter learns and whose encoder is frozen, the encoder's frames are kept.
 
     Args:
         plan: the laid-out schedule.
@@ -26,7 +29,7 @@ class FrozenBranches(TrainerCallback):
     def __init__(self, plan: Plan, cache: FeatureCache, processor: AudioLLMProcessor):
         self.plan, self.cache, self.processor = plan, cache, processor
         self._round: int | None = None
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints: dict[tuple[str, str], str] = {}
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         index = self.plan.index_at(state.global_step)
@@ -36,17 +39,24 @@ class FrozenBranches(TrainerCallback):
             self._fingerprints = self._frozen(model, self.plan.rounds[index], checksums, str(args.bf16))
             self.cache.open(tuple(self._fingerprints.values()))
 
-    def _frozen(self, model: nn.Module, round_: Round, checksums: dict[str, str], precision: str) -> dict[str, str]:
-        """The branches that give the same all through a round, with the fingerprint of their outputs."""
+    def _frozen(
+        self, model: nn.Module, round_: Round, checksums: dict[str, str], precision: str
+    ) -> dict[tuple[str, str], str]:
+        """What gives the same all through a round, by branch and kind (embeds or frames), with its fingerprint."""
         processor, config = self.processor, without_lora(model).config.to_dict()
         extractors = {"speech": processor.feature_extractor, "emotion": processor.emotion_feature_extractor}
         branches = {}
         for branch, extractor in extractors.items():
-            parts = {f"{branch}_encoder", f"{branch}_adapter"}
-            # A loss on an encoder's frames needs the frames, which the cache does not have.
-            if parts <= set(checksums) and not parts & {*round_.train, *round_.weighed.values()}:
-                weights = [checksums[part] for part in sorted(parts, reverse=True)]
-                branches[branch] = fingerprint(weights, config, extractor.to_dict(), precision)
+            encoder, adapter = f"{branch}_encoder", f"{branch}_adapter"
+            # A loss on an encoder's frames hooks the encoder, which then has to run.
+            learns = {*round_.train, *round_.weighed.values()}
+            if encoder not in checksums or encoder in learns:
+                continue
+            facts = (config, extractor.to_dict(), precision)
+            if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
+                branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
+            elif config["adapter_norm"] != "batch":  # whose statistics are over the frames of padding too
+                branches[branch, "frames"] = fingerprint(["frames", checksums[encoder]], *facts)
         return branches
 
     @torch.no_grad()
@@ -55,21 +65,44 @@ class FrozenBranches(TrainerCallback):
 
         Args:
             model: in training.
-            inputs: of the model; `speech_embeds` and `emotion_embeds` are added.
+            inputs: of the model; `speech_embeds` or `speech_frames`, and so on, are added.
             keys: a hash of each clip's samples.
         """
         base = without_lora(model).model
         shared = "input_values" not in inputs
-        for branch, name in self._fingerprints.items():
+        for (branch, kind), name in self._fingerprints.items():
             prefix = "input_features" if branch == "speech" or shared else "input_values"
             features, mask = inputs[prefix], inputs[f"{prefix}_mask"].bool()
             known = {key: self.cache.get(name, key) for key in set(keys)}
             missing = {key: place for place, key in enumerate(keys) if known[key] is None}
             if missing:
                 places = list(missing.values())
-                tokens = base.embed_branch(branch, features[places], mask[places])
                 windows = mask[places].any(-1).sum(-1).tolist()
-                for key, of_clip in zip(missing, tokens.split(windows)):
+                for key, of_clip in zip(
+                    missing, self._run(base, branch, kind, features[places], mask[places], windows)
+                ):
                     known[key] = of_clip
                     self.cache.put(name, key, of_clip)
-            inputs[f"{branch}_embeds"] = torch.cat([known[key].to(features.device) for key in keys])
+            found = [known[key].to(features.device) for key in keys]
+            if kind == "embeds":
+                inputs[f"{branch}_embeds"] = torch.cat(found)
+            else:
+                counts = torch.tensor(base.needed_frames(branch, mask), device=features.device)
+                clips = [window for clip in found for window in clip.unbind(1)]
+                inputs[f"{branch}_frames"] = EncodedWindows(pad_frames(clips), counts)
+
+    def _run(
+        self,
+        base: AudioLLMModel,
+        branch: str,
+        kind: str,
+        features: torch.Tensor,
+        mask: torch.Tensor,
+        windows: list[int],
+    ) -> list[torch.Tensor]:
+        """What a branch gives for each clip: tokens `[windows, tokens, hidden]`, or the frames they are made of."""
+        if kind == "embeds":
+            return list(base.embed_branch(branch, features, mask).split(windows))
+        states = base.branch_frames(branch, features, mask).states
+        counts = torch.tensor(base.needed_frames(branch, mask)).split(windows)
+        return [clip[:, :, : int(count.max())] for clip, count in zip(states.split(windows, dim=1), counts)]

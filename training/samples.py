@@ -11,7 +11,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .schedule import Plan
+from .schedule import Plan, without_lora
 
 
 logger = logging.getLogger(__name__)
@@ -40,16 +40,31 @@ class SampleCallback(TrainerCallback):
         if state.global_step not in self.plan.stops:
             return
         round_ = self.plan.round_at(state.global_step - 1)
-        if round_.lm == 0:
+        if round_.lm == 0 and not round_.align:
             return
         rows = [self.rows[index] for task in round_.tasks for index in self.first[task]]
         samples = [
-            {"id": row["id"], "task": row["task"], "question": row["question"], "answer": row["answer"], "said": said}
-            for row, said in zip(rows, self._answer(model, rows))
+            {"id": row["id"], "task": row["task"], "question": row["question"], "answer": row["answer"]}
+            for row in rows
         ]
+        asked = (("heard", self._hear, "transcript") if round_.align else None, ("said", self._answer, "answer"))
+        for kind, ask, wanted in filter(None, asked if round_.lm else asked[:1]):
+            for sample, row, text in zip(samples, rows, ask(model, rows)):
+                sample[kind] = text
+                if state.is_world_process_zero:
+                    logger.info("%s %s: %s %r; wanted: %r", row["task"], row["id"], kind, text, row[wanted])
         state.log_history.append({"step": state.global_step, "samples": samples})
-        for sample in samples if state.is_world_process_zero else ():
-            logger.info("%(task)s %(id)s: %(said)r, where %(answer)r was wanted", sample)
+
+    @torch.no_grad()
+    def _hear(self, model: nn.Module, rows: list[dict[str, Any]]) -> list[str]:
+        """The words that an aligned adapter hears, before the language model reads them."""
+        model.eval()
+        inputs = self.processor(
+            text=[self.processor.prompt("") for _ in rows], audio=[row["audio"] for row in rows]
+        ).to(model.device)
+        heard = without_lora(model).hear(**inputs)
+        model.train()
+        return [text.strip() for text in self.processor.batch_decode(heard)]
 
     @torch.no_grad()
     def _answer(self, model: nn.Module, rows: list[dict[str, Any]]) -> list[str]:

@@ -44,7 +44,9 @@ class Round:
             none; 0.98 averages over some 50 steps). It takes the noise of the last steps out.
         label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
             feelings sound before the language model is to tell them.
-        lm: weight of the language-model loss; 0 trains encoders only, by the losses on their frames.
+        align: weight of [`AudioLLMAlignment`]'s loss, by the rows' transcripts (0: none), which teaches the adapter
+            that hears speech the language model's own words, without running it.
+        lm: weight of the language-model loss; 0 trains by the other losses only, which reach fewer parts.
     """
 
     # Losses on an encoder's frames: the field that weighs one, and the part that it reaches.
@@ -57,12 +59,19 @@ class Round:
     anneal: bool = False
     average: float = 0.0
     label: float = 0.0
+    align: float = 0.0
     lm: float = 1.0
 
     @property
     def weighed(self) -> dict[str, str]:
         """The losses on encoders' frames that this round weighs, with the part that each reaches."""
         return {name: part for name, part in self.encoder_losses.items() if getattr(self, name)}
+
+    @property
+    def reached(self) -> set[str]:
+        """Parts that losses beside the language model's reach."""
+        aligned = {"speech_encoder", "speech_adapter", "emotion_encoder", "adapter"} if self.align else set()
+        return {*self.weighed.values(), *aligned}
 
 
 def _named(parts: Sequence[str]) -> dict[str, list[Round]]:
@@ -150,7 +159,7 @@ def _check_names(number: int, kind: str, names: Sequence[str], known: Sequence[s
 
 
 def _check_numbers(number: int, round_: Round):
-    for name in ("epochs", "learning_rate", "average", "lm", *round_.encoder_losses):
+    for name in ("epochs", "learning_rate", "average", "align", "lm", *round_.encoder_losses):
         value = getattr(round_, name)
         positive = name in ("epochs", "learning_rate")
         if value is not None and (not math.isfinite(value) or value < 0 or (positive and value == 0)):
@@ -159,9 +168,13 @@ def _check_numbers(number: int, round_: Round):
             )
     if round_.average >= 1:
         raise ScheduleError(f"Round {number}: average is {round_.average:g}; it must be below 1.")
-    reached = list(round_.weighed.values())
+    if round_.align and round_.weighed:
+        raise ScheduleError(f"Round {number}: align and {', '.join(round_.weighed)} need rounds of their own.")
+    if round_.align and not {"speech_adapter", "adapter"} & set(round_.train):
+        raise ScheduleError(f"Round {number} has align, which teaches the speech_adapter; add it to `train`.")
+    reached = sorted(round_.reached)
     if round_.lm == 0 and not reached:
-        names = ", ".join(round_.encoder_losses)
+        names = ", ".join((*round_.encoder_losses, "align"))
         raise ScheduleError(f"Round {number}: {names} and lm are all 0, so nothing is learnt.")
     deaf = [part for part in round_.train if part not in reached]
     if round_.lm == 0 and deaf:

@@ -63,6 +63,7 @@ AUDIO_SFT = {
     "padding_free": False,
     "logging_nan_inf_filter": False,
 }
+ALIGNMENT_INPUTS = ("alignment_words", "alignment_labels")
 
 
 class NotFiniteError(ValueError):
@@ -194,6 +195,9 @@ class AudioLLMTrainer(SFTTrainer):
         self.order = self._lay_out()
         self.origin = origin
         self.sums = TokenSums(args.device)
+        self.alignment_losses: list[torch.Tensor] = []  # since the last log
+        if args.world_size > 1 and any(round_.align and round_.lm for round_ in rounds):
+            raise ValueError("Several processes align in rounds of their own: give rounds with `align` `lm: 0`.")
         self.folder = Path(args.output_dir)  # of the run; while a checkpoint is saved, the argument is another
         self.seconds_before = 0.0  # of processes that trained this run before
         self._started = time.monotonic()
@@ -318,9 +322,32 @@ class AudioLLMTrainer(SFTTrainer):
         What arguments add to it (another `loss_type`, label smoothing, losses of experts) goes TRL's way.
         """
         tasks, keys = inputs.pop("tasks"), inputs.pop("clip_keys", None)
+        words = {name: inputs.pop(name) for name in ALIGNMENT_INPUTS if name in inputs}
+        round_ = self.plan.round_at(self.state.global_step)
         if keys is not None and self.branches and self.model.training:
             with self.accelerator.autocast():
                 self.branches.fill(self.model, inputs, keys)
+        if round_.align and self.model.training:
+            aligned = self._alignment_loss(model, inputs, words)
+            if round_.lm == 0:
+                return round_.align * aligned
+            inputs["tasks"] = tasks
+            told = self._told_loss(model, inputs, return_outputs, num_items_in_batch)
+            return round_.align * aligned + round_.lm * told
+        return self._told_loss(model, inputs | {"tasks": tasks}, return_outputs, num_items_in_batch)
+
+    def _alignment_loss(self, model, inputs: dict[str, Any], words: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a batch's words, in a forward pass without the language model."""
+        audio = {
+            name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask", "labels")
+        }
+        loss = model(**audio, **words).loss
+        self.alignment_losses.append(loss.detach())
+        return loss / self.current_gradient_accumulation_steps
+
+    def _told_loss(self, model, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch):
+        """The language model's loss."""
+        tasks = inputs.pop("tasks")
         if self.label_smoother is not None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         # Only the positions that are scored go through the head: the prompt and its audio are most of a row.
@@ -349,6 +376,9 @@ class AudioLLMTrainer(SFTTrainer):
             logs["samples_per_second"] = (step - self._logged[0]) * self.plan.rows_per_step / (now - self._logged[1])
             self._logged = (step, now)
             logs |= self.sums.take(self.accelerator)
+            if self.alignment_losses:
+                logs["alignment_loss"] = float(torch.stack(self.alignment_losses).mean())
+                self.alignment_losses.clear()
             logs["seconds"] = round(self.seconds, 1)
             self._total_train_tokens += logs["num_tokens"]
             logs["num_tokens"] = self._total_train_tokens

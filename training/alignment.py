@@ -1,0 +1,96 @@
+"""Rounds that align the speech adapter with the language model's words, without running the language model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from datasets import Dataset
+
+from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm.configuration_audiollm import kept_tokens
+from ..processing.audio import open_audio
+from ..processing.processing_audiollm import AudioLLMProcessor
+from ..processing.word_targets import WordTargets
+from .clips import REMOTE
+from .schedule import Round, ScheduleError
+
+
+MOST_TOO_DENSE = 0.05  # share of rows with more words than tokens that alignment leaves out
+logger = logging.getLogger(__name__)
+
+
+def prepare_alignment(
+    model: AudioLLMForConditionalGeneration,
+    processor: AudioLLMProcessor,
+    rounds: Sequence[Round],
+    rows: Dataset,
+    seed: int,
+) -> WordTargets | None:
+    """What a schedule's alignment needs: the model's own parameters for it, and the collator's targets.
+
+    Args:
+        model: in training; gets an alignment if it has none.
+        processor: of the model.
+        rounds: the schedule.
+        rows: of the training.
+        seed: of the words that are drawn.
+
+    Returns:
+        The targets, or none if no round aligns.
+
+    Raises:
+        ScheduleError: for rows without a transcript in a round that aligns, or transcripts with more words than the
+            model has audio tokens for them.
+    """
+    tasks = {task for round_ in rounds if round_.align for task in round_.tasks}
+    if not tasks:
+        return None
+    heard = [index for index, task in enumerate(rows["task"]) if task in tasks]
+    transcripts = rows["transcript"]
+    bare = [index for index in heard if not (transcripts[index] or "").strip()]
+    if bare:
+        raise ScheduleError(
+            f"{len(bare)} of {len(heard)} rows of rounds with `align` have no transcript (first: "
+            f"{rows['id'][bare[0]]!r}); leave their task out of the round, or give them one."
+        )
+    model.model.add_speech_alignment()
+    targets = WordTargets(processor.tokenizer, (transcripts[index] for index in heard), seed=seed)
+    _refuse_too_dense(model, processor, targets, rows.select(heard))
+    return targets
+
+
+def _refuse_too_dense(
+    model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, targets: WordTargets, rows: Dataset
+):
+    """Refuse an adapter with too few tokens a second for what is said in it; a few rows are left out of the loss."""
+    config = model.config
+    lengths: dict[str, float | None] = {}
+    dense = []
+    for row in rows:
+        path = str(row["audio"].get("path"))
+        if path.startswith(REMOTE):
+            continue
+        if path not in lengths:
+            with open_audio(row["audio"]) as clip:
+                lengths[path] = clip.seconds
+        if lengths[path] is None:  # a header that does not say
+            continue
+        windows, rest = divmod(lengths[path], config.window_seconds)
+        share = round(1000 * rest / config.window_seconds)
+        tokens = int(windows) * config.speech_tokens + kept_tokens(config.speech_tokens, share, 1000)
+        if targets.least_tokens(row["transcript"]) > tokens:
+            dense.append(row["id"])
+    if len(dense) > MOST_TOO_DENSE * len(rows):
+        rate = config.speech_tokens / config.window_seconds
+        raise ScheduleError(
+            f"{len(dense)} of {len(rows)} rows have more words than audio tokens ({rate:.1f} a second; first: "
+            f"{dense[0]!r}), so that CTC cannot align them; give the model more `speech_tokens`."
+        )
+    if dense:
+        logger.warning(
+            "%d of %d rows have more words than audio tokens (first: %s); alignment learns nothing from them.",
+            len(dense),
+            len(rows),
+            dense[0],
+        )
