@@ -10,7 +10,8 @@ import torch
 import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.word_targets import WordTargets, spoken_words
-from audiollm.training.schedule import ScheduleError
+from audiollm.training.checkpoints import load_trained
+from audiollm.training.schedule import ScheduleError, without_lora
 from tests.tiny import tiny_tokenizer
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -84,9 +85,12 @@ def test_alignment_goes_on_beside_the_language_model_and_is_saved(config, tmp_pa
     trainer = trainer_of(config, tmp_path, "out", [ALIGN, both], lora=True)
     trainer.train()
     trainer.save_merged(tmp_path / "model")
-    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path / "model")
-    alignment = trainer.audio_model.model.speech_adapter.alignment
-    torch.testing.assert_close(loaded.model.speech_adapter.alignment.blank, alignment.blank)
+    merged = AudioLLMForConditionalGeneration.from_pretrained(tmp_path / "model")
+    last = f"checkpoint-{trainer.plan.total_steps}"
+    checkpoint = without_lora(load_trained(tmp_path / "out" / last)[0])
+    for model in (merged, checkpoint):
+        alignment = trainer.audio_model.model.speech_adapter.alignment
+        torch.testing.assert_close(model.model.speech_adapter.alignment.blank, alignment.blank)
     logged = [entry for entry in trainer.state.log_history if "loss_asr" in entry]
     assert logged and all("alignment_loss" in entry for entry in logged)
 

@@ -245,6 +245,8 @@ def load_trained(folder: str | Path) -> tuple[nn.Module, AudioLLMProcessor]:
     origin = json.loads(path.read_text(encoding="utf-8"))
     processor = AudioLLMProcessor.from_pretrained(folder)
     model, _ = assemble(origin["model"])
+    if AudioLLMConfig.from_pretrained(folder).speech_alignment:
+        model.model.add_speech_alignment()
     if origin["lora"]:
         model = get_peft_model(model, LoraConfig(**origin["lora"]))
     load_trainable(model, folder)
