@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import SpaceCard, SpaceCardData
@@ -19,8 +21,8 @@ from .card import CODE_LICENCE
 from .publish import Publication, model_publication
 
 
-# What the demo imports; the other rooms, of training and evaluation, stay at home.
-ROOMS = ("modeling_audiollm", "processing", "corpora", "reporting", "demo")
+# Where the page begins; what it imports, and what files that code names, goes along, and nothing else.
+ENTRIES = ("__init__.py", "demo/app.py")
 MODEL_FOLDER = "model"
 APP = '''"""The page of a Space: `python app.py`."""
 
@@ -63,9 +65,7 @@ def space_publication(model: str) -> Publication:
     else:
         source, name = repr(_hub_id(model)), model
     package = Path(audiollm.__file__).parent
-    for path in [*package.glob("*.py"), *(path for room in ROOMS for path in (package / room).rglob("*"))]:
-        if path.suffix in (".py", ".css", ".js", ".json", ".html"):
-            files[f"audiollm/{path.relative_to(package).as_posix()}"] = path
+    files |= {f"audiollm/{path.relative_to(package).as_posix()}": path for path in page_files(package)}
     files |= {f"audiollm/{path.relative_to(package).as_posix()}": path for path in example_clips().values()}
     files["app.py"] = APP.format(model=source, name=name.rpartition("/")[-1]).encode()
     files["requirements.txt"] = "".join(f"{line}\n" for line in requirements()).encode()
@@ -81,6 +81,48 @@ def space_publication(model: str) -> Publication:
     card = SpaceCard(f"---\n{metadata.to_yaml()}\n---\n{TEXT.format(title=plain(title), model=plain(name))}")
     files["README.md"] = (str(card).rstrip() + "\n").encode()
     return Publication(dict(sorted(files.items())), left_out)
+
+
+def page_files(package: Path) -> list[Path]:
+    """The files of the package that its web page needs.
+
+    Args:
+        package: its folder.
+    """
+    waiting, code = [package / name for name in ENTRIES], {}
+    while waiting:
+        path = waiting.pop()
+        if path in code or not path.is_file():
+            continue
+        code[path] = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += _imported(path, code[path], package)
+    texts = {node.value for tree in code.values() for node in ast.walk(tree) if _is_file_name(node)}
+    rooms = {path.parent for path in code} - {package}
+    data = {path.name: path for room in rooms for path in room.rglob("*") if path.is_file() and path.suffix != ".py"}
+    waiting, named = [data[text] for text in texts if text in data], set()
+    while waiting:
+        path = waiting.pop()
+        if path not in named:
+            named.add(path)
+            found = re.findall(r"""["']([\w.-]+\.\w+)["']""", path.read_text(encoding="utf-8"))
+            waiting += [data[name] for name in found if name in data]  # templates name others
+    return sorted({*code, *named})
+
+
+def _imported(path: Path, tree: ast.Module, package: Path) -> Iterator[Path]:
+    """Files that a module imports from the package, wherever in it, with the `__init__.py` on the way."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parents[node.level - 1].joinpath(*(node.module or "").split(".") if node.module else ())
+        for target in (base, *(base / alias.name for alias in node.names)):
+            yield target.with_suffix(".py")
+            yield target / "__init__.py"
+        yield from (folder / "__init__.py" for folder in base.parents if package in (folder, *folder.parents))
+
+
+def _is_file_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value
 
 
 def requirements() -> list[str]:

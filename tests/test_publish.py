@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 from transformers import pipeline
 
+import audiollm
 from audiollm.commands import main
 from audiollm.demo.listen import Listener
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.hub import PublishError
 from audiollm.hub.card import CardFacts, model_card
 from audiollm.hub.publish import model_publication
+from audiollm.hub.space import page_files
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME
 from audiollm.train_sft import train
@@ -256,6 +259,22 @@ def test_a_folder_with_other_files_is_not_written_to(run, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["publish", str(run), "--out", str(tmp_path)]) == 2
     assert "notes.txt" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_space_holds_the_code_that_its_page_imports_and_no_file_that_happens_to_lie_there(tmp_path):
+    package = tmp_path / "audiollm"
+    home = Path(audiollm.__file__).parent
+    for room in ("demo", "reporting", "modeling_audiollm", "processing", "corpora", "eval"):
+        shutil.copytree(home / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in home.glob("*.py"):
+        shutil.copy(path, package)
+    for name in ("demo/credentials.json", "demo/token.py", "reporting/templates/notes.html", "secrets.py"):
+        (package / name).write_text("{}")
+    found = {path.relative_to(package).as_posix() for path in page_files(package)}
+    assert {"__init__.py", "registration.py", "demo/app.py", "processing/audio.py"} <= found
+    assert {"reporting/templates/style.css", "reporting/templates/parts.html", "demo/__init__.py"} <= found
+    assert not [name for name in found if "credentials" in name or "token.py" in name or "notes" in name]
+    assert not [name for name in found if name.startswith("eval/") or name in ("secrets.py", "train_sft.py")]
 
 
 ELSEWHERE = textwrap.dedent("""
