@@ -31,7 +31,7 @@ demo: setup
 		--batch-size 16 --group-by carrier wording speaker --out $(DEMO)/eval --report \
 		--train-log $(DEMO)/trainer_state.json
 	$(BIN)/audiollm answer $(DEMO)/model $(CLIPS)
-	@echo "report: $(DEMO)/eval/model/report.html"
+	@echo "report: $(DEMO)/eval/demo/report.html"
 
 test: setup
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SYSTEM",
         help=f"{SYSTEM_FORMS}. Several are evaluated one after another, each in a folder of its own in --out",
     )
-    parser.add_argument("--data", required=True, help="corpus folder with SPLIT.jsonl, or a JSON-lines file")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="corpus: a folder or file of rows, or '{reader: NAME, path: FOLDER}' as in training",
+    )
     parser.add_argument("--split", default="test", help="of the data (test)")
     parser.add_argument("--out", required=True, help="folder for predictions, verdicts and results")
     parser.add_argument("--judge", default="rule", help=f"{JUDGE_FORMS} (rule)")
@@ -52,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (0)")
     parser.add_argument("--overwrite", action="store_true", help="forget the answers that the folder holds")
+    parser.add_argument(
+        "--replace-results",
+        action="store_true",
+        help="keep the answers, and replace results of another judge, label set, normaliser or fewer rows",
+    )
     parser.add_argument(
         "--report", action="store_true", help="write report.html too: of the first system, beside the others"
     )
@@ -89,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
                 replace(settings, system=system),
                 folder,
                 overwrite=options.overwrite,
+                replace_results=options.replace_results,
                 command=command_line(options.words),
                 judge_options=_server_options(options),
             )
@@ -117,8 +128,9 @@ def system_folders(systems: Sequence[str], out: Path) -> dict[str, Path]:
         return {systems[0]: out}
     named: dict[str, str] = {}
     for system in systems:
-        spec = system.partition("@")[0]  # without revision or address
-        name = re.sub(r"[^\w.+-]+", "-", "+".join(Path(part).name for part in spec.split("+")))
+        name = _folder_name(system)
+        if name in named and Path(system).is_dir():  # trainings of one name in different folders
+            name = f"{Path(system).resolve().parents[1].name}-{name}"
         if name in named:
             raise EvalError(
                 f"systems {named[name]} and {system} would share the folder {out / name}; run one of them by itself."
@@ -127,16 +139,26 @@ def system_folders(systems: Sequence[str], out: Path) -> dict[str, Path]:
     return {system: out / name for name, system in named.items()}
 
 
-def _show(done: dict[Path, dict[str, Any]], options: argparse.Namespace) -> None:
-    """Print the systems' tables, and write the report if it is asked for."""
-    from ..eval.results import RESULTS
-    from ..eval.tables import all_tables
+def _folder_name(system: str) -> str:
+    from ..eval.systems.base import run_name
 
-    print("\n\n".join(table.markdown() for table in all_tables(list(done.values()))))
+    if Path(system).is_dir():
+        return run_name(system)
+    spec = system.partition("@")[0]  # without revision or address
+    return re.sub(r"[^\w.+-]+", "-", "+".join(Path(part).name for part in spec.split("+")))
+
+
+def _show(done: dict[Path, dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print the main figures, and write the report if it is asked for."""
+    from ..eval.results import RESULTS, name_by_folder
+    from ..eval.tables import summary_table
+
+    print(summary_table(name_by_folder(list(done.values()), list(done))).markdown())
     for results in done.values():
         if "asked" in results["judging"]:
             print(f"\n{_describe_judging(results['judging'])}")
     print("\nResults: " + ", ".join(str(folder / RESULTS) for folder in done))
+    print(f"By class and by group: audiollm tables {shlex.join(map(str, done))}")
     if options.report:
         from ..eval.report import write_report  # draws with matplotlib, which the figures do without
 

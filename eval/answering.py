@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,14 +33,12 @@ def answer_rows(system: System, rows: Sequence[dict], path: Path, batch_size: in
     """
     with Journal(path) as journal:
         waiting = [row for row in rows if _unanswered(row, journal.entries.get(row["id"]))]
+        _keep_corrections(journal, rows, {row["id"] for row in waiting})
         done = len(rows) - len(waiting)
         with tqdm(total=len(rows), initial=done, unit="row", desc=system.name, disable=not progress) as bar:
 
             def record(row: dict, prediction: str | None, error: str | None) -> None:
-                audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
-                journal.append(
-                    {**row, "audio": os.path.basename(audio or ""), "prediction": prediction, "error": error}
-                )
+                journal.append({**_without_place(row), "prediction": prediction, "error": error})
                 bar.update()
 
             for chunk in _chunks(waiting, batch_size * BATCHES_PER_CHUNK):
@@ -57,6 +56,22 @@ def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tupl
         joined = {**row, "prediction": found["prediction"], "error": found["error"]}
         (answered if joined["error"] is None else failed).append(joined)
     return answered, failed
+
+
+def _keep_corrections(journal: Journal, rows: Sequence[dict], waiting: set[str]) -> None:
+    """Note what became of answered rows since: a label or transcript that was put right."""
+    for row in rows:
+        entry = journal.entries.get(row["id"])
+        if entry is not None and row["id"] not in waiting:
+            line = {**entry, **_without_place(row)}
+            if json.dumps(line, sort_keys=True) != json.dumps(entry, sort_keys=True):
+                journal.append(line)
+
+
+def _without_place(row: dict) -> dict:
+    """A row with the name of its audio file alone."""
+    audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
+    return {**row, "audio": os.path.basename(audio or "")}
 
 
 def _unanswered(row: dict, prediction: dict | None) -> bool:

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
-from ..corpora.schema import TASKS, read_rows
+from ..corpora.schema import TASKS
 from ..language_models.journal import Journal
 from . import EvalError
 from .results import PREDICTIONS, Run
+from .rows import read_data
 from .run import Settings, evaluate_system
 from .systems import System
 from .tables import Table
@@ -234,7 +235,7 @@ def evaluate_log(log: str | Path, data: str, split: str, out: str | Path, judge:
     """
     system = LoggedAnswers(log)
     if not (Path(out) / PREDICTIONS).exists():
-        import_answers(log, read_rows(data, split), out)
+        import_answers(log, read_data(data, split), out)
     return evaluate_system(Settings(str(log), data, split, judge), out, system=system, progress=False)
 
 
@@ -285,7 +286,7 @@ def _in_order(run: Run, task: str) -> list[dict]:
     """A task's rows in the data's order: predictions come by length."""
     settings, rows = run.results["settings"], {row["id"]: row for row in run.of_task(task)}
     try:
-        ids = [row["id"] for row in read_rows(settings["data"], settings["split"])]
+        ids = [row["id"] for row in read_data(settings["data"], settings["split"])]
     except FileNotFoundError as error:
         raise EvalError(f"{run.folder}: {settings['data']} is gone, and AudioBench needs the data's order.") from error
     return [rows[id_] for id_ in ids if id_ in rows]

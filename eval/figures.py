@@ -134,17 +134,21 @@ def _ratings(rows: list[dict], ratings: dict[str, Rating]) -> list[Rating]:
     return [ratings[row["id"]] for row in rows if row["id"] in ratings]
 
 
-def group_figures(
-    rows: Sequence[dict], judgements: Judgements, label_sets: dict, columns: Sequence[str], normalizer: str
-) -> dict:
-    """Figures for each value of each grouping column and each pair of values: `{column: {value: figures}}`.
+def check_columns(rows: Sequence[dict], columns: Sequence[str]) -> None:
+    """Refuse grouping columns in which no row has a value.
 
     Raises:
-        EvalError: if no row has a column.
+        EvalError: naming the column.
     """
     for column in columns:
         if all(row.get(column) is None for row in rows):
             raise EvalError(f"no row has a value in the column {column!r} to group by.")
+
+
+def group_figures(
+    rows: Sequence[dict], judgements: Judgements, label_sets: dict, columns: Sequence[str], normalizer: str
+) -> dict:
+    """Figures for each value of each grouping column and each pair of values: `{column: {value: figures}}`."""
     groups = {}
     for names in [*itertools.combinations(columns, 1), *itertools.combinations(columns, 2)]:
         members = defaultdict(list)

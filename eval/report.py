@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpora.places import ClipPlaces
-from ..corpora.schema import EMOTION_TASKS, TASKS, read_rows
+from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..processing.audio import AudioError, load_audio
 from ..reporting.pages import render_page
 from ..reporting.players import Embedder
@@ -24,6 +24,7 @@ from ..reporting.quotes import mark_quotes
 from .figures import HIGHEST
 from .metrics import METRICS, TASK_NAMES, Metric, evidence_part
 from .results import REPORT, Run, read_runs
+from .rows import data_name, read_data
 from .systems import SAMPLING_RATE
 from .tables import (
     Table,
@@ -80,7 +81,7 @@ def write_report(
     """
     runs = read_runs((run, *compare))
     settings = runs[0].results["settings"]
-    audio = {row["id"]: row["audio"] for row in read_rows(settings["data"], settings["split"])}
+    audio = {row["id"]: row["audio"] for row in read_data(settings["data"], settings["split"])}
     rows = [row | {"audio": audio[row["id"]]} for row in runs[0].rows if row["id"] in audio]
     places = ClipPlaces(settings["data"], audio_roots)
     history = json.loads(Path(train_log).read_text(encoding="utf-8"))["log_history"] if train_log else []
@@ -118,7 +119,7 @@ def render_report(
     values = {
         "name": first["system"]["name"],
         "subtitle": f"{first['counts']['rows']} questions of the split {settings['split']} of "
-        f"{Path(settings['data']).name}",
+        f"{data_name(settings['data'])}",
         "cards": _cards(first["figures"]),
         "overall": _shown(overall_table([run.results for run in runs])),
         "recordings": [_recording(clip, runs, answers, embedder, places) for clip in clips],

@@ -5,13 +5,49 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import yaml
+
+from ..corpora.readers import read_corpus
 from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..emotion_words.lexicon import LabelError, find_label_set, named_label_set, spell_label
 from . import EvalError
 
 
 REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}
+
+
+def read_data(data: str, split: str) -> list[dict]:
+    """Rows of a corpus, named as in a configuration of a training.
+
+    Args:
+        data: a path to rows (a folder, a file, a `datasets` folder), or `{reader: NAME, path: FOLDER, ...}` as YAML.
+        split: which to read.
+
+    Raises:
+        EvalError: if a text in braces is no mapping.
+        RowError, CorpusError, FileNotFoundError: as [`read_corpus`].
+    """
+    return read_corpus(_source(data), split)
+
+
+def data_name(data: str) -> str:
+    """A corpus as people call it: its reader's name, or its folder's."""
+    source = _source(data)
+    return Path(source).name if isinstance(source, str) else str(source.get("reader"))
+
+
+def _source(data: str) -> str | dict:
+    if not data.lstrip().startswith("{"):
+        return data
+    try:
+        source = yaml.safe_load(data)
+    except yaml.YAMLError:
+        source = None
+    if not isinstance(source, dict):
+        raise EvalError(f"data {data!r} is no mapping; write '{{reader: NAME, path: FOLDER}}'.")
+    return source
 
 
 def select_rows(rows: list[dict], tasks: Sequence[str] = (), limit: int | None = None, seed: int = 0) -> list[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 import shlex
 import time
@@ -12,28 +13,37 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from ..corpora.schema import read_rows
+from ..locks import folder_lock
 from . import EvalError
 from .answering import answer_rows, join_predictions
-from .figures import describe_judging, figures_of, group_figures, judge_rows
+from .figures import check_columns, describe_judging, figures_of, group_figures, judge_rows
 from .judges import Judge, check_judge, load_judge
+from .metrics import TASK_NAMES
+from .normalizers import load_normalizer
 from .results import (
     PREDICTIONS,
     RATED,
     RATINGS,
+    REPORT,
     RESULTS,
     RUN,
     VERDICTS,
     read_predictions,
+    read_results,
     write_json,
     write_lines,
 )
-from .rows import find_label_sets, select_rows
+from .rows import find_label_sets, read_data, select_rows
 from .systems import System, load_system
 
 
 PACKAGES = ("audiollm", "torch", "transformers", "datasets", "evaluate", "jiwer", "numpy", "soundfile", "openai")
+
+# Settings that choose rows.
+CHOICE = ("data", "split", "tasks", "limit", "seed")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Settings:
 
     Args:
         system: checkpoint folder or name of a system.
-        data: corpus folder or JSON-lines file.
+        data: corpus, as a configuration of a training names it (see [`read_data`](rows.py)).
         split: which split of it.
         judge: who decides emotion and sentiment answers; one with a language model rates answers and evidence too.
         prompts: that language model's rubrics.
@@ -83,6 +93,7 @@ def evaluate_system(
     out: str | Path,
     system: System | None = None,
     overwrite: bool = False,
+    replace_results: bool = False,
     progress: bool = True,
     command: str | None = None,
     judge: Judge | None = None,
@@ -98,6 +109,7 @@ def evaluate_system(
         out: folder to write to.
         system: evaluate this object instead of building `settings.system`.
         overwrite: forget the answers that the folder holds; verdicts stay, for they belong to what was answered.
+        replace_results: keep the answers, and replace results of another judge, label set, normaliser or choice of rows.
         progress: show a bar.
         command: the command line, to keep with the results.
         judge: ask this object instead of building `settings.judge`.
@@ -108,16 +120,37 @@ def evaluate_system(
 
     Raises:
         EvalError: for rows without what their task needs, repeated ids, no rows, labels outside the label set, or a
-            folder with another system's answers.
+            folder with answers of another system or of other rows, or results that were counted otherwise.
+        FolderInUseError: if another process evaluates into the folder.
         JournalError: if a line of the folder's files is broken.
     """
     out = Path(out)
-    rows = select_rows(read_rows(settings.data, settings.split), settings.tasks, settings.limit, settings.seed)
+    rows = select_rows(read_data(settings.data, settings.split), settings.tasks, settings.limit, settings.seed)
     label_sets = find_label_sets(rows, settings.label_set)
+    check_columns(rows, settings.group_by)
+    load_normalizer(settings.normalizer)
     judge = judge or load_judge(
         settings.judge, settings.prompts, out / RATINGS, settings.seed, progress, **(judge_options or {})
     )
     check_judge(judge)
+    with folder_lock(out, "evaluation"):
+        return _evaluate(settings, out, rows, label_sets, system, judge, overwrite, replace_results, progress, command)
+
+
+def _evaluate(
+    settings: Settings,
+    out: Path,
+    rows: list[dict],
+    label_sets: dict,
+    system: System | None,
+    judge: Judge,
+    overwrite: bool,
+    replace_results: bool,
+    progress: bool,
+    command: str | None,
+) -> dict:
+    if not overwrite:
+        check_results(out, rows, settings, label_sets, judge, replace_results)
     system = system or load_system(
         settings.system,
         settings.data,
@@ -127,7 +160,6 @@ def evaluate_system(
         settings.trust_remote_code,
         settings.quote_confidence,
     )
-    out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         (out / PREDICTIONS).unlink(missing_ok=True)
         (out / RUN).unlink(missing_ok=True)
@@ -155,7 +187,7 @@ def evaluate_system(
             "fingerprint": system.fingerprint,
             **system.describe(),
         },
-        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()},
+        "settings": _plain(settings),
         "label_sets": {task: {"name": name, "labels": list(labels)} for task, (name, labels) in label_sets.items()},
         "counts": {
             "rows": len(rows),
@@ -177,8 +209,88 @@ def evaluate_system(
         "versions": _versions(),
         "command": command,
     }
+    _drop_old_report(out, results)
     write_json(out / RESULTS, results)
     return results
+
+
+def check_results(
+    out: Path, rows: Sequence[dict], settings: Settings, label_sets: dict, judge: Judge, replace: bool = False
+) -> None:
+    """Refuse to go on in a folder with what another evaluation left there.
+
+    Answers of rows that are not asked about now are never dropped; results that were counted otherwise only if
+    `replace` says so.
+
+    Raises:
+        EvalError: naming every difference.
+    """
+    if not (out / PREDICTIONS).exists():
+        return
+    held = read_predictions(out / PREDICTIONS)
+    results = read_results(out) if (out / RESULTS).exists() else None
+    ids = {row["id"] for row in rows}
+    gone = held.keys() - ids
+    new = ids - held.keys() if results and results["counts"]["rows"] != len(rows) else set()
+    changed = [row["id"] for row in rows if row["id"] in held and _content(row) != _content(held[row["id"]])]
+    mine = _conditions(_plain(settings), {task: labels for task, (_, labels) in label_sets.items()}, judge.name)
+    theirs = {}
+    if results:
+        labels = {task: of["labels"] for task, of in results["label_sets"].items()}
+        by = results.get("judging", {}).get("judge", results["settings"]["judge"])
+        theirs = _conditions(results["settings"], labels, by)
+    same_data = all(theirs.get(name, mine[name]) == mine[name] for name in ("data", "split"))
+    changed = [] if same_data else changed
+    found = [f"{len(gone)} of its rows are not among the {len(rows)} here"] if gone else []
+    found += [f"{len(new)} rows are new"] if new else []
+    found += [f"{len(changed)} rows are others (first: {changed[0]})"] if changed else []
+    found += [
+        f"{name} {_told(theirs[name])} there, {_told(mine.get(name))} here"
+        for name in theirs
+        if (found or name not in CHOICE) and name in mine and not _fits(name, mine[name], theirs[name])
+    ]
+    if not found or (replace and not gone):
+        return
+    way = "" if gone else ", --replace-results to keep its answers and count them anew"
+    raise EvalError(
+        f"{out} holds an evaluation of other things: {'; '.join(found)}. Give another folder{way}, or --overwrite to "
+        "answer anew."
+    )
+
+
+def _plain(settings: Settings) -> dict:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+
+
+def _content(row: dict) -> list:
+    return [row.get(name) for name in ("task", "question", "label", "transcript", "answer")]
+
+
+def _conditions(settings: dict, labels: dict[str, Sequence[str]], judge: str) -> dict:
+    """What figures depend on beside the answers."""
+    told = {name: settings.get(name) for name in (*CHOICE, "normalizer", "group_by")}
+    told |= {f"{TASK_NAMES[task]} classes": list(classes) for task, classes in labels.items()}
+    return told | {"judge": judge, "prompts": settings.get("prompts") if judge != "rule" else None}
+
+
+def _fits(name: str, mine: Any, theirs: Any) -> bool:
+    # Further groups take nothing away.
+    return set(theirs or ()) <= set(mine or ()) if name == "group_by" else mine == theirs
+
+
+def _told(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "all" if value in (None, []) else text
+
+
+def _drop_old_report(out: Path, results: dict) -> None:
+    """Take away a report of other figures than those that are written now."""
+    if not (out / REPORT).exists() or not (out / RESULTS).exists():
+        return
+    before = read_results(out)
+    if any(before[name] != results[name] for name in ("figures", "groups", "label_sets")):
+        (out / REPORT).unlink()
+        logger.warning("%s showed other figures and is gone; write it again with `audiollm report`.", out / REPORT)
 
 
 def _claim_folder(out: Path, system: System) -> None:
@@ -186,7 +298,7 @@ def _claim_folder(out: Path, system: System) -> None:
     path, mine = out / RUN, {"name": system.name, "fingerprint": system.fingerprint}
     if path.exists() and (out / PREDICTIONS).exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        if theirs != mine:
+        if theirs["fingerprint"] != mine["fingerprint"]:
             raise EvalError(
                 f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {mine['name']} "
                 f"({mine['fingerprint']}): give another folder, or --overwrite to answer anew."

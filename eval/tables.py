@@ -68,6 +68,7 @@ class Cell:
         low, high: its interval, or None.
         mark: a sign that a note explains.
         decimals: shown.
+        signed: whether a figure above zero gets a plus, as differences do.
     """
 
     value: float
@@ -75,9 +76,14 @@ class Cell:
     high: float | None = None
     mark: str = ""
     decimals: int = 1
+    signed: bool = False
 
     def __str__(self) -> str:
-        value, *limits = (f"{x:.{self.decimals}f}" for x in (self.value, self.low, self.high) if x is not None)
+        value, *limits = (
+            f"{x:{'+' if self.signed else ''}.{self.decimals}f}"
+            for x in (self.value, self.low, self.high)
+            if x is not None
+        )
         return f"{value}{self.mark}" + (f" [{', '.join(limits)}]" if limits else "")
 
 
@@ -195,6 +201,16 @@ def overall_table(results: Sequence[dict]) -> Table:
     return Table("Overall", ("system", *headings, "unscored", "errors"), tuple(rows), note + _conditions(results))
 
 
+def summary_table(results: Sequence[dict]) -> Table:
+    """The main figures of few systems, one figure a line."""
+    wide = overall_table(results)
+    columns = zip(*(row[1:] for row in wide.rows))
+    rows = [
+        (heading, *cells) for heading, cells in zip(wide.columns[1:], columns) if heading != "errors" or any(cells)
+    ]
+    return Table(wide.title, ("%", *(row[0] for row in wide.rows)), tuple(rows), wide.note)
+
+
 def _shown(metrics: Sequence[Metric], figures: Sequence[dict], part: str | None = None) -> list[Metric]:
     return [metric for metric in metrics if any(metric.value(some, part) is not None for some in figures)]
 
@@ -292,22 +308,22 @@ def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = N
     adjusted = iter(holm([result.p_value for found in results for _, result in found]))
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
-        "Percent, on rows that both systems answered and that are scored for both; difference: the second minus the "
-        f"first. Two-sided tests over {unit}, seed {seed}; Holm's correction for all tests with {first.name}."
+        "Percent, on rows that both systems answered and that are scored for both; + says that the second system's "
+        f"figure is higher than the first's. Two-sided tests over {unit}, seed {seed}; Holm's correction for all tests with {first.name}."
     )
     tables = []
     for other, found in zip(others, results):
         rows = [
             (
                 name,
-                *(result.first, result.second, _cell(result.difference)),
+                *(result.first, result.second, _cell(result.difference, signed=True)),
                 *(result.test, result.n, _p_value(result.p_value), _p_value(next(adjusted))),
             )
             for name, result in found
         ]
         judges = [run.results["settings"]["judge"] for run in (first, other)]
         judged = f" Judges: {' and '.join(judges)}." if judges[0] != judges[1] else ""
-        columns = ("figure", first.name, other.name, "difference", "test", "rows", "p", "p (Holm)")
+        columns = ("figure", first.name, other.name, "second minus first", "test", "rows", "p", "p (Holm)")
         tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note + judged))
     return tables
 
@@ -372,10 +388,10 @@ def _check_conditions(first: Run, second: Run, tasks: set[str]) -> None:
         )
 
 
-def _cell(interval: Interval | None) -> Cell | None:
+def _cell(interval: Interval | None, signed: bool = False) -> Cell | None:
     if interval is None or interval.estimate is None:
         return None
-    return Cell(interval.estimate, interval.low, interval.high)
+    return Cell(interval.estimate, interval.low, interval.high, signed=signed)
 
 
 def _p_value(value: float | None) -> str | None:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 import audiollm
 
 from ..eval.metrics import METRICS, TASK_NAMES
+from ..eval.rows import data_name
 from ..eval.tables import Table
 from ..reporting.markdown import plain
 
@@ -129,8 +130,8 @@ def eval_results(results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
                 EvalResult(
                     task_type=HUB_TASKS.get(task, "question-answering"),
                     task_name=TASK_NAMES[task] if len(metric.tasks) == 1 else metric.path[0],
-                    dataset_type=Path(settings["data"]).name,
-                    dataset_name=Path(settings["data"]).name,
+                    dataset_type=data_name(settings["data"]),
+                    dataset_name=data_name(settings["data"]),
                     dataset_split=settings["split"],
                     metric_type=kind,
                     metric_name=name,
@@ -256,7 +257,7 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
 def _conditions(result: Mapping[str, Any]) -> dict[str, Any]:
     settings = result["settings"]
     return {
-        "data": plain(Path(settings["data"]).name),
+        "data": plain(data_name(settings["data"])),
         "split": plain(settings["split"]),
         "rows": f"{result['counts']['rows']:,}",
         "unscored": result["counts"]["unscored"],

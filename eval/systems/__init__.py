@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...corpora.schema import read_rows
+from ...corpora.schema import RowError
 from .. import EvalError
+from ..rows import read_data
 from .base import SAMPLING_RATE, System
 
 
@@ -23,7 +24,7 @@ PRESETS = {
 }
 SYSTEM_FORMS = (
     "AudioLLM folder; cascade:ASR+LLM (LLM a folder or server:NAME@URL); chat:MODEL; endpoint:NAME@URL; "
-    f"emotion2vec:FOLDER; majority; or a preset: {', '.join(PRESETS)}"
+    f"emotion2vec:FOLDER; majority or majority:DATA; or a preset: {', '.join(PRESETS)}"
 )
 
 
@@ -48,9 +49,10 @@ def load_system(
               of such a model can be given as it is
             - `endpoint:NAME@URL`: a model behind an OpenAI-compatible server that takes audio
             - `emotion2vec:FOLDER`: a converted classifier
-            - `majority`: the floor, the most frequent answers of the training rows
+            - `majority`: the floor, the most frequent answers of the training rows of the data; `majority:DATA`, of
+              those of another corpus
             - a name of [`PRESETS`]
-        data: corpus folder, whose `train.jsonl` the majority needs.
+        data: corpus whose training rows the majority needs.
         max_new_tokens: longest answer of a generating system, in tokens.
         question_format: how a question is put to a cascade, a chat model or an endpoint.
         system_prompt: said before to a chat model or an endpoint.
@@ -64,8 +66,8 @@ def load_system(
         raise EvalError(f"a question format needs {{question}} where the question goes; got {question_format!r}.")
     kind, _, rest = PRESETS.get(spec, spec).partition(":")
     asked = {"max_new_tokens": max_new_tokens, "question_format": question_format}
-    if spec == "majority":
-        return _majority(data)
+    if kind == "majority":
+        return _majority(rest or data)
     if kind == "emotion2vec" and rest:
         from .emotion2vec import Emotion2VecClassifier
 
@@ -90,9 +92,13 @@ def load_system(
 def _majority(data: str | Path | None) -> System:
     from .majority import Majority
 
-    if data is None or not (Path(data) / "train.jsonl").is_file():
-        raise EvalError(f"the majority is that of training rows: {data} must be a folder with train.jsonl.")
-    return Majority(read_rows(data, "train"))
+    try:
+        return Majority(read_data(str(data), "train"))
+    except (FileNotFoundError, RowError) as error:
+        raise EvalError(
+            f"the majority is that of training rows: {error} Read those too (audiollm read ... --split train test), or "
+            "name where they are: majority:FOLDER."
+        ) from error
 
 
 def _cascade(parts: str, asked: dict) -> System:

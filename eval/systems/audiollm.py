@@ -12,7 +12,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 from ... import register
 from ...modeling_audiollm.answering import generate_answers
 from .. import EvalError
-from .base import System, fingerprint_of
+from .base import System, fingerprint_of, run_name
 
 
 class AudioLLM(System):
@@ -37,7 +37,7 @@ class AudioLLM(System):
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         self.max_new_tokens = max_new_tokens
-        self.name = Path(folder).resolve().name
+        self.name = run_name(folder)
         config = self.model.config
         self.quote_confidence = config.quote_confidence if quote_confidence is None else quote_confidence
         self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence)

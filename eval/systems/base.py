@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,6 +48,14 @@ class System(Protocol):
     def describe(self) -> dict:
         """What else a reader needs to reproduce the answers: settings, device, size."""
         return {}
+
+
+def run_name(folder: str | Path) -> str:
+    """What a checkpoint is called: by its folder, or by its training's where that is `model` or `checkpoint-N`."""
+    path = Path(folder).resolve()
+    if path.name == "model" and path.parent.name:
+        return path.parent.name
+    return f"{path.parent.name}-{path.name}" if re.fullmatch(r"checkpoint-\d+", path.name) else path.name
 
 
 def fingerprint_of(kind: str, *parts: Any) -> str:
