@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="corpus: a folder or file of rows, or '{reader: NAME, path: FOLDER}' as in training",
+        help="folder or file of rows, or '{reader: NAME, path: FOLDER}' as in a training",
     )
     parser.add_argument("--split", default="test", help="of the data (test)")
     parser.add_argument("--out", required=True, help="folder for predictions, verdicts and results")

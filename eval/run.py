@@ -109,7 +109,7 @@ def evaluate_system(
         out: folder to write to.
         system: evaluate this object instead of building `settings.system`.
         overwrite: forget the answers that the folder holds; verdicts stay, for they belong to what was answered.
-        replace_results: keep the answers, and replace results of another judge, label set, normaliser or choice of rows.
+        replace_results: keep the answers, and replace results that were counted otherwise.
         progress: show a bar.
         command: the command line, to keep with the results.
         judge: ask this object instead of building `settings.judge`.
@@ -133,7 +133,7 @@ def evaluate_system(
         settings.judge, settings.prompts, out / RATINGS, settings.seed, progress, **(judge_options or {})
     )
     check_judge(judge)
-    with folder_lock(out, "evaluation"):
+    with folder_lock(out, "run of `audiollm eval`"):
         return _evaluate(settings, out, rows, label_sets, system, judge, overwrite, replace_results, progress, command)
 
 

@@ -79,11 +79,8 @@ class Cell:
     signed: bool = False
 
     def __str__(self) -> str:
-        value, *limits = (
-            f"{x:{'+' if self.signed else ''}.{self.decimals}f}"
-            for x in (self.value, self.low, self.high)
-            if x is not None
-        )
+        form = f"{'+' if self.signed else ''}.{self.decimals}f"
+        value, *limits = (format(x, form) for x in (self.value, self.low, self.high) if x is not None)
         return f"{value}{self.mark}" + (f" [{', '.join(limits)}]" if limits else "")
 
 
@@ -309,7 +306,8 @@ def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = N
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
         "Percent, on rows that both systems answered and that are scored for both; + says that the second system's "
-        f"figure is higher than the first's. Two-sided tests over {unit}, seed {seed}; Holm's correction for all tests with {first.name}."
+        f"figure is higher than the first's. Two-sided tests over {unit}, seed {seed}; Holm's correction for all "
+        f"tests with {first.name}."
     )
     tables = []
     for other, found in zip(others, results):

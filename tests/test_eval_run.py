@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from audiollm.commands.eval import system_folders
 from audiollm.corpora.schema import read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.judges import Judge, Rating, Verdict
-from audiollm.eval.metrics import METRICS
+from audiollm.eval.metrics import METRICS, find_metric
 from audiollm.eval.report import write_report
 from audiollm.eval.results import read_predictions, read_run
 from audiollm.eval.run import Settings, evaluate_system
@@ -25,6 +26,7 @@ from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
 from audiollm.eval.tables import class_table, compare_runs, group_table, overall_table
 from audiollm.language_models.journal import JournalError
+from audiollm.locks import FolderInUseError
 from tests.chat_server import chat_server
 
 
@@ -357,7 +359,7 @@ def test_the_command_evaluates_prints_tables_and_can_be_repeated(corpus, tmp_pat
     arguments = ["eval", "--system", "majority", "--data", str(corpus), "--out", str(out), "--group-by", "carrier"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "**Overall**" in printed and "majority by carrier" in printed and str(out) in printed
+    assert "**Overall**" in printed and f"audiollm tables {out}" in printed and printed.count("\n| ---") == 1
     results = json.loads((out / "results.json").read_text())
     assert results["command"].startswith("audiollm eval --system majority --data")
     assert results["system"]["answers"]["er"] == "The speaker sounds angry."
@@ -481,7 +483,9 @@ def test_a_run_fails_when_too_many_verdicts_do_but_keeps_its_results(corpus, tmp
         assert results["figures"]["er"]["weighted_average"] is None and results["figures"]["er"]["n_unscored"] == 4
         assert main([*arguments, "--max-unscored", "1"]) == 0
         broken["now"] = False
-        assert main([*arguments, "--judge-prompts", "audiobench"]) == 1  # its evidence rubrics are the same
+        assert (
+            main([*arguments, "--judge-prompts", "audiobench", "--replace-results"]) == 1
+        )  # its evidence rubrics are the same
         assert "unscored" in capsys.readouterr().out
 
 
@@ -510,10 +514,148 @@ def test_folders_are_named_after_all_of_a_system(tmp_path):
     assert [folder.name for folder in folders.values()] == ["asr+server-llm", "endpoint-salmonn", "model"]
 
 
-def test_systems_that_would_share_a_folder_are_refused(corpus, tmp_path, capsys):
-    systems = [str(tmp_path / "a" / "model"), str(tmp_path / "b" / "model")]
+def test_trainings_are_named_by_their_run(tmp_path):
+    systems = [tmp_path / "slow" / "model", tmp_path / "fast" / "model", tmp_path / "fast" / "checkpoint-40"]
+    systems += [tmp_path / "again" / "fast" / "model"]
+    for system in systems:
+        system.mkdir(parents=True)
+    folders = system_folders([str(system) for system in systems], tmp_path)
+    assert [folder.name for folder in folders.values()] == ["slow", "fast", "fast-checkpoint-40", "again-fast"]
+
+
+def test_the_same_system_twice_is_refused(corpus, tmp_path, capsys):
+    systems = ["cascade:a/asr+llm", "cascade:b/asr+llm"]
     assert main(["eval", "--system", *systems, "--data", str(corpus), "--out", str(tmp_path / "out")]) == 2
     assert systems[0] in (said := capsys.readouterr().err) and systems[1] in said
+
+
+def test_systems_of_one_name_are_told_apart_by_their_folders(corpus, tmp_path, capsys):
+    for name in ("one", "two"):
+        run(corpus, tmp_path / name, group_by=())
+    assert main(["tables", str(tmp_path / "one"), str(tmp_path / "two" / "results.json")]) == 0
+    assert "fake (one)" in (said := capsys.readouterr().out) and "fake (two)" in said
+    assert main(["tables", str(tmp_path / "one"), str(tmp_path / "two"), "--intervals"]) == 0
+    assert "Paired tests: fake (one) and fake (two)" in capsys.readouterr().out
+
+
+# Nothing is replaced in silence
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"limit": 4}, "3 of its rows are not among the 4 here; limit all there, 4 here"),
+        ({"tasks": ("er", "sr")}, "tasks all there, er, sr here"),
+        ({"label_set": "happy,sad,angry"}, "emotion classes .* there, happy, sad, angry here"),
+        ({"normalizer": "none"}, "normalizer whisper_english there, none here"),
+        ({"group_by": ("speaker",)}, "group_by carrier, speaker there, speaker here"),
+    ],
+)
+def test_results_of_other_settings_are_not_replaced(corpus, tmp_path, changed, message):
+    out = tmp_path / "out"
+    run(corpus, out)
+    before = {path: path.read_bytes() for path in out.glob("*.json*")}
+    system = Fake()
+    with pytest.raises(EvalError, match=message):
+        run(corpus, out, system, **changed)
+    assert system.asked == [] and all(path.read_bytes() == held for path, held in before.items())
+
+
+def test_results_of_another_judge_are_not_replaced(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    settings = Settings(system="fake", data=str(corpus), group_by=("carrier", "speaker"))
+    with pytest.raises(EvalError, match="judge rule there, strict here"):
+        evaluate_system(settings, tmp_path / "out", Fake(), progress=False, judge=Strict())
+
+
+def test_other_data_of_the_same_ids_is_not_mixed_in(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    other = shutil.copytree(corpus, tmp_path / "other")
+    path = other / "test.jsonl"
+    path.write_text((text := path.read_text()).replace("I lost my dog", "I lost my cat"))
+    with pytest.raises(EvalError, match="1 rows are others .first: a.; data .*corpus there, .*other here"):
+        run(other, tmp_path / "out")
+    path.write_text(text)
+    run(other, tmp_path / "out")  # the same corpus in another place
+
+
+def test_results_are_replaced_when_asked_and_answers_stay(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    write_report(tmp_path / "out")
+    system = Fake()
+    settings = Settings(system="fake", data=str(corpus), normalizer="none")
+    results = evaluate_system(settings, tmp_path / "out", system, replace_results=True, progress=False)
+    assert system.asked == [] and results["figures"]["asr"]["normalizer"] == "none"
+    assert not (tmp_path / "out" / "report.html").exists()  # it showed the other figures
+    with pytest.raises(EvalError, match="3 of its rows are not among .* or --overwrite"):
+        evaluate_system(
+            Settings(system="fake", data=str(corpus), limit=4), tmp_path / "out", system, replace_results=True
+        )
+
+
+def test_more_groups_are_added_without_being_asked_for_twice(corpus, tmp_path):
+    run(corpus, tmp_path / "out", group_by=("carrier",))
+    system = Fake()
+    assert "speaker" in run(corpus, tmp_path / "out", system, group_by=("speaker", "carrier"))["groups"]
+    assert system.asked == []
+
+
+def test_a_label_put_right_counts_in_results_and_tables_alike(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+    path = corpus / "test.jsonl"
+    path.write_text(path.read_text().replace('"label": "happy"', '"label": "sad"'))
+    system = Fake()
+    figures = run(corpus, tmp_path / "out", system)["figures"]
+    finished = read_run(tmp_path / "out")
+    metric = find_metric("emotion_accuracy")
+    assert system.asked == [] and metric.value(figures) == 100.0
+    assert metric.statistic(np.nansum(metric.counts(finished, metric.rows(finished.rows)), 0)) == 100.0
+
+
+def test_a_column_to_group_by_that_is_not_there_is_named_before_anything_is_answered(corpus, tmp_path):
+    for settings in ({"group_by": ("mood",)}, {"normalizer": "klingon"}):
+        system = Fake()
+        with pytest.raises(EvalError, match="mood|klingon"):
+            run(corpus, tmp_path / "out", system, **settings)
+        assert system.asked == []
+
+
+def test_two_evaluations_of_one_folder_are_refused_until_the_first_ends(corpus, tmp_path):
+    class Nosy(Fake):
+        def answer_batch(self, audios, questions):
+            with pytest.raises(FolderInUseError, match="in use by a run of `audiollm eval`"):
+                run(corpus, tmp_path / "out")
+            return super().answer_batch(audios, questions)
+
+    assert run(corpus, tmp_path / "out", Nosy())["counts"]["answered"] == len(ROWS)
+    run(corpus, tmp_path / "out")
+
+
+# Data as training takes it
+
+
+def test_a_corpus_is_named_as_in_a_training(corpus, tmp_path):
+    source = f"{{reader: own, path: {corpus / 'test.jsonl'}, tasks: [er]}}"
+    system = load_system("majority:" + str(corpus))
+    results = evaluate_system(Settings(system="majority", data=source), tmp_path / "out", system, progress=False)
+    assert results["counts"]["rows_by_task"] == {"er": 4}
+    with pytest.raises(EvalError, match="no mapping"):
+        run("{reader", tmp_path / "no")
+
+
+def test_the_majority_of_a_folder_that_read_wrote(corpus, tmp_path):
+    folder = tmp_path / "read"
+    folder.mkdir()
+    lines = [
+        (corpus / f"{split}.jsonl").read_text().replace('"audio": "', f'"audio": "{corpus}/')
+        for split in ("train", "test")
+    ]
+    (folder / "rows.jsonl").write_text(lines[0].replace('"id": "', '"id": "t-') + lines[1])
+    assert main(["eval", "--system", "majority", "--data", str(folder), "--out", str(tmp_path / "out")]) == 0
+    (folder / "rows.jsonl").write_text(lines[1])
+    with pytest.raises(EvalError, match="training rows: .*--split train test.*majority:FOLDER"):
+        load_system("majority", folder)
+    assert load_system(f"majority:{corpus}", folder).name == "majority"
 
 
 @pytest.fixture(scope="module")

@@ -96,8 +96,8 @@ def _majority(data: str | Path | None) -> System:
         return Majority(read_data(str(data), "train"))
     except (FileNotFoundError, RowError) as error:
         raise EvalError(
-            f"the majority is that of training rows: {error} Read those too (audiollm read ... --split train test), or "
-            "name where they are: majority:FOLDER."
+            f"the majority is that of training rows: {error} Read those too (audiollm read ... --split train test), "
+            "or name where they are: majority:FOLDER."
         ) from error
 
 
