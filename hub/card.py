@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
@@ -16,7 +17,7 @@ import audiollm
 from ..eval.metrics import METRICS, TASK_NAMES
 from ..eval.rows import data_name
 from ..eval.tables import Table
-from ..reporting.markdown import plain
+from ..reporting.markdown import plain_all
 
 
 TEMPLATE = Path(audiollm.__file__).parent / "model_card.md"
@@ -67,21 +68,25 @@ def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
         facts: of the model.
         template: Jinja template of the text.
     """
+    shown = {
+        "name": facts.name,
+        "parts": model_parts(facts),
+        "settings": _settings(facts.config),
+        "labels": facts.config.get("emotion_labels", ()),
+        "training": facts.training and _training(facts.training),
+        "evaluations": [_conditions(result) for result in facts.results],
+        "clips": [{**clip, "path": quote(clip["path"])} for clip in facts.clips],
+    }
     return ModelCard.from_template(
         card_metadata(facts),
         template_path=str(template),
-        name=plain(facts.name),
         model_id=facts.model_id,
-        parts=model_parts(facts),
-        settings=_settings(facts.config),
         parameters=_count(sum(facts.parameters.values())),
-        labels=[plain(label) for label in facts.config.get("emotion_labels", ())],
-        training=facts.training and _training(facts.training),
         carbon=facts.carbon,
         tables=[table.markdown() for table in facts.tables],
-        evaluations=[_conditions(result) for result in facts.results],
-        clips=[{key: plain(value) for key, value in clip.items()} for clip in facts.clips],
         code_licence=CODE_LICENCE,
+        # All text here may come from data.
+        **plain_all(shown),
     )
 
 
@@ -92,7 +97,7 @@ def card_metadata(facts: CardFacts) -> ModelCardData:
     extra = {}
     if facts.clips and facts.clip_url:
         extra["widget"] = [
-            {"example_title": clip["title"], "src": f"{facts.clip_url}/{clip['path']}"} for clip in facts.clips
+            {"example_title": clip["title"], "src": f"{facts.clip_url}/{quote(clip['path'])}"} for clip in facts.clips
         ]
     if facts.carbon is not None:
         extra["co2_eq_emissions"] = {"emissions": facts.carbon, "source": "codecarbon", "training_type": "fine-tuning"}
@@ -159,7 +164,7 @@ def count_parameters(files: Sequence[str | Path]) -> dict[str, int]:
 def model_parts(facts: CardFacts) -> list[dict[str, str]]:
     """Architecture, origin and size of each part of the model."""
     sources = _sources((facts.training or {}).get("config", {}).get("model", {}))
-    unknown = "see `training.json`" if facts.training else "not recorded"
+    unknown = "see training.json" if facts.training else "not recorded"
     rows = []
     for field, name in PARTS.items():
         config = facts.config.get(field)
@@ -170,8 +175,8 @@ def model_parts(facts: CardFacts) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": name,
-                "kind": plain(config["model_type"]),
-                "source": plain(public_name(source)) if source else unknown,
+                "kind": config["model_type"],
+                "source": public_name(source) if source else unknown,
                 "parameters": _count(facts.parameters.get(part, 0)),
             }
         )
@@ -207,7 +212,7 @@ def at(figures: Any, path: Sequence[str]) -> Any:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "fusion": plain(config.get("fusion")),
+        "fusion": config.get("fusion"),
         "window": config.get("window_seconds"),
         "speech_tokens": config.get("speech_tokens"),
         "emotion_tokens": config.get("emotion_tokens") if config.get("fusion") == "sequence" else None,
@@ -232,8 +237,8 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "corpora": [
             {
-                "name": plain(corpus["title"] or corpus["name"]),
-                "licence": plain(corpus["licence"] or "not stated"),
+                "name": corpus["title"] or corpus["name"],
+                "licence": corpus["licence"] or "not stated",
                 "rows": ", ".join(f"{count:,} {task}" for task, count in corpus["rows"].items()),
                 "clips": f"{corpus['clips']:,}",
                 "hours": "" if corpus["hours"] is None else f"{corpus['hours']:.2f}",
@@ -246,7 +251,7 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
         "rows_per_step": plan.get("rows_per_step", plan.get("window")),  # the name in runs of old
         "learning_rate": arguments.get("learning_rate"),
         "lora": training["config"].get("lora"),
-        "devices": plain(devices),
+        "devices": devices,
         "cpu_cores": machine["cpu_cores"],
         "processes": machine["processes"],
         "minutes": f"{training['seconds'] / 60:.1f}",
@@ -257,12 +262,12 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
 def _conditions(result: Mapping[str, Any]) -> dict[str, Any]:
     settings = result["settings"]
     return {
-        "data": plain(data_name(settings["data"])),
-        "split": plain(settings["split"]),
+        "data": data_name(settings["data"]),
+        "split": settings["split"],
         "rows": f"{result['counts']['rows']:,}",
         "unscored": result["counts"]["unscored"],
         "errors": result["counts"]["errors"],
-        "judge": plain(settings["judge"]),
+        "judge": settings["judge"],
     }
 
 

@@ -216,6 +216,7 @@ def count_plot(series: Mapping[str, Mapping[int, int]], x: str, y: str) -> str |
                 list(counts), range(0, most + 2 * width, width), weights=list(counts.values()),
                 color=COLOURS[number % len(COLOURS)], alpha=0.65, label=_plain(name),
             )  # fmt: skip
+        axes.locator_params(integer=True)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", color=GRID, linewidth=0.7)

@@ -20,6 +20,7 @@ import audiollm
 from audiollm.commands import main
 from audiollm.demo.listen import Listener
 from audiollm.eval.run import Settings, evaluate_system
+from audiollm.eval.tables import overall_table
 from audiollm.hub import PublishError
 from audiollm.hub.card import CardFacts, model_card
 from audiollm.hub.publish import model_publication
@@ -182,7 +183,7 @@ def test_the_card_is_filled_from_the_files_alone(run, results, tmp_path):
     assert "LoRA of rank 7" in text and "1.5 g CO2" in text
     figures = json.loads((results / "results.json").read_text())["figures"]
     assert figures["er"]["weighted_average"] == pytest.approx(66.67, abs=0.01)
-    assert re.search(r"66\.7 \[\d+\.\d, 100\.0\]", text) and "0 unscored by the judge `rule`" in text
+    assert re.search(r"66\.7 \[\d+\.\d, 100\.0\]", text) and "0 unscored by the judge rule" in text
     assert "must not decide about people" in text and "consent" in text
     assert data.license == "apache-2.0" and data.base_model == ["openai/whisper-tiny.en"]
     found = {(entry.metric_type, entry.metric_value) for entry in data.eval_results}
@@ -218,10 +219,33 @@ def test_the_card_says_where_the_weights_of_each_part_began(run, tmp_path, secti
     assert len(card.data.base_model or ()) == base_models
 
 
-def test_names_from_data_stay_text_in_the_card(run, tmp_path):
-    config = json.loads((run / "model" / "config.json").read_text()) | {"emotion_labels": ["<script>", "a|b"]}
-    text = model_card(CardFacts("<img src=x>", "FOLDER", config, {})).text
-    assert "<script>" not in text and "<img" not in text and "&lt;script&gt;" in text
+HOSTILE = "![x](https://example.org/p.png)<img src=x onerror=alert(1)>|`a`\n# H\n[l](javascript:x)"
+
+
+def test_no_text_from_data_is_markup_in_the_card():
+    part = {"model_type": HOSTILE}
+    config = {"emotion_labels": [HOSTILE], "fusion": HOSTILE, "speech_config": part, "text_config": part}
+    corpus = {"name": HOSTILE, "title": HOSTILE, "licence": HOSTILE, "rows": {HOSTILE: 3}}
+    training = {
+        "config": {"model": {"parts": {"speech": HOSTILE}}, "training": {"learning_rate": HOSTILE}},
+        "corpora": [{**corpus, "clips": 1, "hours": None, "speakers": None}],
+        "plan": {"rounds": [{"tasks": [HOSTILE], "train": [HOSTILE]}], "stops": [9], "window": 2},
+        "steps": 9,
+        "seconds": 1.0,
+        "hardware": {"devices": {HOSTILE: 2}, "cpu_cores": 2, "processes": 1},
+        "versions": {HOSTILE: HOSTILE},
+    }
+    result = {
+        "settings": dict.fromkeys(("data", "split", "judge", "normalizer"), HOSTILE),
+        "counts": {"rows": 1, "unscored": 0, "errors": 0},
+        "label_sets": {"er": {"labels": [HOSTILE]}},
+        "figures": {"er": {"weighted_average": 1.0}, "evidence": {}},
+        "system": {"name": HOSTILE},
+    }
+    clip = {"path": f"samples/{HOSTILE}", "title": HOSTILE, "licence": HOSTILE}
+    card = model_card(CardFacts(HOSTILE, "F", config, {}, training, [result], [overall_table([result])], [clip]))
+    assert "<img" not in card.text and "\n# H" not in card.text
+    assert not re.search(r"(?<!\\)\]\((?!samples/)", card.text) and not re.search(r"(?<!\\)!\[", card.text)
 
 
 def test_sample_clips_need_a_stated_licence_and_show_different_labels(run, tmp_path):
