@@ -153,13 +153,13 @@ def _train(config: dict[str, Any], prepare: Callable | None, pipe: int | None = 
     """Train in this process; `prepare(trainer)` may add what kills it."""
     from transformers import TrainerCallback
 
-    import audiollm.train_sft as train_sft
+    from audiollm.training import sft
 
     class Tell(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             os.write(pipe, b".")
 
-    build = train_sft.build_trainer
+    build = sft.build_trainer
 
     def build_and_prepare(config):
         trainer = build(config)
@@ -169,8 +169,8 @@ def _train(config: dict[str, Any], prepare: Callable | None, pipe: int | None = 
             prepare(trainer)
         return trainer
 
-    train_sft.build_trainer = build_and_prepare
-    train_sft.train(config)
+    sft.build_trainer = build_and_prepare
+    sft.train(config)
 
 
 def in_child(config: dict[str, Any], prepare: Callable | None = None, kill_at: tuple[int, float] | None = None) -> int:
@@ -238,7 +238,7 @@ def kills(options: argparse.Namespace) -> dict[str, Any]:
     Three kills are placed: within a save, between a save and its renaming, at a border of rounds. The others come at
     random moments.
     """
-    import audiollm.train_sft  # noqa: F401  (before the forks, so that each costs little)
+    import audiollm.training.sft  # noqa: F401  (before the forks, so that each costs little)
 
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -337,9 +337,9 @@ def run_config(work: Path, model: dict[str, Any], schedule: list[dict], **change
 
 def step_seconds(config: dict[str, Any]) -> list[float]:
     """Seconds of each step of a run, loading of its rows and all, the first left out."""
-    import audiollm.train_sft as train_sft
+    from audiollm.training import sft
 
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.train()
     speeds = [entry["samples_per_second"] for entry in trainer.state.log_history if "samples_per_second" in entry]
     return [trainer.plan.rows_per_step / speed for speed in speeds[1:]]
@@ -376,7 +376,7 @@ def proportions(model: dict[str, Any]) -> dict[str, float]:
 def dual(options: argparse.Namespace) -> dict[str, Any]:
     """Training throughput of a dual against a single encoder, on clips of 2-10 s: where everything learns jointly, and
     where the dual model learns as in the paper, a task's parts at a time."""
-    import audiollm.train_sft  # noqa: F401
+    import audiollm.training.sft  # noqa: F401
 
     models = {"dual": dual_model()}
     models["single"] = {name: value for name, value in dual_model().items() if not name.startswith("emotion")}
@@ -419,7 +419,7 @@ def dual(options: argparse.Namespace) -> dict[str, Any]:
 
 def cache(options: argparse.Namespace) -> dict[str, Any]:
     """An emotion round of four epochs, at the paper's proportions, with and without the feature cache."""
-    import audiollm.train_sft as train_sft
+    from audiollm.training import sft
 
     schedule = [{"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "epochs": 4}]
     with tempfile.TemporaryDirectory() as name:
@@ -430,7 +430,7 @@ def cache(options: argparse.Namespace) -> dict[str, Any]:
             folder = work / f"cache-{os.getpid()}"
             config = run_config(work, dual_model(), schedule)
             config["feature_cache"] = {"folder": str(folder), "max_gb": 1} if cached else None
-            trainer = train_sft.build_trainer(config)
+            trainer = sft.build_trainer(config)
             trainer.train()
             logged = [entry for entry in trainer.state.log_history if "samples_per_second" in entry]
             disk = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) if cached else 0
@@ -456,8 +456,8 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     """Peak memory of a training step with 256 k words: our trainer's, and that of the model's own loss in it."""
     from transformers import TrainerCallback
 
-    import audiollm.train_sft as train_sft
     from audiollm.samples.base.scratch import from_scratch
+    from audiollm.training import sft
 
     model = {
         "vocab_size": 300,
@@ -480,7 +480,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
         config = run_config(work, model, [{"tasks": ["er"], "train": ["lora"]}])
         config["max_steps"] = 1
         config["training"]["per_device_train_batch_size"] = options.batch
-        trainer = train_sft.build_trainer(config, built, processor)
+        trainer = sft.build_trainer(config, built, processor)
         if whole:
             trainer.compute_loss = lambda model, inputs, **kwargs: model(**inputs).loss
         note = Note()
@@ -508,7 +508,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 def scaling(options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of a training step for a row, by clip length and by number of clips."""
-    import audiollm.train_sft  # noqa: F401
+    import audiollm.training.sft  # noqa: F401
 
     model = {
         "vocab_size": 300,
@@ -621,7 +621,7 @@ def peer(options: argparse.Namespace) -> dict[str, Any]:
         TrainingArguments,
     )
 
-    import audiollm.train_sft as train_sft
+    from audiollm.training import sft
 
     class Clock(TrainerCallback):
         def __init__(self):
@@ -657,7 +657,7 @@ def peer(options: argparse.Namespace) -> dict[str, Any]:
         config |= {"model": {"checkpoint": str(work / "ours")}, "max_steps": 2}
         config["lora"] = PEER_LORA | {"target_modules": PEER_PROJECTIONS}
         config["training"]["per_device_train_batch_size"] = options.batch
-        trainer = train_sft.build_trainer(config)
+        trainer = sft.build_trainer(config)
         processor = trainer.processing_class
         prompts = [processor.prompt(row["question"]) for row in peer_rows(work)]
         return measure(trainer, processor, prompts, heard(work))

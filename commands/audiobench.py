@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..eval.tables import FORMATS
+from ..eval.sheets import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

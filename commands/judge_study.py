@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..eval.judge_study import COUNT
-from ..eval.tables import FORMATS
+from ..eval.sheets import FORMATS
 from .arguments import count
 
 
@@ -14,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     draw = actions.add_parser("draw", help="draw special cases and write a rating sheet")
     draw.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs with a judge that decides special cases")
     draw.add_argument("--out", required=True, help="folder for sheet and key")
-    draw.add_argument("--count", type=count, default=COUNT, help=f"at most so many of each corpus and task ({COUNT})")
+    draw.add_argument("--count", type=count, default=50, help="so many of each corpus and task (50, the paper's)")
     draw.add_argument("--seed", type=int, default=0, help="(0)")
     score = actions.add_parser("score", help="compare rated sheets with the judge")
     score.add_argument("sheets", nargs="+", metavar="SHEET", help="rated sheets, one for each rater")

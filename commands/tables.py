@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..eval.tables import FORMATS
+from ..eval.sheets import FORMATS
 from .arguments import add_list, add_pairs
 
 

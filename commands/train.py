@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     import logging
 
-    from ..train_sft import report_memory, train
     from ..training.config import read_config
+    from ..training.sft import report_memory, train
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.set)

@@ -29,7 +29,7 @@ from .tables import Cell, Table
 
 
 SHEET, KEY = "sheet.csv", "key.json"
-COUNT = 50  # the paper's, of each corpus
+
 HEADINGS = ("case", "question", "classes", "label", "transcript", "answer", "right", "remark")
 RIGHT = frozenset(("1", "1.0", "1,0", "right", "correct", "yes", "y", "true", "r", "\u2713", "\u2714"))
 WRONG = frozenset(("0", "0.0", "0,0", "wrong", "incorrect", "no", "n", "false", "w"))
@@ -83,7 +83,7 @@ class Agreement:
     kappa: Interval
 
 
-def draw_cases(runs: Sequence[Run], count: int = COUNT, seed: int = 0) -> tuple[list[StudyCase], list[tuple]]:
+def draw_cases(runs: Sequence[Run], count: int = 50, seed: int = 0) -> tuple[list[StudyCase], list[tuple]]:
     """Draw special cases that a judge has decided, so many of each corpus and task, and shuffle them together.
 
     Special is what the rule judge calls so, whichever judge decided: it depends on answer and label set alone.
@@ -141,7 +141,7 @@ def draw_cases(runs: Sequence[Run], count: int = COUNT, seed: int = 0) -> tuple[
     return cases, rows
 
 
-def write_study(runs: Sequence[Run], out: str | Path, count: int = COUNT, seed: int = 0) -> tuple[Path, Path]:
+def write_study(runs: Sequence[Run], out: str | Path, count: int = 50, seed: int = 0) -> tuple[Path, Path]:
     """Draw cases and write sheet and key into a folder.
 
     Raises:

@@ -10,6 +10,10 @@ from pathlib import Path
 from . import EvalError
 
 
+# As which tables are printed.
+FORMATS = ("markdown", "latex", "csv")
+
+
 # A cell that starts with one of these is computed, not shown, by common spreadsheets (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _DELIMITERS = (",", ";", "\t")

@@ -33,7 +33,6 @@ from .statistics import (
 )
 
 
-FORMATS = ("markdown", "latex", "csv")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

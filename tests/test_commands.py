@@ -90,6 +90,12 @@ except SystemExit:
     assert said.startswith(f"usage: audiollm {command}") and said.endswith("loaded\n")
 
 
+def test_the_script_for_accelerate_is_the_command_train():
+    script = [sys.executable, str(DOCS.parent / "train_sft.py"), "--config", "nowhere.yaml"]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "error: [Errno 2] No such file or directory: 'nowhere.yaml'\n"
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

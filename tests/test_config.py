@@ -20,10 +20,10 @@ from transformers import (
 from audiollm.commands import main
 from audiollm.modeling_audiollm import AudioLLMConfig
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
-from audiollm.train_sft import build_trainer
 from audiollm.training import config as sections
 from audiollm.training.assemble import assemble, new_parts
 from audiollm.training.config import ConfigError, check_config, read_config, set_field
+from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
 from tests.tiny import ENCODERS, tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401

@@ -27,9 +27,9 @@ from audiollm.hub.publish import model_publication
 from audiollm.hub.space import page_files
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME
-from audiollm.train_sft import train
 from audiollm.training.checkpoints import save_merged
 from audiollm.training.facts import training_facts, write_facts
+from audiollm.training.sft import train
 from tests.hub_server import hub_server
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401

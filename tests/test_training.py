@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoProcessor, TrainerCallback
 
-import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.training import sft
 from audiollm.training.alternation import AlternationSampler, set_learning
 from audiollm.training.encoder_losses import LabelHead, label_classes
 from audiollm.training.run import run
@@ -153,7 +153,7 @@ class Watch(TrainerCallback):
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_in_each_round_exactly_its_parts_change(config, gradient_checkpointing):
     config["training"]["gradient_checkpointing"] = gradient_checkpointing
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     watch = Watch(trainer.plan)
     trainer.add_callback(watch)
     trainer.train()
@@ -168,7 +168,7 @@ def test_an_annealed_round_has_the_scheduler_for_itself(config):
     first, second, third = config["schedule"]
     config["schedule"] = [first | {"anneal": True}, second | {"lr": 0.004, "anneal": True}, third]
     config["training"] |= {"learning_rate": 0.01, "lr_scheduler_type": "linear", "warmup_steps": 2}
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.create_optimizer_and_scheduler(trainer.args.max_steps)
     rate = trainer.lr_scheduler.lr_lambdas[0]
     start, stop, end = trainer.plan.stops
@@ -180,7 +180,7 @@ def test_an_annealed_round_has_the_scheduler_for_itself(config):
 
 def test_a_round_ends_with_the_average_of_its_weights(config):
     config["schedule"] = [config["schedule"][1] | {"average": 0.5}, config["schedule"][2]]
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     parameter = trainer.audio_model.model.emotion_encoder.layer_norm.weight
     stepped = []
 
@@ -200,7 +200,7 @@ def test_a_round_ends_with_the_average_of_its_weights(config):
 
 
 def test_a_part_that_is_not_in_the_optimizer_is_refused(config):
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     for parameter in trainer.audio_model.model.emotion_encoder.parameters():
         parameter.requires_grad_(False)
     with pytest.raises(RuntimeError, match="parameters of emotion_encoder are not in the optimizer"):
@@ -216,14 +216,14 @@ def test_every_named_schedule_trains_a_model_that_loads(config, schedule):
             part.save_pretrained(config["model"]["checkpoint"])
         settings = model.config.speech_config.to_dict()
         config["model"]["add_emotion"] = {"config": settings, "emotion_tokens": 2}
-    folder = train_sft.train(config)
+    folder = sft.train(config)
     model, processor = AudioLLMForConditionalGeneration.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     assert model.config.fusion == "sequence" and processor.tokens_per_window == 12
 
 
 def test_merged_model_answers_like_the_trained_one(config, tone):
     config["max_steps"] = 4
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.train()
     processor = trainer.processing_class
     inputs = processor(text=processor.prompt("What?"), audio=[tone(1.3)])
@@ -235,18 +235,18 @@ def test_merged_model_answers_like_the_trained_one(config, tone):
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(config, tmp_path):
     config["schedule"][1] |= {"label": 0.3, "average": 0.9}
-    whole = train_sft.train(config)
+    whole = sft.train(config)
     config["training"]["output_dir"] = str(tmp_path / "broken")
 
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             control.should_training_stop = state.global_step == 8
 
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.add_callback(Stop())
     run(config, trainer)
     assert trainer.state.global_step == 8
-    resumed = train_sft.train(config)
+    resumed = sft.train(config)
     first, second = (
         AudioLLMForConditionalGeneration.from_pretrained(folder).state_dict() for folder in (whole, resumed)
     )
@@ -259,7 +259,7 @@ def test_an_emotion_encoder_learns_by_labels_and_then_with_the_language_model(co
         {"tasks": ["er"], "train": ["emotion_encoder"], "label": 1.0, "lm": 0.0},
         {"tasks": ["er", "asr"], "train": ["emotion_encoder", "emotion_adapter", "lora"], "label": 0.5},
     ]
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     watch = Watch(trainer.plan)
     trainer.add_callback(watch)
     trainer.train()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import audiollm.train_sft as train_sft
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.word_targets import WordTargets, spoken_words
+from audiollm.training import sft
 from audiollm.training.checkpoints import load_trained
 from audiollm.training.schedule import ScheduleError, without_lora
 from tests.tiny import tiny_tokenizer
@@ -43,7 +43,7 @@ def trainer_of(config, tmp_path, name, schedule, cached=False, lora=False, **tra
     config["feature_cache"] = {"folder": str(tmp_path / f"cache-{name}"), "max_gb": 1} if cached else None
     if not lora:
         config["lora"] = None
-    return train_sft.build_trainer(config)
+    return sft.build_trainer(config)
 
 
 def losses(trainer) -> torch.Tensor:

@@ -18,10 +18,10 @@ from audiollm.processing.processing_audiollm import AudioLLMProcessor
 from audiollm.samples.base.augmentation import Augmentation
 from audiollm.samples.base.hearing import CTCHead, HearingCollator, HearingRound, HearingTrainer
 from audiollm.samples.base.scratch import from_scratch
-from audiollm.train_sft import build_trainer
 from audiollm.training.alternation import ScheduledRows
 from audiollm.training.run import run
 from audiollm.training.schedule import ScheduleError, read_schedule
+from audiollm.training.sft import build_trainer
 from tests.test_training import Watch
 from tests.tiny_run import config, corpus  # noqa: F401
 

@@ -5,7 +5,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
-import audiollm.train_sft as train_sft
+from audiollm.training import sft
 from audiollm.training.feature_cache import FeatureCache
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -21,7 +21,7 @@ def train(config, cached: bool, folder):
     config["samples_per_round"] = 0
     config["training"]["output_dir"] = str(folder / f"out-{cached}")
     config["feature_cache"] = {"folder": str(folder / "cache"), "max_gb": 1} if cached else None
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     calls = {"speech_encoder": 0, "emotion_encoder": 0}
     for part in calls:
         encoder = getattr(trainer.audio_model.model, part)
@@ -52,7 +52,7 @@ def test_a_branch_that_learns_is_never_taken_from_the_cache(config, tmp_path):
     for cache in (None, {"folder": str(tmp_path / "cache"), "max_gb": 1}):
         config |= {"feature_cache": cache}
         config["training"]["output_dir"] = str(tmp_path / f"out-{bool(cache)}")
-        trainer = train_sft.build_trainer(config)
+        trainer = sft.build_trainer(config)
         trainer.train()
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
@@ -80,7 +80,7 @@ def test_a_broken_file_of_the_cache_is_computed_again(tmp_path):
 
 
 def test_what_is_frozen_keeps_no_graph_and_no_dropout(config):
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     seen = []
 
     class Look(TrainerCallback):
@@ -100,7 +100,7 @@ def test_what_is_frozen_keeps_no_graph_and_no_dropout(config):
 
 
 def test_only_scored_positions_go_through_the_head(config):
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     shapes = []
     norm = trainer.audio_model.model.register_forward_hook(
         lambda module, args, output: shapes.append(output.last_hidden_state.shape[:2])
@@ -118,7 +118,7 @@ def test_only_scored_positions_go_through_the_head(config):
 def test_losses_reach_tensorboard(config, tmp_path):
     config["training"] |= {"report_to": "tensorboard"}
     config["max_steps"] = 2
-    train_sft.build_trainer(config).train()
+    sft.build_trainer(config).train()
     folder = next(tmp_path.rglob("events.*")).parent
     events = EventAccumulator(str(folder)).Reload()
     names = set(events.Tags()["scalars"])

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-import audiollm.train_sft as train_sft
 from audiollm.locks import FolderInUseError, folder_lock
+from audiollm.training import sft
 from audiollm.training.checkpoints import DamagedCheckpointError, load_trained, whole_checkpoints
 from audiollm.training.clips import BadRowsError, refuse_bad_rows
 from audiollm.training.feature_cache import FeatureCache
@@ -43,7 +43,7 @@ class Stop(TrainerCallback):
 
 def begin(config, step: int = 11):
     """Train to a step without an end: checkpoints at 5 and 10, and no model."""
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.add_callback(Stop(step))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "save_merged", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -62,7 +62,7 @@ def output(config) -> Path:
 def test_a_run_whose_numbers_are_none_stops_with_what_was_saved_before(config, tmp_path, change, capsys):
     config["training"] |= {**change, "save_steps": 1, "max_grad_norm": 0.0}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
-    assert train_sft.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
+    assert sft.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "is not finite" in said[0] and "Lower the learning rate" in said[0]
     assert not (output(config) / "model").exists() and not (output(config) / "training.json").exists()
@@ -77,7 +77,7 @@ def test_a_weight_that_is_no_number_is_not_saved(config):
                 next(p for _, p in part_parameters(model)["lora"]).data[0] = float("inf")
 
     config["training"]["logging_strategy"] = "no"
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.add_callback(Spoil())
     with pytest.raises(ValueError, match=r"step 10: base_model.* is not finite.*the last checkpoint is .*-5"):
         trainer.train()
@@ -92,7 +92,7 @@ def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(config):
     partial.mkdir(parents=True)
     with folder_lock(output(config), "training"):
         with pytest.raises(FolderInUseError, match=rf"is in use by a training \(process {os.getpid()} on"):
-            train_sft.train(config)
+            sft.train(config)
     assert partial.is_dir()
 
 
@@ -139,10 +139,10 @@ def test_another_configuration_in_a_runs_folder_is_refused_by_name(config, chang
     begin(config)
     change(config)
     if named is None:
-        train_sft.train(config)
+        sft.train(config)
         return
     with pytest.raises(OtherRunError, match=named):
-        train_sft.train(config)
+        sft.train(config)
 
 
 def test_other_rows_or_another_base_in_a_runs_folder_are_refused(config, corpus):
@@ -150,37 +150,37 @@ def test_other_rows_or_another_base_in_a_runs_folder_are_refused(config, corpus)
     rows = (corpus / "train.jsonl").read_text()
     (corpus / "train.jsonl").write_text(rows.replace("my old dog", "my new dog", 1))
     with pytest.raises(OtherRunError, match="the training rows .data. are others .48 then, 48 now."):
-        train_sft.train(config)
+        sft.train(config)
     (corpus / "train.jsonl").write_text(rows)
     model, _ = tiny_model_and_processor()
     model.save_pretrained(config["model"]["checkpoint"])
     with pytest.raises(OtherRunError, match="the weights that emotion_encoder begins with .model. are others"):
-        train_sft.train(config)
+        sft.train(config)
 
 
 def test_checkpoints_that_do_not_say_whose_they_are_are_not_continued(config):
     begin(config)
     (output(config) / "run.json").unlink()
     with pytest.raises(OtherRunError, match="does not say what it was .run.json is missing."):
-        train_sft.train(config)
+        sft.train(config)
 
 
 def test_a_finished_run_started_again_says_so_and_changes_nothing(config, caplog):
-    folder = Path(train_sft.train(config))
+    folder = Path(sft.train(config))
     files = {path: path.stat().st_mtime_ns for path in output(config).rglob("*") if path.is_file()}
     with caplog.at_level("INFO"):
-        assert train_sft.train(config) == str(folder)
+        assert sft.train(config) == str(folder)
     assert "this run is finished (18 steps)" in caplog.text
     del files[output(config) / ".lock"]
     assert all(path.stat().st_mtime_ns == written for path, written in files.items())
 
 
 def test_a_run_killed_before_its_model_was_written_is_not_trained_on(config):
-    whole = load_file(Path(train_sft.train(config)) / "model.safetensors")
+    whole = load_file(Path(sft.train(config)) / "model.safetensors")
     config["training"]["output_dir"] += "-killed"
     begin(config, step=18)
     assert whole_checkpoints(output(config))[-1].name == "checkpoint-18"
-    merged = load_file(Path(train_sft.train(config)) / "model.safetensors")
+    merged = load_file(Path(sft.train(config)) / "model.safetensors")
     assert all(torch.equal(whole[name], merged[name]) for name in whole)
     facts = json.loads((output(config) / "training.json").read_text())
     assert facts["steps"] == 18 and facts["seconds"] > 0
@@ -197,7 +197,7 @@ def test_bad_rows_are_all_named_before_a_step_is_spent(config, corpus):
     lines[0] = json.dumps(json.loads(lines[0]) | {"answer": ""})
     (corpus / "train.jsonl").write_text("\n".join(lines))
     with pytest.raises(BadRowsError) as found:
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
     said = str(found.value)
     assert said.startswith("4 rows or clips cannot be trained on") and "row '0-asr' has no answer to learn" in said
     assert all(f"row '{number}-asr'" in said and f"{number}.wav" in said for number in (3, 4, 5))
@@ -233,7 +233,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(config, name,
     config["schedule"][0]["average"] = 0.5
     begin(config)
     damage(output(config) / "checkpoint-10" / name)
-    train_sft.train(config)
+    sft.train(config)
     assert f"checkpoint-10/{name} is " in caplog.text and "the checkpoint before it is tried" in caplog.text
     assert json.loads((output(config) / "training.json").read_text())["steps"] == 18
 
@@ -243,7 +243,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused(config):
     (output(config) / "checkpoint-5" / "optimizer.pt").unlink()
     (output(config) / "checkpoint-10" / "trainable.safetensors").write_bytes(b"half")
     with pytest.raises(DamagedCheckpointError, match="trainable.safetensors is cut off.*-5/optimizer.pt is missing"):
-        train_sft.train(config)
+        sft.train(config)
     with pytest.raises(ValueError, match="checkpoint-10/trainable.safetensors is cut off or damaged"):
         load_trained(output(config) / "checkpoint-10")
 
@@ -263,7 +263,7 @@ def test_a_full_disk_is_said_as_such_and_the_last_checkpoint_stays(config, monke
     save = module.save_trainable
     monkeypatch.setattr(module, "save_trainable", full)
     with pytest.raises(OSError, match="the disk is full"):
-        train_sft.train(config)
+        sft.train(config)
     assert [path.name for path in whole_checkpoints(output(config))] == ["checkpoint-5"]
     assert not (output(config) / "unfinished").exists()
 
@@ -287,7 +287,7 @@ def test_what_is_saved_may_be_read_as_the_umask_says(config):
     before = os.umask(0o027)
     try:
         config["max_steps"] = 1
-        train_sft.train(config)
+        sft.train(config)
     finally:
         os.umask(before)
     saved = [path for path in output(config).rglob("*") if path.is_file() and path.suffix == ".safetensors"]
@@ -302,7 +302,7 @@ def test_what_is_saved_may_be_read_as_the_umask_says(config):
 def test_lora_lands_in_the_language_model_whatever_way_it_is_named(config, targets):
     config["lora"]["target_modules"] = targets
     config["max_steps"] = 6
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     named = [name for name, _ in trainer.model.named_parameters() if part_of(name) == "lora"]
     assert named and all(".language_model." in name for name in named)
     folder = run(config, trainer)
@@ -327,7 +327,7 @@ def test_lora_lands_in_the_language_model_whatever_way_it_is_named(config, targe
 def test_lora_elsewhere_is_refused(config, section, message):
     config["lora"] |= section
     with pytest.raises(LoraSectionError, match=message):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
 
 
 def test_lora_settings_leave_other_fields_alone():
@@ -342,7 +342,7 @@ def test_lora_settings_leave_other_fields_alone():
 def test_a_named_schedule_goes_without_tasks_that_have_no_rows(config, schedule):
     config |= {"schedule": schedule, "max_steps": 2}
     config["data"]["tasks"] = ["asr", "er"]
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     assert {task for round_ in trainer.plan.rounds for task in round_.tasks} == {"asr", "er"}
     assert "sqa: no rows" in trainer.report_plan() and "sr: no rows" in trainer.report_plan()
     trainer.train()
@@ -358,10 +358,10 @@ def test_rounds_without_any_rows_are_left_out_of_a_named_schedule():
 def test_rounds_that_name_a_task_without_rows_are_refused(config):
     config["data"]["tasks"] = ["asr", "er", "sr"]
     with pytest.raises(ScheduleError, match="Round 1 trains on sqa, but there are no such rows"):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
 
 
 def test_no_card_of_trl_stands_beside_the_model(config):
     config["max_steps"] = 5
-    train_sft.train(config)
+    sft.train(config)
     assert not list(output(config).rglob("README.md"))

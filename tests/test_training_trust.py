@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoProcessor, TrainerCallback
 
-import audiollm.train_sft as train_sft
 from audiollm.commands import main
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.ctc import CTC_NAME
+from audiollm.training import sft
 from audiollm.training.assemble import _language_model
 from audiollm.training.checkpoints import load_trained, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_plan_tells_rounds_rows_clips_and_parts(config):
-    text = train_sft.build_trainer(config).report_plan()
+    text = sft.build_trainer(config).report_plan()
     lines = text.splitlines()
     assert lines[0].split() == ["round", "steps", "epochs", "lr", "tasks", "(rows)", "learns", "(parameters)"]
     assert lines[3].split()[:8] == ["3", "12-17", "1", "0.001", "asr", "12", "er", "12"]
@@ -41,7 +41,7 @@ def test_a_new_part_that_no_round_trains_is_refused(config):
         refuse_unlearned(rounds, {"lora", "emotion_adapter"})
     config["schedule"] = [{"tasks": ["asr"], "train": ["speech_adapter"]}]
     with pytest.raises(ScheduleError, match="lora would never learn"):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
@@ -68,7 +68,7 @@ def test_a_frozen_part_that_moves_stops_the_run(config):
                 with torch.no_grad():
                     next(model.get_base_model().model.emotion_encoder.parameters()).add_(1e-7)
 
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.add_callback(Meddle())
     with pytest.raises(FrozenPartMovedError, match="steps 0-5, round 1: emotion_encoder changed, but only speech_enc"):
         trainer.train()
@@ -76,7 +76,7 @@ def test_a_frozen_part_that_moves_stops_the_run(config):
 
 
 def test_the_log_tells_what_moved_at_each_border_and_what_the_model_says(config):
-    train_sft.train(config)
+    sft.train(config)
     state = json.loads((Path(config["training"]["output_dir"]) / "trainer_state.json").read_text())
     proofs = [entry for entry in state["log_history"] if "checksums" in entry]
     assert [entry["step"] for entry in proofs] == [0, 6, 12, 18]
@@ -94,7 +94,7 @@ def test_the_log_tells_what_moved_at_each_border_and_what_the_model_says(config)
 
 def test_no_logged_loss_is_a_mean_over_two_rounds(config):
     config["training"]["logging_steps"] = 4
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.train()
     logged = [(entry["step"], entry["round"]) for entry in trainer.state.log_history if "loss" in entry]
     assert logged == [(4, 1), (6, 1), (8, 2), (12, 2), (16, 3), (18, 3)]
@@ -103,7 +103,7 @@ def test_no_logged_loss_is_a_mean_over_two_rounds(config):
 def test_losses_of_tasks_are_means_over_the_tokens_since_the_last_log(config):
     config["schedule"] = [{"tasks": ["asr", "er"], "train": ["speech_adapter", "lora"]}]
     config["training"] |= {"logging_steps": 6, "learning_rate": 0.0}
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     trainer.train()
     logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
     losses = {"asr": [], "er": []}
@@ -136,7 +136,7 @@ def test_a_training_step_of_ours_waits_for_no_number(config, monkeypatch):
 
     config |= {"max_steps": 2, "samples_per_round": 0}
     config["training"]["logging_steps"] = 100
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     compute = trainer.compute_loss
 
     def step(*args, **kwargs):
@@ -153,7 +153,7 @@ def test_a_training_step_of_ours_waits_for_no_number(config, monkeypatch):
 def test_an_unfinished_checkpoint_is_ignored_and_old_ones_are_deleted(config):
     config["training"] |= {"save_steps": 2, "save_total_limit": 2}
     config["max_steps"] = 6
-    train_sft.train(config)
+    sft.train(config)
     output = Path(config["training"]["output_dir"])
     assert [folder.name for folder in whole_checkpoints(output)] == ["checkpoint-4", "checkpoint-6"]
     (output / "checkpoint-8").mkdir()
@@ -185,13 +185,13 @@ def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(co
     )
     config["training"]["use_liger_kernel"] = True
     with pytest.raises(ValueError, match="Liger has no kernels for llama"):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
     assert given == [("llama", {"fused_linear_cross_entropy": False})]
 
 
 def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     config["max_steps"] = 13
-    folder = train_sft.train(config)
+    folder = sft.train(config)
     checkpoint = whole_checkpoints(config["training"]["output_dir"])[-1]
     changed = sum(tensor.numel() for tensor in load_file(checkpoint / "trainable.safetensors").values())
     model, processor = load_trained(checkpoint)
@@ -218,7 +218,7 @@ def test_a_model_keeps_the_first_ones_ctc_head_as_long_as_it_fits(config, tmp_pa
     (Path(config["model"]["checkpoint"]) / CTC_NAME).write_bytes(b"characters")
     config |= {"schedule": [{"tasks": ["er"], "train": [learns]}], "max_steps": 1}
     config["lora"] = config["lora"] if learns == "lora" else None
-    merged = Path(train_sft.train(config))
+    merged = Path(sft.train(config))
     main(["merge", str(whole_checkpoints(config["training"]["output_dir"])[-1]), str(tmp_path / "converted")])
     for folder in (merged, tmp_path / "converted"):
         assert (folder / CTC_NAME).is_file() == (learns == "lora")

@@ -14,8 +14,8 @@ import yaml
 
 from audiollm.samples.base.augmentation import Augmentation
 from audiollm.samples.base.hearing import HearingCollator, HearingTrainer
-from audiollm.train_sft import build_trainer
 from audiollm.training.run import run
+from audiollm.training.sft import build_trainer
 
 
 def main() -> None:

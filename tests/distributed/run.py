@@ -7,7 +7,7 @@ from pathlib import Path
 import torch.distributed as dist
 from transformers import TrainerCallback
 
-import audiollm.train_sft as train_sft
+from audiollm.training import sft
 from audiollm.training.run import run
 
 
@@ -23,7 +23,7 @@ class Stop(TrainerCallback):
 
 def watched(config: dict, seen: list, stop: int = 0):
     """A trainer that notes the tasks and number of rows that its process trains on, step by step."""
-    trainer = train_sft.build_trainer(config)
+    trainer = sft.build_trainer(config)
     collate = trainer.data_collator
 
     def noting(rows):
@@ -45,7 +45,7 @@ def main(path: str, stop: int):
     if stop:
         config["training"]["output_dir"] = f"{output}-resumed"
         run(config, watched(config, [], stop))
-        train_sft.train(config)
+        sft.train(config)
     facts = {
         "world": dist.get_world_size(),
         "rank": dist.get_rank(),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import audiollm.train_sft as train_sft
+from audiollm.training import sft
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -81,7 +81,7 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
     assert sorted(windows) == list(range(9))
     assert all(len(parts) == 2 and parts[0][1] == parts[1][1] for parts in windows.values())
 
-    train_sft.train(one)
+    sft.train(one)
     state = json.loads((tmp_path / "one" / "trainer_state.json").read_text())
     losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
     torch.testing.assert_close(torch.tensor(facts[0]["losses"]), torch.tensor(losses), rtol=1e-4, atol=1e-4)
@@ -107,8 +107,8 @@ def test_batch_norms_of_two_processes_do_not_pass_for_frozen_parts_that_move(con
 def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(ValueError, match="DeepSpeed ZeRO is not supported: it decides by `requires_grad`"):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "false")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="FSDP 1 is not supported"):
-        train_sft.build_trainer(config)
+        sft.build_trainer(config)

@@ -1,0 +1,122 @@
+"""From a configuration to a trainer, and to a trained model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import set_seed
+from trl import SFTConfig
+
+from ..corpora.readers import read_corpus
+from ..corpora.schema import COLUMNS
+from ..processing.collator import AudioLLMCollator
+from . import estimate
+from .alignment import prepare_alignment
+from .assemble import assemble, new_parts
+from .clips import refuse_bad_rows
+from .config import Corpus, Data, check_config
+from .encoder_losses import EncoderLossTrainer, label_classes
+from .feature_cache import FeatureCache
+from .lora import lora_settings
+from .run import run
+from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned
+from .trainer import AUDIO_SFT, AudioLLMTrainer, refuse_deepspeed
+
+
+logger = logging.getLogger("audiollm.train")
+
+
+def read_rows_of(data: Data, sources: Sequence[str | Corpus], split: str) -> Dataset:
+    """Rows of all corpora in a list of sources, as one dataset, without the tasks and targets that are not kept."""
+    rows = [
+        row for source in sources for row in read_corpus(source if isinstance(source, str) else asdict(source), split)
+    ]
+    kept = [
+        {column: row[column] for column in COLUMNS}
+        for row in rows
+        if (not data.tasks or row["task"] in data.tasks)
+        and (not data.targets or row["target"] in (None, *data.targets))
+    ]
+    if not kept:
+        kinds = f"data.tasks is {data.tasks}, data.targets is {data.targets}"
+        raise ValueError(f"No rows of split {split} are left of {len(rows)}: {kinds}.")
+    return Dataset.from_list(kept)
+
+
+def by_task(rows: Dataset) -> dict[str, Dataset]:
+    """Rows to validate with, so that each task has its own loss (`eval_er_loss`)."""
+    tasks = np.asarray(rows["task"])
+    return {task: rows.select(np.flatnonzero(tasks == task)) for task in dict.fromkeys(rows["task"])}
+
+
+def build_trainer(
+    config: dict[str, Any],
+    model: Any = None,
+    processor: Any = None,
+    trainer_type: type[AudioLLMTrainer] | None = None,
+    collator_type: Callable[..., AudioLLMCollator] = AudioLLMCollator,
+) -> AudioLLMTrainer:
+    """The trainer that a configuration describes.
+
+    Args:
+        config: as [`read_config`] gives it.
+        model, processor: to train these instead of what the `model` section describes.
+        trainer_type: another trainer than the schedule needs.
+        collator_type: another collator, with the same arguments.
+    """
+    checked = check_config(config)
+    round_type = (trainer_type or AudioLLMTrainer).round_type
+    if not isinstance(checked.schedule, str):
+        read_rounds(checked.schedule, round_type)
+    refuse_deepspeed(checked.training)
+    arguments = SFTConfig(**AUDIO_SFT, **checked.training_arguments())
+    set_seed(arguments.seed)
+    dataset = read_rows_of(checked.data, checked.data.train, "train")
+    if arguments.process_index == 0:
+        refuse_bad_rows(dataset)
+    validation = checked.data.validation and by_task(read_rows_of(checked.data, checked.data.validation, "validation"))
+    if model is None:
+        model, processor = assemble(config["model"])
+    lora = config.get("lora") and lora_settings(config["lora"], model)
+    parts = [*part_parameters(model), *(["lora"] if lora else [])]
+    rounds = read_schedule(config["schedule"], parts, round_type)
+    if isinstance(config["schedule"], str):
+        rounds, lacking = leave_out_missing(rounds, dataset["task"])
+        if lacking:
+            logger.warning("no rows of %s: schedule %s goes without", ", ".join(lacking), config["schedule"])
+    refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
+    if trainer_type is None:
+        trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
+    cache = checked.feature_cache
+    classes = label_classes(dataset["task"], dataset["label"], rounds)
+    words = prepare_alignment(model, processor, rounds, dataset, arguments.seed)
+    return trainer_type(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collator_type(processor, classes, keys=bool(cache), **({"words": words} if words else {})),
+        rounds=rounds,
+        lora=LoraConfig(**lora) if lora else None,
+        max_steps=checked.steps,
+        cache=FeatureCache(cache.folder, cache.max_gb, arguments.world_size) if cache else None,
+        origin={"model": config["model"], "lora": lora} if "model" in config else None,
+        samples=checked.samples_per_round,
+        eval_dataset=validation,
+    )
+
+
+def report_memory(config: dict[str, Any], gpus: Sequence[int]) -> str:
+    """What a configuration needs on each GPU, without data, weights or GPUs; see `training/estimate.py`."""
+    parts = [*estimate.parts_of(config["model"]), *(["lora"] if config.get("lora") else [])]
+    return estimate.report(config, read_schedule(config["schedule"], parts), gpus)
+
+
+def train(config: dict[str, Any]) -> str:
+    """Train by a configuration, or go on where a killed run of it stopped; gives the folder of the merged model."""
+    return run(config, build_trainer(config))
