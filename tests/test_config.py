@@ -136,7 +136,7 @@ def test_every_field_is_documented():
 def test_parts_may_set_whatever_the_model_knows():
     own = {item.name for item in fields(AudioLLMConfig)} - {item.name for item in fields(PreTrainedConfig)}
     derived = {"speech_config", "emotion_config", "text_config", "audio_token_id", "quote_confidence"}
-    derived |= {"tie_word_embeddings", "initializer_range"}
+    derived |= {"tie_word_embeddings", "initializer_range", "speech_alignment"}  # the last is a matter of the rounds
     assert own - derived == {item.name for item in fields(sections.Parts)} - {"speech", "emotion", "text"}
 
 
