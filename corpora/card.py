@@ -12,8 +12,8 @@ import yaml
 from .read import SUMMARY
 from .readers import READERS
 from .rejects import Reject
-from .tables import read_table
-from .verify import REPORT, row_files
+from .stored import stored_rows
+from .verify import REPORT
 
 
 TASKS = {
@@ -66,17 +66,16 @@ def dataset_card(rows: Path, name: str, form: str) -> str:
 def _count(rows: Path) -> tuple[Counter[tuple[str, str, str, str]], Counter[str]]:
     counts: Counter[tuple[str, str, str, str]] = Counter()
     teachers: Counter[str] = Counter()
-    for file in row_files(rows):
-        for item in read_table(file):
-            if not isinstance(item, Reject):
-                row = item[1]
-                fields = ("corpus", "split", "task", "label")
-                key = tuple(str(row.get(field) or ("train" if field == "split" else "")) for field in fields)
-                counts[key if key in counts or len(counts) < GROUPS else (*key[:3], "further labels")] += 1
-                made = row.get("provenance")
-                teacher = made.get("teacher") if isinstance(made, dict) else None
-                if teacher and (teacher in teachers or len(teachers) < GROUPS):
-                    teachers[str(teacher)] += 1
+    for item in stored_rows(rows):
+        if not isinstance(item, Reject):
+            row = item.row
+            fields = ("corpus", "split", "task", "label")
+            key = tuple(str(row.get(field) or ("train" if field == "split" else "")) for field in fields)
+            counts[key if key in counts or len(counts) < GROUPS else (*key[:3], "further labels")] += 1
+            made = row.get("provenance")
+            teacher = made.get("teacher") if isinstance(made, dict) else None
+            if teacher and (teacher in teachers or len(teachers) < GROUPS):
+                teachers[str(teacher)] += 1
     return counts, teachers
 
 

@@ -16,8 +16,8 @@ from .card import dataset_card
 from .places import ClipPlaces
 from .rejects import Reject
 from .schema import COLUMNS, RowError, validate_row
+from .stored import PROBLEMS, clip_cache, is_dataset, stored_rows
 from .tables import read_table
-from .verify import PROBLEMS, row_files
 
 
 FORMATS = ("datasets", "parquet", "sharegpt", "audiobench", "audiobench-nested")
@@ -82,24 +82,22 @@ def usable_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of the schema, with real paths of clips that may leave; all others are left out with a note."""
     bad_clips = _bad_clips(rows) if drop_problems else set()
-    places = ClipPlaces(rows, audio_roots)
-    for file in row_files(rows):
-        for item in read_table(file):
-            if isinstance(item, Reject):
-                note(f"left out: {item.where}: {item.reason}")
-                continue
-            where, row = item
-            try:
-                row = validate_row(row, file.parent, where)
-            except RowError as error:
-                note(f"left out: {error}")
-                continue
-            if row["audio"]["path"] in bad_clips:
-                continue
-            try:
-                yield row | {"audio": {"path": places.clip(row["audio"]["path"]), "bytes": None}}
-            except AudioError as error:
-                note(f"left out: {row['id']}: {error}")
+    places = ClipPlaces(rows, [*audio_roots, clip_cache()] if is_dataset(rows) else audio_roots)
+    for item in stored_rows(rows):
+        if isinstance(item, Reject):
+            note(f"left out: {item.where}: {item.reason}")
+            continue
+        try:
+            row = validate_row(item.row, item.folder, item.where)
+        except RowError as error:
+            note(f"left out: {error}")
+            continue
+        if row["audio"]["path"] in bad_clips:
+            continue
+        try:
+            yield row | {"audio": {"path": places.clip(row["audio"]["path"]), "bytes": None}}
+        except AudioError as error:
+            note(f"left out: {row['id']}: {error}")
 
 
 def _bad_clips(rows: Path) -> set[str]:

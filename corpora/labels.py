@@ -68,6 +68,23 @@ def itself(labels: tuple[str, ...]) -> dict[str, str]:
     return dict(zip(labels, labels))
 
 
+def find_label(word: str, known: Mapping[str, str]) -> str | None:
+    """The label that a corpus' word means, whatever its case; `None` if the set has none for it.
+
+    Args:
+        word: as the corpus has it: `Happy`, `joy`, `ANGER`.
+        known: the corpus' own words and their labels; synonyms of a label will do too. Empty takes any word.
+    """
+    if word in known:
+        return known[word]
+    folded = " ".join(word.split()).lower()
+    if not known:
+        return SYNONYMS.get(folded, word)
+    own = {said.lower(): label for said, label in known.items()}
+    usual = {SYNONYMS.get(label.lower(), label.lower()): label for label in known.values()}
+    return own.get(folded) or usual.get(SYNONYMS.get(folded, folded))
+
+
 EMOTIONS = tuple(sorted({*RAVDESS, *MELD.values(), *IEMOCAP.values()} - {"other"}))
 
 

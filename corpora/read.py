@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from .reader import SPLITS, Reader, Request
 from .readers import nothing_found, open_reader
 from .rejects import CorpusError, Reject
 from .seen import Seen
+from .stored import REJECTS, ROWS
 
 
-ROWS, REJECTS, SUMMARY = "rows.jsonl", "rejects.jsonl", "read.json"
+SUMMARY = "read.json"
 KINDS_TOLD = 20
 
 
@@ -70,7 +72,7 @@ def read_to_folder(
     ):
         for split in splits or reader.splits:
             for item in _unique(reader.located(replace(request, split=split, work=out / "audio")), seen):
-                _write(item, rows, rejects, summary)
+                _write(item, out, rows, rejects, summary)
                 first = item if first is None and isinstance(item, Reject) else first
                 if progress is not None:
                     progress(item)
@@ -96,8 +98,9 @@ def _unique(items: Iterator[tuple[str, dict[str, Any] | Reject]], seen: Seen) ->
             yield Reject(where, "id", reason, *(item[key] for key in ("corpus", "split", "task", "label")))
 
 
-def _write(item: dict[str, Any] | Reject, rows: TextIO, rejects: TextIO, summary: ReadSummary):
+def _write(item: dict[str, Any] | Reject, out: Path, rows: TextIO, rejects: TextIO, summary: ReadSummary):
     if isinstance(item, dict):
+        item = item | {"audio": os.path.relpath(item["audio"], out)}
         rows.write(json.dumps(item, ensure_ascii=False) + "\n")
         summary.rows[item["split"], item["task"]] += 1
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .clips import Clip, ClipStore
-from .labels import SENTIMENTS, itself, label_answer
+from .labels import SENTIMENTS, find_label, itself, label_answer
 from .questions import draw_number, draw_question
 from .rejects import MAX_FIELD, BadRow, CorpusError, Reject
 
@@ -171,7 +171,8 @@ class Reader:
         self._check(request)
         labels = request.option("labels")
         if labels and "labels" in self.options:
-            chosen = {} if labels == "any" else itself(tuple(label.strip() for label in labels.split(",")))
+            named = tuple(label.strip() for label in labels.split(",") if label.strip())
+            chosen = {} if labels.strip() == "any" else itself(named)
             reader, options = replace(self, emotions=chosen), {**request.options}
             del options["labels"]
             yield from reader.located(replace(request, options=options))
@@ -243,9 +244,10 @@ class Reader:
             raise BadRow(field, "is missing.")
         if word in self.excluded:
             raise BadRow(field, self.excluded[word])
-        if known and word not in known:
+        label = find_label(word, known)
+        if label is None:
             raise BadRow(field, f"label {word[:60]!r} is unknown; the label set is {', '.join(known)}.")
-        return known.get(word, word)
+        return label
 
     def _row(
         self,
@@ -315,9 +317,9 @@ def clean_text(field: str, value: Any) -> str | None:
 
 
 def drawn_share(names: list[str], share: float, seed: int) -> set[str]:
-    """A seeded share of names, rounded, at least one; the same whatever their order."""
+    """A seeded share of names, rounded, at least one and (of several) never all; the same whatever their order."""
     ordered = sorted(names, key=lambda name: draw_number(f"split|{seed}|{name}"))
-    return set(ordered[: max(1, round(share * len(ordered)))])
+    return set(ordered[: max(1, min(round(share * len(ordered)), len(ordered) - 1))])
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str] | Reject]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import re
 from collections import deque
@@ -22,14 +23,15 @@ _TOO_LONG = "\x00line too long\n"
 
 
 def read_table(
-    path: Path, columns: Sequence[str] = (), encoding: str | None = None
+    path: Path, columns: Sequence[str] = (), encoding: str | None = None, kind: str | None = None
 ) -> Iterator[tuple[str, dict[str, Any]] | Reject]:
     """Rows of a CSV, TSV or JSON-lines file.
 
     Args:
-        path: the file; `.csv`, `.tsv`, `.jsonl` or `.ndjson`.
+        path: the file. Columns of a table are parted by commas, semicolons or tabs, as its header is.
         columns: columns that the file must have.
         encoding: of the file; UTF-8, or what its byte-order mark says, when left out.
+        kind: `csv` or `jsonl`; told by the name when left out (`.jsonl`, `.ndjson` and `.json` are JSON lines).
 
     Yields:
         `(where, row)` with the file and line, or a [`Reject`] for a line that cannot be used. A file that is
@@ -44,10 +46,22 @@ def read_table(
     encoding = _known(encoding) if encoding else _encoding_of(path)
     with path.open(encoding=encoding, errors=_error_handler(encoding), newline="") as file:
         lines = _bounded_lines(file)
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
+        if (kind or _kind(path)) == "jsonl":
             yield from _json_rows(path, lines, columns)
         else:
-            yield from _csv_rows(path, lines, columns, "\t" if path.suffix.lower() == ".tsv" else ",")
+            first = next(lines, "")
+            yield from _csv_rows(path, itertools.chain([first], lines), columns, _delimiter(first, path))
+
+
+def _kind(path: Path) -> str:
+    return "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else "csv"
+
+
+def _delimiter(header: str, path: Path) -> str:
+    """What parts the columns: the commonest of comma, semicolon and tab in the header, outside of quotes."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    return max((usual, ",", ";", "\t"), key=bare.count)
 
 
 def _encoding_of(path: Path) -> str:
@@ -154,7 +168,7 @@ def _header_problem(header: list[str] | BadRow, columns: Sequence[str]) -> BadRo
     if isinstance(header, BadRow):
         return header
     names = [name.strip() for name in header]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         return BadRow(twice, "the header names this column twice.")
     missing = next((column for column in columns if column not in names), None)

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .published import Comparison, Key, compare, table
-from .read import REJECTS, ROWS
 from .readers import READERS
 from .rejects import Reject
 from .schema import RowError, validate_row
 from .seen import Seen
 from .sound_check import Heard, hear
+from .stored import PROBLEMS, REJECTS, Stored, stored_rows
 from .tables import read_table
 
 
-REPORT, PROBLEMS = "verify.json", "problems.jsonl"
-NO_ROWS = (REJECTS, PROBLEMS, "attempts.jsonl")  # further JSON lines in the folders of `read` and `extract`
+REPORT = "verify.json"
 SILENCE_DB = -60.0
 MAX_SECONDS = 30.0
 LABELS_COUNTED = 1000  # further ones are counted together
@@ -49,6 +48,8 @@ class Report:
         labels: for each corpus and task, the label set and what of it was met.
         settings: limits, and whether clips were heard.
         clips, hours: heard.
+        set_aside: rows that `read` or `extract` set aside.
+        aside: the first of them.
     """
 
     rows: int = 0
@@ -62,11 +63,13 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
     clips: int = 0
     hours: float = 0.0
+    set_aside: int = 0
+    aside: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
-        """Whether nothing at all is wrong."""
-        return not self.problems and not any(kind["groups"] for kind in self.shared.values())
+        """Whether nothing at all is wrong, and nothing was set aside."""
+        return not (self.problems or self.set_aside) and not any(kind["groups"] for kind in self.shared.values())
 
     def as_json(self) -> dict[str, Any]:
         """As `verify.json`."""
@@ -81,6 +84,7 @@ class Report:
             "published": [comparison.as_json() for comparison in self.comparisons],
             "labels": self.labels,
             "problems": dict(self.problems),
+            "set_aside": {"rows": self.set_aside, "examples": self.aside},
             "examples": self.examples,
             "shared_between_splits": self.shared,
         }
@@ -102,6 +106,9 @@ class Report:
         else:
             parts.append("Clips were not heard.")
         parts.append(self._problems_text())
+        if self.set_aside:
+            where, why = (self.aside[0].get(key) or self.aside[0].get(f"{key}s") for key in ("where", "reason"))
+            parts.append(f"{self.set_aside:,} rows were set aside before, see {REJECTS}; the first: {where}: {why}")
         parts += [line for kind, found in self.shared.items() if (line := _shared_text(kind, found))]
         return "\n\n".join(parts)
 
@@ -139,8 +146,7 @@ def verify(
     """Verify the rows of a corpus.
 
     Args:
-        rows: a JSON-lines file of the schema, or a folder that holds `rows.jsonl` (and `rejects.jsonl`), or files
-            `{split}.jsonl`.
+        rows: rows of the schema in any form (see [`stored_rows`]); rows that `read` set aside are told of, too.
         out: folder for `verify.json` and `problems.jsonl`; that of the rows when left out.
         audio: whether to decode every clip; without, only rows are checked.
         max_seconds: a clip that is longer is listed.
@@ -150,41 +156,27 @@ def verify(
     Raises:
         FileNotFoundError: if there are no rows.
     """
-    files = row_files(rows)
+    items = stored_rows(rows)
+    if out is None and not rows.exists():
+        raise FileNotFoundError(f"{rows}: no such rows here; for rows on the Hub, say where the report is to go.")
     out = out or (rows if rows.is_dir() else rows.parent)
     out.mkdir(parents=True, exist_ok=True)
     report = Report(settings={"audio": audio, "max_seconds": max_seconds, "silence_db": silence})
     with Seen(out / ".seen.sqlite") as seen, (out / f"{PROBLEMS}.part").open("w", encoding="utf-8") as problems:
         check = _Check(report, seen, problems)
-        for file in files:
-            for item in read_table(file):
-                check.row(item, file)
-                if progress is not None:
-                    progress(item)
+        for item in items:
+            check.row(item)
+            if progress is not None:
+                progress(item)
         check.finish()
         for kind in SHARED:
             report.shared[kind] = _shared(seen, kind)
     (out / f"{PROBLEMS}.part").replace(out / PROBLEMS)
-    rejected = _rejected(rows.with_name(REJECTS) if rows.is_file() else rows / REJECTS)
+    rejected = _rejected(rows.with_name(REJECTS) if rows.is_file() else rows / REJECTS, report)
     report.comparisons = compare(report.counts, rejected, READERS)
     report.labels = _label_sets(report.counts)
     (out / REPORT).write_text(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
-
-
-def row_files(rows: Path) -> list[Path]:
-    """The files that hold the rows.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    if rows.is_file():
-        return [rows]
-    files = [rows / ROWS] if (rows / ROWS).is_file() else sorted(rows.glob("*.jsonl"))
-    files = [file for file in files if file.name not in NO_ROWS]
-    if not files:
-        raise FileNotFoundError(f"{rows}: no rows ({ROWS}, or SPLIT.jsonl); read a corpus first.")
-    return files
 
 
 class _Check:
@@ -196,13 +188,13 @@ class _Check:
         self.contents: OrderedDict[str, bytes] = OrderedDict()
         self.note = lru_cache(maxsize=GROUPS_REMEMBERED)(self._note)
 
-    def row(self, item: tuple[str, dict[str, Any]] | Reject, file: Path):
+    def row(self, item: Stored | Reject):
         if isinstance(item, Reject):
             self._problem("bad-row", item.where, "", "", item.reason)
             return
-        where, row = item
+        where, row, folder = item
         try:
-            row = validate_row(row, file.parent, where)
+            row = validate_row(row, folder, where)
         except RowError as error:
             self._problem("bad-row", where, str(row.get("id", ""))[:200], "", str(error))
             return
@@ -294,12 +286,15 @@ def _shared(seen: Seen, kind: str) -> dict[str, Any]:
     return found
 
 
-def _rejected(path: Path) -> Counter[Key]:
-    """Rows set aside by split, task and label, from the reject file beside the rows."""
+def _rejected(path: Path, report: Report) -> Counter[Key]:
+    """Rows set aside by split, task and label, from the reject file beside the rows; the report tells of them."""
     counts: Counter[Key] = Counter()
     for item in read_table(path) if path.is_file() else ():
         if not isinstance(item, Reject):
             row = item[1]
+            report.set_aside += 1
+            if len(report.aside) < EXAMPLES:
+                report.aside.append(row)
             counts[row.get("corpus"), row.get("split"), None, row.get("task"), row.get("label")] += 1
     return counts
 

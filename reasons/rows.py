@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..corpora.rejects import Reject
 from ..corpora.schema import EMOTION_TASKS, RowError, validate_row
-from ..corpora.verify import NO_ROWS
+from ..corpora.stored import Stored, is_dataset, row_files, stored_rows
 from ..emotion_words.lexicon import split_words
 
 
@@ -66,20 +67,24 @@ class Survey:
 
 
 class Input:
-    """Rows of the schema in JSON-lines files.
+    """Rows of the schema.
 
     Args:
-        paths: files, or folders that hold `*.jsonl`.
+        paths: where they lie, in any form (see [`stored_rows`]).
         split: keep rows of this split only.
         limit: read only so many rows that can be explained.
 
     Raises:
-        InputError: if there is no such file, or a folder holds none.
+        InputError: if there are none.
     """
 
     def __init__(self, paths: Sequence[str | Path], split: str | None = None, limit: int | None = None):
         self.split, self.limit = split, limit
-        self.files = [file for path in paths for file in _files(Path(path))]
+        self.paths = [Path(path) for path in paths]
+        try:
+            self.files = [file for path in self.paths for file in ([path] if is_dataset(path) else row_files(path))]
+        except FileNotFoundError as error:
+            raise InputError(str(error)) from error
 
     def __iter__(self) -> Iterator[dict[str, Any] | Unfit]:
         """Rows with a label and a transcript, and lines that are unfit; those of other tasks are passed over."""
@@ -117,23 +122,18 @@ class Input:
     def _read(self) -> Iterator[dict[str, Any] | Unfit | str]:
         seen: set[int] = set()
         given = 0
-        for file in self.files:
-            for number, line in _lines(file):
-                item = self._item(file, number, line, seen)
-                if item is not None:
-                    yield item
-                    given += isinstance(item, dict)
-                    if given == self.limit:
-                        return
+        for stored in (stored for path in self.paths for stored in stored_rows(path)):
+            item = self._item(stored, seen)
+            if item is not None:
+                yield item
+                given += isinstance(item, dict)
+                if given == self.limit:
+                    return
 
-    def _item(self, file: Path, number: int, line: bytes, seen: set[int]) -> dict[str, Any] | Unfit | str | None:
-        where = f"{file.name}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            return Unfit(where, f"is not JSON in UTF-8 ({error}).")
-        if not isinstance(row, dict):
-            return Unfit(where, "is not a JSON object.")
+    def _item(self, stored: Stored | Reject, seen: set[int]) -> dict[str, Any] | Unfit | str | None:
+        if isinstance(stored, Reject):
+            return Unfit(stored.where, stored.reason)
+        where, row, folder = stored
         if self.split is not None and row.get("split") not in (None, self.split):
             return None
         if row.get("task") not in EMOTION_TASKS:
@@ -141,9 +141,9 @@ class Input:
         if row.get("target") in TEACHER_TARGETS:
             return "with a reason already"
         try:
-            row = validate_row(row, file.parent, where)
-        except (RowError, TypeError) as error:
-            return Unfit(where, str(error), str(row.get("id")))
+            row = validate_row(row, folder, where)
+        except RowError as error:
+            return Unfit(where, str(error), _HALF_PAIR.sub("?", str(row.get("id"))))
         reason = _fault(row)
         if reason is None and hash(row["id"]) in seen:
             reason = "another row before it has this id."
@@ -164,37 +164,13 @@ def explainable(row: dict[str, Any]) -> bool:
 
 def _fault(row: dict[str, Any]) -> str | None:
     for name, most in (("label", MAX_LABEL), ("transcript", MAX_TRANSCRIPT)):
-        value = row[name]
-        if not isinstance(value, str):
-            return f"field {name!r} must be text; it is {'missing' if value is None else type(value).__name__}."
-        if len(value) > most:
-            return f"field {name!r} has {len(value)} characters, more than {most}."
-        if _HALF_PAIR.search(value):
-            return f"field {name!r} holds half of a character pair."
+        if row[name] is None:
+            return f"field {name!r} is missing."
+        if len(row[name]) > most:
+            return f"field {name!r} has {len(row[name])} characters, more than {most}."
     if not split_words(row["label"]):
         return "field 'label' holds no word."
     split = row["split"]
-    if split is not None and not (isinstance(split, str) and _SPLIT.fullmatch(split) and split not in RESERVED):
-        return f"field 'split' can't name a file: {str(split)[:60]!r}."
-    if _HALF_PAIR.search(row["id"]):
-        return "field 'id' holds half of a character pair."
+    if split is not None and (not _SPLIT.fullmatch(split) or split in RESERVED):
+        return f"field 'split' can't name a file: {split[:60]!r}."
     return None
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(file for file in path.glob("*.jsonl") if file.name not in NO_ROWS)
-        if not found:
-            raise InputError(f"{path}: holds no .jsonl file.")
-        return found
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder.")
-    return [path]
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if line.strip():
-                yield number, line

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from datasets import concatenate_datasets, load_from_disk
 
+from audiollm.corpora.export import export
 from audiollm.corpora.questions import POOLS, draw_question
 from audiollm.corpora.readers import CorpusError, read_corpus
 from audiollm.corpora.schema import COLUMNS, RowError, read_rows
@@ -40,11 +42,74 @@ def test_a_file_with_several_splits_gives_the_one_asked_for(tmp_path):
         ({key: value for key, value in GOOD.items() if key != "question"}, "field 'question' is missing"),
         ({**GOOD, "task": "emotion"}, "task 'emotion' is unknown; it is one of asr, sqa, er, sr"),
         ({**GOOD, "target": "summary"}, "target 'summary' is unknown"),
+        ({**GOOD, "transcript": 911}, "field 'transcript' must be text, as \"911\"; it is the number 911"),
+        ({**GOOD, "label": float("nan")}, "field 'label' must be text; it is the number nan"),
+        ({**GOOD, "question": ["How?"]}, "field 'question' must be text; it is a list"),
+        ({**GOOD, "answer": {"text": "Sad."}}, "field 'answer' must be text; it is an object"),
+        ({**GOOD, "answer": True}, "field 'answer' must be text"),
+        ({**GOOD, "id": False}, "field 'id' must be text"),
+        ({**GOOD, "id": " "}, "field 'id' is empty"),
+        ({**GOOD, "id": None}, "field 'id' is missing"),
+        ({**GOOD, "task": ["er"]}, "field 'task' must be text"),
+        ({**GOOD, "target": []}, "field 'target' must be text"),
+        ({**GOOD, "split": 1}, "field 'split' must be text"),
+        ({**GOOD, "seconds": "2.1"}, "field 'seconds' must be a number, as 2.1; it is the text '2.1'"),
+        ({**GOOD, "seconds": float("inf")}, "field 'seconds' must be a length"),
+        ({**GOOD, "seconds": -1}, "field 'seconds' must be a length"),
+        ({**GOOD, "answer": "\ud800"}, "field 'answer' holds half of a character pair"),
+        ([1, 2], "line 2: is a JSON list, not an object"),
+        (GOOD, "line 2: field 'id': 'a' is the id of .*train.jsonl, line 1"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, row, message):
     with pytest.raises(RowError, match=message):
         read_rows(write(tmp_path / "train.jsonl", GOOD, row))
+
+
+def test_what_learning_needs_is_asked_for_before_it_begins(tmp_path):
+    path = write(tmp_path / "train.jsonl", {**GOOD, "answer": "Sad."}, {**GOOD, "id": "b"})
+    assert len(read_rows(path)) == 2
+    with pytest.raises(RowError, match="line 2: field 'answer' is missing"):
+        read_rows(path, needs=("answer",))
+
+
+def test_whole_numbers_will_do_as_names(tmp_path):
+    (row,) = read_rows(write(tmp_path / "a.jsonl", {**GOOD, "id": 7, "speaker": 3, "seconds": 2}))
+    assert (row["id"], row["speaker"], row["seconds"]) == ("7", "3", 2.0)
+
+
+def test_rows_of_a_folder_are_of_the_split_that_their_file_is_named_for(tmp_path):
+    write(tmp_path / "dev.jsonl", GOOD)
+    (row,) = read_rows(tmp_path, "validation")
+    assert row["split"] == "validation"
+
+
+@pytest.mark.parametrize("form", ["json lines", "datasets", "one dataset", "parquet", "parquet file"])
+def test_training_and_evaluation_take_rows_in_every_form(tmp_path, monkeypatch, form):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    clip(tmp_path / "in" / "a.wav")
+    rows = [{**GOOD, "id": f"{split}{n}", "split": split, "mood": n} for split in ("train", "test") for n in range(2)]
+    source = write(tmp_path / "in" / "rows.jsonl", *rows).parent
+    if form != "json lines":
+        source = tmp_path / "out"
+        export(tmp_path / "in", source, "datasets" if "dataset" in form else "parquet")
+    if form == "one dataset":
+        source = tmp_path / "one"
+        concatenate_datasets(load_from_disk(str(tmp_path / "out")).values()).save_to_disk(str(source))
+    if form == "parquet file":
+        (source,) = (tmp_path / "out" / "data").glob("test-*")
+    for split in ("test",) if form == "parquet file" else ("train", "test"):
+        found = read_corpus(str(source), split)
+        assert [(row["id"], row["split"], row["mood"]) for row in found] == [(f"{split}{n}", split, n) for n in (0, 1)]
+        assert (soundfile.read(found[0]["audio"]["path"])[0] == soundfile.read(tmp_path / "in" / "a.wav")[0]).all()
+
+
+def test_a_corpus_can_be_named_with_its_reader_on_a_command_line(tmp_path):
+    clip(tmp_path / "Actor_01" / "03-01-05-02-01-01-01.wav")
+    (row,) = read_corpus(f"{{reader: ravdess, path: {tmp_path}, tasks: [er]}}", "train")
+    assert row["label"] == "angry"
+    with pytest.raises(CorpusError, match="is not of the form"):
+        read_corpus("{reader: [ravdess", "train")
 
 
 def test_missing_and_empty_corpora_are_named(tmp_path):

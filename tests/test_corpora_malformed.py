@@ -57,7 +57,6 @@ CSV_CASES = {
     "a huge line": (f"bad,good.wav,sad,{'x' * (MAX_LINE + 10)}", "the line is longer than"),
     "an unknown label": ("bad,good.wav,gloomy,so long", "label 'gloomy' is unknown; the label set is"),
     "no label": ("bad,good.wav,,so long", "^is missing"),
-    "another case of a label": ("bad,good.wav,Sad,so long", "label 'Sad' is unknown"),
     "a missing file": ("bad,never.wav,sad,so long", "never.wav: no such file"),
     "an empty path": ("bad,,sad,so long", "must be the path of an audio file"),
     "a path above the corpus": ("bad,../outside.wav,sad,so long", "leads outside of the corpus folder"),

@@ -360,7 +360,7 @@ def test_splits_that_a_dataset_on_the_hub_lacks_are_empty(hub, tmp_path):
     found = read("audiobench", name, "validation", work=tmp_path / "work")[0]
     assert len(found) == 20 and soundfile.info(found[0]["audio"]).duration == 0.1
     assert read("audiobench", name, "test", work=tmp_path / "work") == ([], [])
-    with pytest.raises(CorpusError, match="owner/never: cannot be read from the Hub"):
+    with pytest.raises(CorpusError, match="owner/never: no such folder here, and cannot be read from the Hub"):
         read("audiobench", Path("owner/never"), "test", options={"task": "er"})
 
 
@@ -473,7 +473,7 @@ def test_a_table_that_names_no_split_is_train_or_what_it_is_told(tmp_path):
         for split, count in zip(("train", "test"), splits):
             assert len(read("own", table, split, options=options)[0]) == count
     assert [len(read("own", table, split)[1]) for split in ("train", "validation", "test")] == [1, 0, 0]
-    with pytest.raises(CorpusError, match="'much' is no share from 0 to 1"):
+    with pytest.raises(CorpusError, match="'much' is no share between 0 and 1"):
         read("own", table, "train", options={"holdout": "much"})
 
 
@@ -499,22 +499,24 @@ def test_a_row_that_serves_no_task_or_not_those_asked_for_is_set_aside(tmp_path)
 
 def test_a_row_of_an_unknown_split_is_told_once(tmp_path):
     clip(tmp_path / "a.wav")
-    (tmp_path / "data.csv").write_text("audio,emotion,split\na.wav,sad,train\na.wav,sad,Train\na.wav,sad,val\n")
+    (tmp_path / "data.csv").write_text("audio,emotion,split\na.wav,sad,train\na.wav,sad,later\na.wav,sad,Val\n")
     parts = [read("own", tmp_path, split) for split in ("train", "validation", "test")]
     assert [(len(rows), len(rejects)) for rows, rejects in parts] == [(1, 1), (1, 0), (0, 0)]
-    assert "'Train' is unknown; splits are train, validation, test, dev" in parts[0][1][0].reason
+    assert "'later' is unknown; splits are validation, valid, val, dev, train" in parts[0][1][0].reason
 
 
 def test_own_folders_take_labels_from_folders_and_words_from_text_files(tmp_path):
     clip(tmp_path / "train" / "angry" / "1.wav")
     (tmp_path / "train" / "angry" / "1.txt").write_text("go away\n")
-    clip(tmp_path / "train" / "joy" / "2.flac")
+    clip(tmp_path / "train" / "Joy" / "2.flac")
+    clip(tmp_path / "train" / "walking" / "3.wav")
     rows, (reject,) = read("own", tmp_path, "train")
     assert [(row["task"], row["label"], row["transcript"]) for row in rows] == [
+        ("er", "happy", None),
         ("asr", None, "go away"),
         ("er", "angry", "go away"),
     ]
-    assert reject.where == "train/joy/2.flac" and read("own", tmp_path, "test") == ([], [])
+    assert reject.where == "train/walking/3.wav" and read("own", tmp_path, "test") == ([], [])
 
 
 def test_films_and_words_in_another_encoding_are_told_in_own_folders(tmp_path, monkeypatch):

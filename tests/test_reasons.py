@@ -201,11 +201,12 @@ def test_two_processes_cannot_work_on_one_folder(rows, tmp_path):
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"transcript": None}, "'transcript' must be text; it is missing"),
-        ({"transcript": ["a"]}, "'transcript' must be text; it is list"),
+        ({"transcript": None}, "'transcript' is missing"),
+        ({"transcript": ["a"]}, "'transcript' must be text; it is a list"),
         ({"transcript": "a" * 9000}, "9000 characters"),
         ({"transcript": "a\ud800"}, "character pair"),
-        ({"label": None}, "'label' must be text"),
+        ({"label": None}, "'label' is missing"),
+        ({"label": 3}, "'label' must be text, as \"3\"; it is the number 3"),
         ({"label": " ?"}, "no word"),
         ({"label": "x" * 50}, "50 characters"),
         ({"question": ""}, "'question' is missing"),
@@ -241,7 +242,7 @@ def test_lines_that_are_no_rows_and_rows_of_other_tasks_are_counted(tmp_path):
 def test_an_input_without_rows_is_an_error_that_says_so(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Input([tmp_path / "nothing"])
-    with pytest.raises(InputError, match="no .jsonl"):
+    with pytest.raises(InputError, match="no rows"):
         Input([tmp_path])
     with pytest.raises(InputError, match="1 of task asr"):
         Input([write_rows(tmp_path / "in.jsonl", [make_row(1, task="asr")])]).survey()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..reader import Reader, Request
 from ..rejects import CorpusError, Reject
@@ -83,20 +85,26 @@ def read_items(name: str, request: Request) -> Iterator[dict[str, Any] | Reject]
     return open_reader(name, request.root).read(request)
 
 
-def read_corpus(source: str | dict[str, Any], split: str) -> list[dict[str, Any]]:
-    """Rows of a corpus named in a configuration.
+def read_corpus(source: str | Path | dict[str, Any], split: str, needs: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows for training, evaluation and extraction, whatever they come from.
 
     Args:
-        source: a path to rows of the schema (see [`read_rows`]), or `{reader: NAME, path: FOLDER}`, with `tasks`,
-            `seed`, `style`, `label_list` and `options` as [`Request`] has them.
+        source: rows of the schema in any form (see [`read_rows`]), or a corpus that a reader knows: `{reader: NAME,
+            path: FOLDER}`, with `tasks`, `seed`, `style`, `label_list` and `options` as [`Request`] has them; or that
+            as text, as a command line gives it.
         split: `train`, `validation` or `test`.
+        needs: further fields that every row must have, as for [`read_rows`].
 
     Raises:
         CorpusError: for an unknown reader, or a folder in which the reader finds nothing. Rows that cannot be used are
             set aside with a warning.
+        FileNotFoundError: if there are no rows.
+        RowError: for the first row that does not fit the schema.
     """
-    if isinstance(source, str):
-        return read_rows(source, split)
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        source = _mapping(source)
+    if not isinstance(source, dict):
+        return read_rows(source, split, needs)
     settings = {**source}
     name, root = settings.pop("reader", None), Path(settings.pop("path", ""))
     reader = open_reader(name, root)
@@ -109,12 +117,21 @@ def read_corpus(source: str | dict[str, Any], split: str) -> list[dict[str, Any]
         if isinstance(item, Reject):
             rejects.append(item)
         else:
-            rows.append(validate_row(item, root, f"{name}, {item['audio']}"))
+            rows.append(validate_row(item, root, f"{name}, {item['audio']}", needs))
     if not rows:
         raise nothing_found(reader, root, split, rejects[0] if rejects else None)
     if rejects:
         logger.warning("%s: %d rows of %s set aside; the first: %s", root, len(rejects), split, rejects[0])
     return rows
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        source = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise CorpusError(f"{text}: is not of the form {{reader: NAME, path: FOLDER}} ({reason}).") from error
+    return source
 
 
 def nothing_found(reader: Reader, root: Path, split: str, first: Reject | None) -> CorpusError:

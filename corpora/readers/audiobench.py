@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clips import Clip
-from ..hub_tables import hub_rows
+from ..hub_tables import clip_of, dataset_rows
 from ..labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
 from ..reader import Published, Reader, Request, Utterance, visible
 from ..rejects import BadRow, CorpusError, Reject
@@ -59,7 +59,7 @@ def _utterances(
     any_split: bool = False,
     subset: str | None = None,
 ) -> Iterator[Utterance | Reject]:
-    rows = hub_rows(folder, request.split, config, any_split)
+    rows = dataset_rows(folder, request.split, config, any_split)
     yield from _read_rows(rows, name, request.split, task, subset or name)
 
 
@@ -119,19 +119,6 @@ def audiobench_row(row: dict[str, Any]) -> tuple[Clip, str | None, str]:
     return clip_of(audio, "context"), _text(row.get("instruction")) or None, answer
 
 
-def clip_of(audio: Any, field: str, name: str | None = None) -> Clip:
-    """Audio as `datasets` stores it undecoded: bytes, or samples and their rate.
-
-    Raises:
-        BadRow: if it is neither.
-    """
-    if isinstance(audio, dict) and audio.get("bytes"):
-        return Clip(content=audio["bytes"], name=name)
-    if isinstance(audio, dict) and audio.get("array") is not None:
-        return Clip(samples=audio["array"], rate=audio.get("sampling_rate"), name=name)
-    raise BadRow(field, "holds no audio (neither `bytes` nor `array`); save the dataset with its audio embedded.")
-
-
 def _text(value: Any) -> str | None:
     return value.get("text") if isinstance(value, dict) else value
 
@@ -161,7 +148,7 @@ def _mnsc_on_hub(request: Request, parts: str) -> Iterator[Utterance | Reject]:
         for part in parts:
             subset = f"{task.upper()}-PART{part}"
             config = f"{subset}-{request.split.title()}"
-            rows = hub_rows(request.root, "train", config)
+            rows = dataset_rows(request.root, "train", config)
             yield from _read_rows(rows, config, request.split, task, subset)
 
 

@@ -1,16 +1,16 @@
-"""Your own data: a table (CSV, TSV, JSON lines) with a mapping of columns, or a folder of audio."""
+"""Your own data: a table (CSV, TSV, JSON lines) with a mapping of columns, a dataset, or a folder of audio."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...processing.audio import AudioError, open_audio
-from ..hub_tables import hub_rows
+from ..hub_tables import ALIASES, clip_of, open_dataset, spellings, usual_split
 from ..labels import EMOTIONS, itself
-from ..questions import draw_number
 from ..reader import (
     AUDIO_KINDS,
     FILM_KINDS,
@@ -21,67 +21,90 @@ from ..reader import (
     Utterance,
     as_posix,
     clean_text,
-    drawn_share,
     visible,
 )
 from ..rejects import BadRow, CorpusError, Reject
+from ..stored import is_dataset
 from ..tables import read_table
-from .audiobench import clip_of
+from .holdout import Holdout
 
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIELDS = ("id", "audio", "transcript", "emotion", "sentiment", "question", "answer", "speaker", "dialogue", "split")
 DEFAULT_SPLIT = "train"
-OTHER_NAMES = dict.fromkeys(("dev", "valid", "val"), "validation")
 USUAL_COLUMNS = {
-    "audio": ("audio", "file_name", "file", "path", "wav"),
+    "audio": ("audio", "file_name", "filename", "file", "path", "filepath", "file_path", "audio_path", "wav"),
     "transcript": ("transcript", "text", "sentence", "transcription"),
     "emotion": ("emotion", "label"),
     "speaker": ("speaker", "speaker_id", "client_id"),
     "dialogue": ("dialogue", "dialogue_id"),
 }
+Item = tuple[str, Mapping[str, Any]] | Reject
+Items = Callable[[], Iterator[Item]]
 
 
 def _utterances(request: Request) -> Iterator[Utterance | Reject]:
-    found = _table_of(request)
-    if found:
+    root = request.root
+    if is_dataset(root):
+        yield from _dataset(request)
+    elif found := _table_of(request):
         table, split = found
-        items = read_table(table, encoding=request.option("encoding"))
+
+        def items() -> Iterator[Item]:
+            return read_table(table, encoding=request.option("encoding"))
+
         base = request.clip_root if request.option("clips") else table.parent
         yield from _rows(request, items, base, split)
-    elif not request.root.exists() or _is_dataset(request.root):
-        rows = hub_rows(request.root, request.split, request.option("config"))
-        items = ((f"{request.root.name}, {request.split}, row {n}", row) for n, row in enumerate(rows))
-        yield from _rows(request, items, request.root, request.split)
+    elif root.is_file():
+        raise CorpusError(f"{root}: is no table; read are {', '.join(TABLES)} and .parquet.")
     else:
         yield from _folder(request)
 
 
-def _is_dataset(root: Path) -> bool:
-    marks = ("dataset_dict.json", "state.json")
-    return any((root / mark).is_file() for mark in marks) or next(root.rglob("*.parquet"), None) is not None
+def _dataset(request: Request) -> Iterator[Utterance | Reject]:
+    splits = open_dataset(request.root, request.option("config"))
+
+    def items() -> Iterator[Item]:
+        for name, rows in splits.named(request.split) if splits.divided else splits.all():
+            for number, row in enumerate(rows):
+                yield f"{request.root.name}, {name + ', ' if name else ''}row {number}", row
+
+    yield from _rows(request, items, request.root, request.split if splits.divided else None)
 
 
 def _table_of(request: Request) -> tuple[Path, str | None] | None:
     """The table that holds the split, and the split that it is wholly for."""
     root = request.root
     if root.is_file():
-        return root, None
-    whole = [(root / f"{request.split}{kind}", request.split) for kind in TABLES]
-    own = [(root / request.split / f"metadata{kind}", request.split) for kind in TABLES]
+        return (root, None) if root.suffix.lower() in (*TABLES, ".txt", ".json", "") else None
+    of_splits = [
+        (path, split)
+        for split in SPLITS
+        for name in spellings(split)
+        for kind in TABLES
+        for path in (root / f"{name}{kind}", root / name / f"metadata{kind}")
+    ]
+    found = next((pair for pair in of_splits if pair[1] == request.split and pair[0].is_file()), None)
+    if found:
+        return found
     shared = [(root / f"{name}{kind}", None) for name in ("metadata", "data") for kind in TABLES]
-    return next((pair for pair in (*whole, *own, *shared) if pair[0].is_file()), None)
+    return next((pair for pair in shared if pair[0].is_file()), None)
 
 
-def _rows(
-    request: Request, items: Iterator[tuple[str, dict[str, Any]] | Reject], base: Path, split: str | None
-) -> Iterator[Utterance | Reject]:
-    root = request.clip_root
-    words = _words(request)
-    columns: dict[str, str] | None = None
-    keys: list[str] = []
+def _rows(request: Request, items: Items, base: Path, split: str | None) -> Iterator[Utterance | Reject]:
+    """Utterances of the split asked for.
+
+    Args:
+        items: gives the rows of the table anew with each call.
+        base: folder that audio paths start from.
+        split: that the whole table is of; `None` when its rows say it, or nothing does.
+    """
+    if split is not None and request.option("holdout"):
+        raise CorpusError(f"holdout: {request.root} is divided into splits already; leave it out.")
+    holdout = _drawn(request, _undivided(request, items()))
     of_none = split or DEFAULT_SPLIT  # the split in which a row that belongs to none is told, once
-    for number, item in enumerate(items):
+    columns = _Columns(request)
+    for number, item in enumerate(items()):
         if isinstance(item, Reject):
             if of_none == request.split:
                 yield item
@@ -89,87 +112,125 @@ def _rows(
         where, row = item
         own = of_none
         try:
-            if columns is None or keys != list(row):  # JSON rows need not have the same keys
-                columns, keys = _columns(request, row, first=columns is None), list(row)
-            own = split or _split_of(request, row, columns, number)
+            named = columns.of(row)
+            own = split or _split_of(request, row, named, holdout)
             if own == request.split:
-                yield _row(row, columns, where, base, root, number, request, words)
+                yield _row(row, named, where, base, number, request)
         except BadRow as error:
             if own == request.split:
                 yield error.at(where)
 
 
-def _columns(request: Request, row: Mapping[str, Any], first: bool) -> dict[str, str]:
-    """Our field to the table's column; that of the first row must have what was named."""
-    columns, has = {}, ", ".join(map(str, row))[:300]
-    for field in FIELDS:
-        named = request.option(field)
-        if first and named is not None and named not in row and not (field == "split" and named in SPLITS):
-            raise CorpusError(f"no column {named!r} (for {field}); the table has {has}.")
-        found = named or next((name for name in USUAL_COLUMNS.get(field, (field,)) if name in row), None)
-        if found is not None:
-            columns[field] = found
-    if first and "audio" not in columns:
-        raise CorpusError(f"no column with audio paths in {has}; name it: --option audio=COLUMN.")
-    return columns
+def _drawn(request: Request, names: Iterable[str]) -> Holdout | None:
+    """Who is held out of the names, if anybody is to be."""
+    share = request.option("holdout")
+    if share is None:
+        return None
+    holdout = Holdout(share, request.seed)
+    for name in names:
+        holdout.add(name)
+    holdout.draw(str(request.root))
+    return holdout
 
 
-def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> str:
+class _Columns:
+    """Which column of a table holds which field."""
+
+    def __init__(self, request: Request):
+        self.request, self.keys, self.columns = request, None, {}
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Our field to the column of a row; JSON rows need not have the same keys.
+
+        Raises:
+            CorpusError: if the first row lacks a column that was named, or audio.
+        """
+        if self.keys != list(row):
+            first, self.keys = self.keys is None, list(row)
+            self.columns = self._find(row, first)
+        return self.columns
+
+    def _find(self, row: Mapping[str, Any], first: bool) -> dict[str, str]:
+        columns, has = {}, ", ".join(map(str, row))[:300]
+        folded = {str(name).strip().lower(): name for name in reversed(list(row))}
+        for field in FIELDS:
+            named = self.request.option(field)
+            if (
+                first
+                and named is not None
+                and named not in row
+                and not (field == "split" and usual_split(named) in SPLITS)
+            ):
+                raise CorpusError(f"no column {named!r} (for {field}); the table has {has}.")
+            found = named or next(
+                (folded[name] for name in USUAL_COLUMNS.get(field, (field,)) if name in folded), None
+            )
+            if found is not None:
+                columns[field] = found
+        if first and "audio" not in columns:
+            raise CorpusError(f"no column with audio paths in {has}; name it: --option audio=COLUMN.")
+        return columns
+
+
+def _stated_split(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
+    return usual_split(clean_text("split", row.get(columns.get("split", "")))) or None
+
+
+def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], holdout: Holdout | None) -> str:
     """The split that a row names, or is drawn for, or that all rows are."""
-    said = clean_text("split", row.get(columns.get("split", ""))) or None
-    if said is None and request.option("holdout"):
-        return _drawn_split(request, row, columns, number)
-    if said is None and columns.get("split") in SPLITS:
-        return columns["split"]
-    own = OTHER_NAMES.get(said, said) or DEFAULT_SPLIT
+    said = _stated_split(row, columns)
+    if said is None and holdout is not None:
+        return holdout.split(_drawn_by(row, columns))
+    if said is None and usual_split(columns.get("split")) in SPLITS:
+        return usual_split(columns["split"])
+    own = said or DEFAULT_SPLIT
     if own not in SPLITS:
-        raise BadRow("split", f"{own[:60]!r} is unknown; splits are {', '.join((*SPLITS, *OTHER_NAMES))}.")
+        known = ", ".join(name for names in ALIASES.values() for name in names)
+        raise BadRow("split", f"{own[:60]!r} is unknown; splits are {known}.")
     return own
 
 
-def _share(request: Request) -> float:
-    text = request.option("holdout", "0")
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share < 1:
-        raise CorpusError(f"holdout: {text!r} is no share from 0 to 1, such as 0.1.")
-    return share
+def _undivided(request: Request, items: Iterator[Item]) -> Iterator[str]:
+    """What rows without a split are drawn by."""
+    columns = _Columns(request)
+    for item in items:
+        if not isinstance(item, Reject):
+            try:
+                named = columns.of(item[1])
+                if _stated_split(item[1], named) is None:
+                    yield _drawn_by(item[1], named)
+            except BadRow:  # told when the row is read
+                continue
 
 
-def _drawn_split(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], number: int) -> str:
-    """A seeded share of speakers (of rows without one) is test, decided row by row, for tables of any size."""
-    share = _share(request)
-    name = row.get(columns.get("speaker", "")) or f"row {number}"
-    return "test" if draw_number(f"split|{request.seed}|{name}") % 10**6 < share * 10**6 else "train"
+def _drawn_by(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """The speaker of a row; of a row without one, its clip, so that no clip is in two splits."""
+    speaker = clean_text("speaker", row.get(columns.get("speaker", "")))
+    if speaker:
+        return f"speaker {speaker}"
+    audio = row.get(columns.get("audio", ""))
+    if isinstance(audio, dict):
+        audio = hashlib.sha256(audio.get("bytes") or str(audio).encode()).hexdigest()
+    return f"clip {str(audio).strip()}"
 
 
 def _row(
-    row: Mapping[str, Any],
-    columns: Mapping[str, str],
-    where: str,
-    base: Path,
-    root: Path,
-    number: int,
-    request: Request,
-    words: Mapping[str, str],
+    row: Mapping[str, Any], columns: Mapping[str, str], where: str, base: Path, number: int, request: Request
 ) -> Utterance:
     values = {field: row.get(column) for field, column in columns.items()}
-    audio = values.get("audio")
+    audio, root = values.get("audio"), request.clip_root
     if isinstance(audio, str) and audio.strip():
         audio = audio.strip() if base == root else as_posix(base / audio.strip(), root)
     elif isinstance(audio, dict):
         audio = clip_of(audio, "audio")
-    emotion = clean_text("emotion", values.get("emotion")) or None
     return Utterance(
         where=where,
         name=clean_text("id", values.get("id"))
         or f"{Path(audio).stem if isinstance(audio, str) else 'row'}-{number:07d}",
         audio=audio,
         transcript=values.get("transcript") or None,
-        emotion=words.get(emotion, emotion),
-        sentiment=values.get("sentiment") or None,
+        emotion=_mapped(request, clean_text("emotion", values.get("emotion")) or None),
+        sentiment=_mapped(request, clean_text("sentiment", values.get("sentiment")) or None),
         question=values.get("question") or None,
         answer=values.get("answer") or None,
         task=request.option("task"),
@@ -178,54 +239,63 @@ def _row(
     )
 
 
-def _words(request: Request) -> dict[str, str]:
-    """`--option map=joy:happy,anger:angry` as a mapping."""
+def _mapped(request: Request, word: str | None) -> str | None:
+    """A label after `--option map=joy:happy,anger:angry`, whatever the case."""
     pairs = [pair.partition(":") for pair in (request.option("map") or "").split(",") if pair]
-    wrong = next((word for word, colon, label in pairs if not (colon and label)), None)
+    wrong = next((said for said, colon, label in pairs if not (colon and label.strip())), None)
     if wrong is not None:
         raise CorpusError(f"map: {wrong!r} is not of the form word:label.")
-    return {word.strip(): label.strip() for word, _, label in pairs}
+    found = {said.strip().lower(): label.strip() for said, _, label in pairs}
+    return found.get(word.lower(), word) if word else word
 
 
 def _folder(request: Request) -> Iterator[Utterance | Reject]:
     """`[SPLIT/]LABEL/CLIP.wav`, with the words in `CLIP.txt` beside it if it is there; other files are set aside."""
-    parts = [split for split in SPLITS if (request.root / split).is_dir()]
-    top = request.root / request.split if request.split in parts else request.root
-    if parts and request.split == parts[0]:
-        inside = tuple(request.root / split for split in parts)
-        for path in visible(request.root.rglob("*")):
-            if path.is_file() and not _is_used(path) and not any(part in path.parents for part in inside):
-                reason = f"lies outside of the folders of the splits ({', '.join(parts)})."
-                yield Reject(as_posix(path, request.root), "audio", reason)
-    if parts and request.split not in parts:
+    parts = {
+        split: path
+        for split in SPLITS
+        for path in (request.root / name for name in reversed(spellings(split)))
+        if path.is_dir()
+    }
+    if parts and request.option("holdout"):
+        raise CorpusError(f"holdout: {request.root} is divided into splits already; leave it out.")
+    whole = usual_split(request.option("split", DEFAULT_SPLIT))
+    if parts and request.split == next(iter(parts)):
+        yield from _outside(request, list(parts.values()))
+    if request.split not in (parts or (whole,)) and not request.option("holdout"):
         return
-    share = 0 if parts else _share(request)
-    if not parts and not share and request.split != request.option("split", DEFAULT_SPLIT):
-        return
-    words, paths = _words(request), []
+    top, paths = parts.get(request.split, request.root), []
     for path in visible(top.rglob("*")):
         problem = None if path.is_dir() or _is_used(path) else _clip_problem(path)
         if problem is None and not path.is_dir() and not _is_used(path):
             paths.append(path)
-        elif problem is not None and (parts or request.split == DEFAULT_SPLIT or not share):
+        elif problem is not None and (parts or request.split == whole):
             yield Reject(as_posix(path, request.root), "audio", problem)
-    test = drawn_share([as_posix(path, top) for path in paths], share, request.seed) if share else None
+    holdout = _drawn(request, [as_posix(path, top) for path in paths])
     for path in paths:
         where = as_posix(path, request.root)
-        if test is not None and (as_posix(path, top) in test) != (request.split == "test"):
+        if holdout and holdout.split(as_posix(path, top)) != request.split:
             continue
-        label = path.parent.name if path.parent != top else None
         try:
             yield Utterance(
                 where=where,
                 name=where.rsplit(".", 1)[0],
                 audio=where,
                 transcript=_words_beside(path),
-                emotion=words.get(label, label),
+                emotion=_mapped(request, path.parent.name if path.parent != top else None),
                 task=request.option("task"),
             )
         except BadRow as error:
             yield error.at(where)
+
+
+def _outside(request: Request, parts: list[Path]) -> Iterator[Reject]:
+    """Files beside the folders of the splits."""
+    names = ", ".join(part.name for part in parts)
+    for path in visible(request.root.rglob("*")):
+        if path.is_file() and not _is_used(path) and not any(part in path.parents for part in parts):
+            reason = f"lies outside of the folders of the splits ({names})."
+            yield Reject(as_posix(path, request.root), "audio", reason)
 
 
 def _is_used(path: Path) -> bool:
@@ -280,7 +350,7 @@ OWN = Reader(
         "labels": "label set for emotions: a,b,c; `any` takes every label",
         "map": "other words for labels: joy:happy,anger:angry",
         "encoding": "of the table, if it is not UTF-8",
-        "holdout": "share of speakers (rows without one) that is test, where no split is given",
+        "holdout": "share of speakers (of clips, in rows without one) that is test, where no split is given",
         "config": "of a Hub dataset",
         "clips": "folder that audio paths start from, if it is not the table's; paths below it may be absolute",
     },

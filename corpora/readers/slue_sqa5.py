@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..hub_tables import hub_rows
+from ..hub_tables import clip_of, dataset_rows
 from ..reader import Published, Reader, Request, Utterance
 from ..rejects import BadRow, Reject
-from .audiobench import clip_of
 
 
 def _utterances(request: Request) -> Iterator[Utterance | Reject]:
     config = "sqa5" if (request.root / "sqa5").is_dir() or not request.root.exists() else None
-    for number, row in enumerate(hub_rows(request.root, request.split, config)):
+    for number, row in enumerate(dataset_rows(request.root, request.split, config)):
         where = f"sqa5, {request.split}, row {number}"
         try:
             yield _question(row, where, request.split)
