@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,13 @@ def features() -> Any:
     return Features({column: audio if kind == "audio" else Value(kind) for column, kind in TYPES.items()})
 
 
-def read_rows(path: str | Path, split: str | None = None, needs: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_rows(path: str | Path, split: str | None = None) -> list[dict[str, Any]]:
     """Rows of a corpus in any form that holds the schema (see [`stored_rows`]).
 
     Args:
         path: a JSON-lines file; a folder that holds `{split}.jsonl` or `rows.jsonl`, as `audiollm read` writes it; a
             `datasets` folder, Parquet, or a name on the Hub, with the schema's columns.
         split: which to read; rows of a file that name no split are in each.
-        needs: further fields that a row must have: `("answer",)` to learn from it.
 
     Returns:
         One mapping per row with all of [`COLUMNS`] (absent ones are `None`) and any further columns, where `audio` is
@@ -70,9 +69,10 @@ def read_rows(path: str | Path, split: str | None = None, needs: Sequence[str] =
     if split is None and Path(path).is_dir():
         raise ValueError(f"{path} is a folder; say which split to read.")
     rows, ids = [], {}
-    for row, where in iterate_rows(path, split, needs):
+    for row, where in iterate_rows(path, split):
         if row["id"] in ids:
-            raise RowError(f"{where}: field 'id': {row['id'][:200]!r} is the id of {ids[row['id']]}; ids are unique.")
+            first = f"{row['id'][:200]!r} is that of {ids[row['id']]}"
+            raise RowError(f"{where}: field 'id' is there more than once: {first}; ids are unique.")
         ids[row["id"]] = where
         rows.append(row)
     if not rows:
@@ -80,9 +80,7 @@ def read_rows(path: str | Path, split: str | None = None, needs: Sequence[str] =
     return rows
 
 
-def iterate_rows(
-    path: str | Path, split: str | None = None, needs: Sequence[str] = ()
-) -> Iterator[tuple[dict[str, Any], str]]:
+def iterate_rows(path: str | Path, split: str | None = None) -> Iterator[tuple[dict[str, Any], str]]:
     """As [`read_rows`], one at a time with its place, in bounded memory; without looking for ids that are twice.
 
     Raises:
@@ -94,30 +92,28 @@ def iterate_rows(
             where = os.path.join(top if isinstance(item, Reject) else item.folder, item.where)
             if isinstance(item, Reject):
                 raise RowError(f"{where}: {item.reason}")
-            row = validate_row(item.row, item.folder, where, needs)
+            row = validate_row(item.row, item.folder, where)
             if split is None or row["split"] in (None, split):
                 yield row, where
     except CorpusError as error:
         raise RowError(str(error)) from error
 
 
-def validate_row(row: dict[str, Any], root: Path, where: str, needs: Sequence[str] = ()) -> dict[str, Any]:
+def validate_row(row: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
     """A row completed with absent columns and its audio path made absolute.
 
     Args:
         row: as it was written.
         root: folder that its audio path starts from.
         where: file and line, for errors.
-        needs: fields that it must have beside [`REQUIRED`].
 
     Raises:
         RowError: naming `where` and the field at fault.
     """
-    for field in (*REQUIRED, *needs):
+    for field in REQUIRED:
         value = row.get(field)
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-            wanted = ", ".join(dict.fromkeys((*REQUIRED, *needs)))
-            raise RowError(f"{where}: field {field!r} is missing; every row needs {wanted}.")
+            raise RowError(f"{where}: field {field!r} is missing; every row needs {', '.join(REQUIRED)}.")
     if not isinstance(row["audio"], str):
         raise RowError(f"{where}: field 'audio' must be the path of an audio file; got {_kind(row['audio'])}.")
     checked = {field: _text(field, row.get(field), where) for field in _TEXTS} | {

@@ -58,19 +58,12 @@ def test_a_file_with_several_splits_gives_the_one_asked_for(tmp_path):
         ({**GOOD, "seconds": -1}, "field 'seconds' must be a length"),
         ({**GOOD, "answer": "\ud800"}, "field 'answer' holds half of a character pair"),
         ([1, 2], "line 2: is a JSON list, not an object"),
-        (GOOD, "line 2: field 'id': 'a' is the id of .*train.jsonl, line 1"),
+        (GOOD, "line 2: field 'id' is there more than once: 'a' is that of .*train.jsonl, line 1"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, row, message):
     with pytest.raises(RowError, match=message):
         read_rows(write(tmp_path / "train.jsonl", GOOD, row))
-
-
-def test_what_learning_needs_is_asked_for_before_it_begins(tmp_path):
-    path = write(tmp_path / "train.jsonl", {**GOOD, "answer": "Sad."}, {**GOOD, "id": "b"})
-    assert len(read_rows(path)) == 2
-    with pytest.raises(RowError, match="line 2: field 'answer' is missing"):
-        read_rows(path, needs=("answer",))
 
 
 def test_whole_numbers_will_do_as_names(tmp_path):

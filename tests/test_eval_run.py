@@ -15,7 +15,7 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.commands.eval import system_folders
-from audiollm.corpora.schema import read_rows
+from audiollm.corpora.schema import RowError, read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.judges import Judge, Rating, Verdict
 from audiollm.eval.metrics import METRICS, find_metric
@@ -302,7 +302,7 @@ def test_rows_without_what_their_task_needs_are_named(corpus, tmp_path, change, 
     if message is None:
         assert run(corpus, tmp_path / "out")["label_sets"]["er"]["name"] == "ravdess8"
         return
-    with pytest.raises(EvalError, match=message):
+    with pytest.raises((EvalError, RowError), match=message):
         run(corpus, tmp_path / "out")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def read_items(name: str, request: Request) -> Iterator[dict[str, Any] | Reject]
     return open_reader(name, request.root).read(request)
 
 
-def read_corpus(source: str | Path | dict[str, Any], split: str, needs: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_corpus(source: str | Path | dict[str, Any], split: str) -> list[dict[str, Any]]:
     """Rows for training, evaluation and extraction, whatever they come from.
 
     Args:
@@ -93,7 +93,6 @@ def read_corpus(source: str | Path | dict[str, Any], split: str, needs: Sequence
             path: FOLDER}`, with `tasks`, `seed`, `style`, `label_list` and `options` as [`Request`] has them; or that
             as text, as a command line gives it.
         split: `train`, `validation` or `test`.
-        needs: further fields that every row must have, as for [`read_rows`].
 
     Raises:
         CorpusError: for an unknown reader, or a folder in which the reader finds nothing. Rows that cannot be used are
@@ -104,7 +103,7 @@ def read_corpus(source: str | Path | dict[str, Any], split: str, needs: Sequence
     if isinstance(source, str) and source.lstrip().startswith("{"):
         source = _mapping(source)
     if not isinstance(source, dict):
-        return read_rows(source, split, needs)
+        return read_rows(source, split)
     settings = {**source}
     name, root = settings.pop("reader", None), Path(settings.pop("path", ""))
     reader = open_reader(name, root)
@@ -117,7 +116,7 @@ def read_corpus(source: str | Path | dict[str, Any], split: str, needs: Sequence
         if isinstance(item, Reject):
             rejects.append(item)
         else:
-            rows.append(validate_row(item, root, f"{name}, {item['audio']}", needs))
+            rows.append(validate_row(item, root, f"{name}, {item['audio']}"))
     if not rows:
         raise nothing_found(reader, root, split, rejects[0] if rejects else None)
     if rejects:
