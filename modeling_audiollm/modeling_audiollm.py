@@ -136,23 +136,24 @@ class AudioLLMAlignment(nn.Module):
         self.log_temperature = nn.Parameter(torch.empty(1))
         self.blank_bias = nn.Parameter(torch.empty(1))
 
-    def forward(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """Logits `[..., 1 + words]` of audio tokens `[..., width]`, blank first, for embeddings `[words, width]`."""
-        directions = nn.functional.normalize(torch.cat([self.blank[None].to(words.dtype), words]), dim=-1)
-        cosines = nn.functional.normalize(tokens, dim=-1) @ directions.t() * self.log_temperature.exp()
-        return torch.cat([cosines[..., :1] + self.blank_bias, cosines[..., 1:]], dim=-1)
-
-    def loss(self, clips: Sequence[torch.Tensor], words: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean CTC loss a word, and a pull of the tokens' lengths to that of the words' embeddings.
-
-        The cosine leaves lengths free, but the language model has to read the tokens as if they were its words.
+    def forward(
+        self, clips: Sequence[torch.Tensor], words: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> list[torch.Tensor] | torch.Tensor:
+        """What the audio tokens of clips stand for, or how far that is from what was said.
 
         Args:
             clips: the audio tokens of each clip, `[tokens, width]`.
             words: embeddings of the words to choose among, `[words, width]`: those of the batch, and others.
             labels: for each clip its words as places in `words`, from 0, `[clips, longest]`, padded with -100.
+
+        Returns:
+            Without labels the logits of each clip, `[tokens, 1 + words]`, blank first; with them the mean CTC loss a
+            word, and a pull of the tokens' lengths to that of the words' embeddings: the cosine leaves lengths free,
+            but the language model has to read the tokens as if they were its words.
         """
-        logits = self(nn.utils.rnn.pad_sequence(list(clips)), words).float()
+        if labels is None:
+            return [self._logits(clip, words) for clip in clips]
+        logits = self._logits(nn.utils.rnn.pad_sequence(list(clips)), words).float()
         real = labels >= 0
         lengths = torch.tensor([len(clip) for clip in clips], device=labels.device)
         ctc = nn.functional.ctc_loss(
@@ -161,6 +162,11 @@ class AudioLLMAlignment(nn.Module):
         scale = words.float().norm(dim=-1).mean()
         stretch = torch.cat(list(clips)).float().norm(dim=-1).clamp(min=1e-6).div(scale).log()
         return ctc + self.SCALE_WEIGHT * stretch.square().mean()
+
+    def _logits(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        directions = nn.functional.normalize(torch.cat([self.blank[None].to(words.dtype), words]), dim=-1)
+        cosines = nn.functional.normalize(tokens, dim=-1) @ directions.t() * self.log_temperature.exp()
+        return torch.cat([cosines[..., :1] + self.blank_bias, cosines[..., 1:]], dim=-1)
 
 
 class AudioLLMAdapter(nn.Module):
@@ -363,7 +369,8 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["AudioLLMAdapter"]
+    # The alignment is beside the adapter that it belongs to: it reads the tokens of both, after the adapter has run.
+    _no_split_modules = ["AudioLLMAdapter", "AudioLLMAlignment"]
 
     def post_init(self):
         super().post_init()
@@ -424,14 +431,6 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def hearing_adapter(self) -> AudioLLMAdapter:
         """The adapter that speech goes through."""
         return self.adapter if self.config.fusion == "feature" else self.speech_adapter
-
-    def add_speech_alignment(self):
-        """Give the adapter that hears speech a new [`AudioLLMAlignment`], in place, unless it has one."""
-        if not self.config.speech_alignment:
-            self.config.speech_alignment = True
-            alignment = AudioLLMAlignment(self.config.get_text_config().hidden_size, self.config.initializer_range)
-            self.hearing_adapter.alignment = alignment.to(self.device, self.dtype)
-            alignment.apply(self._init_weights)
 
     def speech_tokens(self, input_features_mask: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
         """The tokens of each clip that carry its speech, without those of padding: `[tokens, hidden]` for each.
@@ -809,6 +808,17 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             old.speech_adapter.load_state_dict(kept)
         return self
 
+    def add_speech_alignment(self):
+        """Give the adapter that hears speech a new [`AudioLLMAlignment`], in place, unless it has one."""
+        if self.config.speech_alignment:
+            return
+        self.config.speech_alignment = True
+        alignment = AudioLLMAlignment(self.config.get_text_config().hidden_size, self.config.initializer_range)
+        self.model.hearing_adapter.alignment = alignment.to(self.device, self.dtype)
+        alignment.apply(self._init_weights)
+        for model in (self, self.model):
+            model._no_split_modules.add(type(alignment).__name__)
+
     def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
@@ -879,7 +889,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             heard = {"input_features": input_features, "input_values": input_values, **kwargs}
             clips = self.model.speech_tokens(input_features_mask, input_values_mask=input_values_mask, **heard)
             words = self._word_embeddings()[alignment_words]
-            loss = self.model.hearing_adapter.alignment.loss(clips, words, alignment_labels)
+            loss = self.model.hearing_adapter.alignment(clips, words, alignment_labels)
             return AudioLLMCausalLMOutputWithPast(loss=loss)
         outputs = self.model(
             input_ids=input_ids,
@@ -934,8 +944,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         clips = self.model.speech_tokens(**{name: value for name, value in inputs.items() if name in names})
         words = self._word_embeddings()
         heard = []
-        for clip in clips:
-            best = self.model.hearing_adapter.alignment(clip, words).argmax(-1)
+        for logits in self.model.hearing_adapter.alignment(clips, words):
+            best = logits.argmax(-1)
             changed = torch.ones_like(best, dtype=torch.bool)
             changed[1:] = best[1:] != best[:-1]
             heard.append((best[changed & (best > 0)] - 1).tolist())

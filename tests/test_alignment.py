@@ -34,13 +34,13 @@ def test_the_loss_is_torchs_ctc_over_cosines():
         )
         losses.append(loss)
     scale = torch.cat(clips).norm(dim=-1).div(words.norm(dim=-1).mean()).log().square().mean()
-    torch.testing.assert_close(alignment.loss(clips, words, labels), torch.stack(losses).mean() + 0.1 * scale)
+    torch.testing.assert_close(alignment(clips, words, labels), torch.stack(losses).mean() + 0.1 * scale)
 
 
 @pytest.mark.parametrize("fusion, emotion", [("none", None), ("sequence", "whisper"), ("feature", "whisper")])
 def test_a_few_steps_teach_an_adapter_to_hear_words_at_the_scale_of_embeddings(fusion, emotion, tone):
     model, processor = tiny_model_and_processor(emotion=emotion, fusion=fusion, speech_tokens=20)
-    model.model.add_speech_alignment()
+    model.add_speech_alignment()
     for convolution in (model.model.speech_encoder.conv1, model.model.speech_encoder.conv2):
         convolution.weight.data *= 20  # of new weights, frames hardly depend on what is heard
     noise = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
@@ -68,7 +68,7 @@ def test_a_few_steps_teach_an_adapter_to_hear_words_at_the_scale_of_embeddings(f
 
 def test_what_a_batch_hears_each_clip_hears_alone(tone):
     model, processor = tiny_model_and_processor()
-    model.eval().model.add_speech_alignment()
+    model.eval().add_speech_alignment()
     clips = [tone(0.4), tone(2.2, seed=1), tone(1.0, seed=2)]
     together = model.hear(**processor(text=[processor.prompt("how")] * 3, audio=clips))
     alone = [model.hear(**processor(text=[processor.prompt("how")], audio=[clip]))[0] for clip in clips]
@@ -77,7 +77,7 @@ def test_what_a_batch_hears_each_clip_hears_alone(tone):
 
 def test_alignment_is_saved_with_the_model(tmp_path):
     model, _ = tiny_model_and_processor()
-    model.model.add_speech_alignment()
+    model.add_speech_alignment()
     torch.nn.init.constant_(model.model.speech_adapter.alignment.blank_bias, 0.5)
     model.save_pretrained(tmp_path)
     loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path)

@@ -54,7 +54,7 @@ def prepare_alignment(
             f"{len(bare)} of {len(heard)} rows of rounds with `align` have no transcript (first: "
             f"{rows['id'][bare[0]]!r}); leave their task out of the round, or give them one."
         )
-    model.model.add_speech_alignment()
+    model.add_speech_alignment()
     targets = WordTargets(processor.tokenizer, (transcripts[index] for index in heard), seed=seed)
     _refuse_too_dense(model, processor, targets, rows.select(heard))
     return targets

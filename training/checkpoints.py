@@ -246,7 +246,7 @@ def load_trained(folder: str | Path) -> tuple[nn.Module, AudioLLMProcessor]:
     processor = AudioLLMProcessor.from_pretrained(folder)
     model, _ = assemble(origin["model"])
     if AudioLLMConfig.from_pretrained(folder).speech_alignment:
-        model.model.add_speech_alignment()
+        model.add_speech_alignment()
     if origin["lora"]:
         model = get_peft_model(model, LoraConfig(**origin["lora"]))
     load_trainable(model, folder)

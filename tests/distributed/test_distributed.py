@@ -91,6 +91,22 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
         torch.testing.assert_close(whole[name], alone[name], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("accelerate", ["cpu-ddp", "cpu-fsdp2"])
+def test_two_processes_align_one_adapter_and_resume(config, tmp_path, accelerate):
+    config |= {"lora": None, "samples_per_round": 0}
+    config["schedule"] = [{"tasks": ["asr"], "train": ["speech_adapter"], "epochs": 2, "align": 1.0, "lm": 0.0}]
+    config["training"]["save_steps"] = 3
+    facts = launch(config, accelerate, tmp_path, stop=4)
+    assert [fact["moved"] for fact in facts] == [[["speech_adapter"]]] * 2
+    output = config["training"]["output_dir"]
+    whole, resumed = (final_weights(folder) for folder in (output, f"{output}-resumed"))
+    start = load_file(Path(config["model"]["checkpoint"]) / "model.safetensors")
+    learnt = [name for name in whole if name not in start or not torch.equal(whole[name], start[name])]
+    assert any("alignment" in name for name in learnt) and all("speech_adapter" in name for name in learnt)
+    for name in whole:
+        torch.testing.assert_close(whole[name], resumed[name], rtol=0, atol=0)
+
+
 def test_batch_norms_of_two_processes_do_not_pass_for_frozen_parts_that_move(config, tmp_path):
     """Each process's batch norm counts its own rows; DDP broadcasts the first one's when the part is frozen."""
     for part in tiny_model_and_processor(speech="parakeet_encoder", emotion=None, adapter_norm="batch"):
