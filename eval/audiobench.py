@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,23 +84,45 @@ class ScoreLog:
         dataset: the data set.
         metric: `wer`, or a judge's name.
         score: in percent, as AudioBench counts it: a judge's failures are zeros.
-        n: answers in the log; None if it keeps none.
-        n_failed: of them those whose judgement failed.
-        score_without_failures: percent of the judged answers, None where the log does not tell.
+        success_rate: share of the answers whose judgement did not fail; None if the log does not tell.
+        stored: answers that the log holds; often only the first ones of all that were scored.
+        whole: whether they are all that the score is of, as far as they come to it.
     """
 
     model: str
     dataset: str
     metric: str
     score: float
-    n: int | None = None
-    n_failed: int | None = None
-    score_without_failures: float | None = None
+    success_rate: float | None = None
+    stored: int = 0
+    whole: bool = False
+
+    @property
+    def n(self) -> int | None:
+        """Answers that the score is of; None if the log holds but some of them."""
+        return self.stored if self.whole else None
+
+    @property
+    def n_failed(self) -> int | None:
+        """Of them those whose judgement failed."""
+        if self.success_rate == 1:
+            return 0
+        return None if self.n is None or self.success_rate is None else round(self.n * (1 - self.success_rate))
+
+    @property
+    def percent_failed(self) -> float | None:
+        """Judgements that failed, in percent."""
+        return None if self.success_rate is None else 100 * (1 - self.success_rate)
+
+    @property
+    def score_without_failures(self) -> float | None:
+        """Score of the answers that were judged: AudioBench divides by all of them."""
+        return self.score / self.success_rate if self.success_rate else None
 
     @property
     def task(self) -> str | None:
-        """Our name of the task, by the data set's name."""
-        return next((task for part, task in _TASKS if part in self.dataset), None)
+        """Our name of the task, by the metric or else by the data set's name."""
+        return "asr" if self.metric == "wer" else next((task for part, task in _TASKS if part in self.dataset), None)
 
 
 def read_answers(path: str | Path) -> list[Answer]:
@@ -254,31 +277,52 @@ def read_scores(path: str | Path) -> ScoreLog:
     if not isinstance(content, dict) or metric not in content:
         raise EvalError(f"{path}: has no {metric!r}, which its name promises.")
     if metric == "wer":
-        samples = content.get("sample_wer")
-        return ScoreLog(model, dataset, metric, 100 * float(content["wer"]), None if samples is None else len(samples))
-    judged, details = content[metric], content.get("details")
+        score, stored = _number(content["wer"], path), content.get("sample_wer") or []
+        words = [(len(str(entry.get("reference", "")).split()), entry.get("wer")) for entry in stored]
+        total = sum(count for count, _ in words)
+        whole = bool(total) and all(isinstance(rate, int | float) for _, rate in words)
+        whole = whole and math.isclose(sum(count * rate for count, rate in words) / total, score, rel_tol=1e-6)
+        return ScoreLog(model, dataset, metric, 100 * score, None, len(stored), whole)
+    judged, stored = content[metric], content.get("details") or []
     # Older logs hold the score alone.
-    score = judged.get("judge_score") if isinstance(judged, dict) else judged
-    if not isinstance(score, int | float):
+    told = judged if isinstance(judged, dict) else {"judge_score": judged}
+    if "judge_score" not in told:
         raise EvalError(f"{path}: {metric} has no judge_score.")
-    if not details:
-        return ScoreLog(model, dataset, metric, float(score))
-    good = [entry["rate_score"] for entry in details if entry.get("success")]
-    # A judge's scale is not written down: the binary one rates 0 and 1, the other 0 to 5 (its score is 20 times that).
-    total = sum(entry["rate_score"] for entry in details)
-    scale = score * len(details) / total if total else 0.0
-    without = scale * sum(good) / len(good) if good else None
-    return ScoreLog(model, dataset, metric, float(score), len(details), len(details) - len(good), without)
+    score = _number(told["judge_score"], path)
+    ratings = [entry.get("rate_score") for entry in stored]
+    share = sum(bool(entry.get("success")) for entry in stored) / len(stored) if stored else None
+    rate = told.get("success_rate")
+    rate = share if rate is None else _number(rate, path)
+    whole = share is not None and math.isclose(share, rate, abs_tol=1e-9)
+    # A judge's scale is not written down: a binary one rates 0 and 1, the other 0 to 5.
+    whole = whole and all(isinstance(rating, int | float) for rating in ratings)
+    whole = whole and any(
+        math.isclose(scale * sum(ratings) / len(ratings), score, abs_tol=1e-6) for scale in (20, 100)
+    )
+    if not whole and "success_rate" not in told:
+        rate = None  # that of some answers is not that of all
+    if rate is not None and not 0 <= rate <= 1:
+        raise EvalError(f"{path}: {metric} has a success_rate of {rate}; it is 0 to 1.")
+    return ScoreLog(model, dataset, metric, score, rate, len(stored), whole)
+
+
+def _number(value: object, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise EvalError(f"{path}: {value!r} is no score.")
+    return float(value)
 
 
 def score_table(logs: Sequence[ScoreLog]) -> Table:
     """Score logs as a table."""
     rows = [
-        (log.model, log.dataset, log.metric, log.score, log.n, log.n_failed, log.score_without_failures)
+        (log.model, log.dataset, log.metric, log.score, log.n, log.percent_failed, log.score_without_failures)
         for log in logs
     ]
     columns = ("model", "data set", "metric", "score", "answers", "judge failed", "without failures")
-    note = "Percent. AudioBench counts answers whose judgement failed as zero; the last column leaves them out."
+    note = (
+        "Percent. AudioBench counts answers whose judgement failed as zero; the last column leaves them out. Logs "
+        "that hold only some of the answers do not tell how many there were."
+    )
     return Table("AudioBench scores", columns, tuple(rows), note)
 
 

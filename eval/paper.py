@@ -179,7 +179,7 @@ def _audiobench_figure(path: Path, column: str | None) -> SetFigure:
     log = read_scores(path)
     if log.task is None:
         raise EvalError(f"{path}: the data set {log.dataset} is of none of our tasks.")
-    failed = f", {log.n_failed} judgements failed and count as zero" if log.n_failed else ""
+    failed = f", {log.percent_failed:.1f} % of the judgements failed and count as zero" if log.percent_failed else ""
     about = f"{_title(log.task)} on {log.dataset} (AudioBench's {log.metric}{failed})"
     return SetFigure(log.dataset, "", log.task, log.score, {}, about, column)
 

@@ -22,6 +22,11 @@ _SINGLE_MARK = re.compile("['\u2019\u2018]")
 _ELISIONS = re.compile(
     r"(?:bout|cause|cuz|coz|em|im|er|round|til|till|tis|twas|twill|n|kay|sup|ve|ll|re|d|m|s|\d0s)\b", re.I
 )
+# Quotation marks that a wrong decoding or a wide font left: Windows-1252's in the place of controls, full-width ones.
+_STRAY_MARKS = str.maketrans(
+    "\x82\x84\x8b\x91\x92\x93\x94\x9b\uff02\uff07\uff62\uff63",
+    "\u201a\u201e\u2039\u2018\u2019\u201c\u201d\u203a\"'\u300c\u300d",
+)
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+(?:'[^\W_]+)*")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026|\[\s*(?:\.{2,}|\u2026)\s*\]")
 
@@ -64,8 +69,9 @@ def find_quotes(text: str) -> list[Quote]:
     Returns:
         Quotes in order; they never overlap.
     """
-    pairs = _double_pairs(text)
-    pairs += _single_pairs(text, pairs)
+    marked = text.translate(_STRAY_MARKS)
+    pairs = _double_pairs(marked)
+    pairs += _single_pairs(marked, pairs)
     quotes = []
     for opening, closing in _outermost(pairs):
         inside = text[opening + 1 : closing]
@@ -143,7 +149,7 @@ def normalised_words(text: str) -> list[str]:
 
     Chinese characters and kana count as words of their own.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text.translate(_STRAY_MARKS)).casefold()
     return _WORD.findall(re.sub("[\u2018\u2019\u02bc`]", "'", folded))
 
 

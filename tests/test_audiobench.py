@@ -164,11 +164,55 @@ def test_a_score_of_five_levels_is_in_percent_too(tmp_path):
     assert log.task == "sqa" and log.score_without_failures == pytest.approx(20 * 4)
     content["details"], content["llama3_70b_judge"]["judge_score"] = details(0, 0, None), 0.0
     log = read_scores(write_scores(tmp_path, "spoken_squad_test_llama3_70b_judge_score.json", content))
-    assert log.score_without_failures == 0 and log.n_failed == 1
+    assert log.score_without_failures == 0 and log.n_failed is None  # two of three is no three quarters
+
+
+@pytest.mark.parametrize("rate", [0.9988505747126437, 0.5])
+def test_a_stored_sample_is_not_taken_for_the_whole(tmp_path, rate):
+    content = {"llama3_70b_judge": {"judge_score": 1.68, "success_rate": rate}, "details": details(0, 0, 0)}
+    log = read_scores(write_scores(tmp_path, "meld_emotion_test_llama3_70b_judge_score.json", content))
+    assert (log.stored, log.n, log.n_failed) == (3, None, None)
+    assert log.percent_failed == pytest.approx(100 * (1 - rate))
+    assert log.score_without_failures == pytest.approx(1.68 / rate)
+    text = score_table([log]).csv().splitlines()[1]
+    assert text.startswith("MERaLiON,meld_emotion_test,llama3_70b_judge,1.68,,")
+
+
+def test_a_sample_without_a_success_rate_says_nothing_of_failures(tmp_path):
+    content = {"gpt4o_judge": {"judge_score": 37.5}, "details": details(1, 1, None)}
+    log = read_scores(write_scores(tmp_path, "iemocap_emotion_test_gpt4o_judge_score.json", content))
+    assert (log.n, log.n_failed, log.percent_failed, log.score_without_failures) == (None, None, None, None)
+
+
+def test_a_judge_that_always_failed_leaves_no_score(tmp_path):
+    content = {"gpt4o_judge": {"judge_score": 0.0, "success_rate": 0.0}, "details": details(None, None)}
+    log = read_scores(write_scores(tmp_path, "iemocap_emotion_test_gpt4o_judge_score.json", content))
+    assert (log.n_failed, log.score_without_failures) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "dataset", ["cna_test", "mediacorp_short_test", "seame_dev_man", "tedlium3_test", "idpc_test"]
+)
+def test_every_word_error_rate_is_one_of_transcription(tmp_path, dataset):
+    samples = [
+        {"reference": "a b c d", "prediction": "a", "wer": 0.75},
+        {"reference": "e", "prediction": "e", "wer": 0.0},
+    ]
+    log = read_scores(write_scores(tmp_path, f"{dataset}_wer_score.json", {"wer": 1.17, "sample_wer": samples}))
+    assert (log.task, log.score, log.n, log.stored) == ("asr", pytest.approx(117), None, 2)
+    log = read_scores(write_scores(tmp_path, f"{dataset}_wer_score.json", {"wer": 0.6, "sample_wer": samples}))
+    assert log.n == 2
+
+
+@pytest.mark.parametrize("score", ["49", None, float("nan"), True, {"judge_score": 1}])
+def test_a_score_that_is_no_number_is_refused(tmp_path, score):
+    content = {"gpt4o_judge": {"judge_score": score}}
+    with pytest.raises(EvalError, match="is no score"):
+        read_scores(write_scores(tmp_path, "iemocap_emotion_test_gpt4o_judge_score.json", content))
 
 
 def test_word_error_rates_become_percent(tmp_path):
-    content = {"wer": 0.0229, "sample_wer": [{"reference": "a", "prediction": "a", "wer": 0.0}]}
+    content = {"wer": 0.0229, "sample_wer": [{"reference": "a", "prediction": "a", "wer": 0.0229}]}
     log = read_scores(write_scores(tmp_path, "librispeech_test_clean_wer_score.json", content))
     assert (log.task, log.metric, log.n, log.n_failed) == ("asr", "wer", 1, None)
     assert log.score == pytest.approx(2.29)

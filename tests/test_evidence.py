@@ -150,3 +150,12 @@ def test_text_outside_quotes_is_never_cut():
     source = 'They say "no", "never again" and leave, don\'t they?'
     assert cut_quotes(source, [0.0] * len(source), 0.5) == source.replace("never again", "never")
     assert cut_quotes("nothing quoted", [0.0] * 14, 0.5) == "nothing quoted"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["She says \x93I don\x92t know\x94.", "She says \uff02I don\uff07t know\uff02.", "\uff62I don\u2019t know\uff63"],
+)
+def test_quotes_that_a_wrong_decoding_or_a_wide_font_marked_are_found_and_grounded(text):
+    (quote,) = find_quotes(text)
+    assert text[quote.start : quote.end] == quote.text and ground_quote(quote.text, "i don't know").grounded

@@ -136,3 +136,28 @@ def test_squad_figures_follow_squads_normalisation():
     assert figures["squad_exact_match"] == pytest.approx(100 / 3)
     assert figures["squad_f1"] == pytest.approx(100 * (0.5 + 1 + 0) / 3)
     assert figures["contains_reference"] == pytest.approx(200 / 3)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "don\u2019t say \u201ccaf\u00e9\u201d 12%",
+        "don\x92t say \x93caf\u00e9\x94 12%",
+        "don\u02bct say \u201ecafe\u0301\u201d 12%",
+        "don\uff07t say \uff02caf\u00e9\uff02 \uff11\uff12\uff05",
+        "d\uff4fn\u00b4t\u3000say\u00a0\u00abcaf\u00e9\u00bb \ufeff12%",
+        "don\u00e2\u20ac\u2122t say \u00e2\u20ac\u0153caf\u00e9\u00e2\u20ac\x9d 12%",
+    ],
+)
+def test_how_a_character_was_typed_or_decoded_is_no_error(normalizer, said):
+    assert word_errors([said], ['don\'t say "caf\u00e9" 12%'], normalizer)["wer"] == 0
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_other_words_stay_other_words(normalizer):
+    assert word_errors(["dont cafe"], ["do caf\u00e8s"], normalizer)["wer"] == 100
+
+
+def test_spoken_answers_are_compared_without_regard_to_their_quotes():
+    assert squad_figures(["\u201cdon\u2019t\u201d"], ["don't"])["squad_exact_match"] == 100
