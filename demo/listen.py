@@ -17,10 +17,10 @@ from transformers import pipeline
 from ..corpora.questions import POOLS
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote
-from ..modeling_audiollm.timeline import EmotionSegment, emotion_timeline
 from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
 from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
 from ..processing.audio import AudioError, load_audio, open_audio
+from ..processing.timeline import EmotionSegment, emotion_timeline
 from .about import describe, model_name, read_facts
 
 

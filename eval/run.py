@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..locks import folder_lock
+from ..redact import redact
 from . import EvalError
 from .answering import answer_rows, join_predictions
 from .figures import check_columns, describe_judging, figures_of, group_figures, judge_rows
@@ -209,6 +210,7 @@ def _evaluate(
         "versions": _versions(),
         "command": command,
     }
+    results = redact(results, paths=False)
     _drop_old_report(out, results)
     write_json(out / RESULTS, results)
     return results

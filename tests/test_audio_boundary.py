@@ -20,8 +20,10 @@ import torchaudio
 
 from audiollm.corpora.read import read_to_folder
 from audiollm.corpora.reader import Request
+from audiollm.corpora.schema import read_rows
 from audiollm.corpora.sound_check import hear
 from audiollm.processing import audio as boundary
+from audiollm.processing import timeline
 from audiollm.processing.audio import AudioError, float_samples, load_audio, open_audio, resampled
 
 
@@ -421,7 +423,7 @@ def test_every_file_of_an_audio_folder_is_read_or_set_aside_with_the_reason(tmp_
     (sad / "o.txt").write_text("words of no clip")
     (tmp_path / "corpus" / "README.md").write_text("a corpus")
     summary = read_to_folder("own", Request(tmp_path / "corpus", "train"), tmp_path / "rows", splits=["train"])
-    rows = [json.loads(line) for line in (tmp_path / "rows" / "rows.jsonl").read_text().splitlines()]
+    rows = read_rows(tmp_path / "rows", "train")
     assert {row["id"].split("-")[1] for row in rows if row["task"] == "er"} == {
         f"sad/{name}" for name in "abcdefghijk"
     }
@@ -450,3 +452,20 @@ def test_verify_hears_whole_files_and_tells_cut_ones(form, subtype, tmp_path):
     assert hear(str(path)).problem is None
     path.write_bytes(encoded(form, subtype)[: len(encoded(form, subtype)) // 2])
     assert hear(str(path)).problem[0] == "unreadable"
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 22_051])
+def test_windows_of_a_timeline_are_the_samples_of_the_whole(rate, tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, tone(7.3, rate), rate)
+    whole = load_audio(path)
+    windows = list(timeline._windows(path, RATE, 2 * RATE, RATE))
+    assert [start for start, _ in windows] == [0, RATE, 2 * RATE, 3 * RATE, 4 * RATE, 5 * RATE, len(whole) - 2 * RATE]
+    for start, samples in windows:
+        np.testing.assert_array_equal(samples, whole[start : start + 2 * RATE])
+
+
+def test_a_timeline_of_a_cut_file_is_refused(tmp_path):
+    (tmp_path / "clip.wav").write_bytes(encoded()[:9000])
+    with pytest.raises(AudioError, match="cut off"):
+        next(timeline._windows(tmp_path / "clip.wav", RATE, 1600, 800))

@@ -28,7 +28,7 @@ from audiollm.modeling_audiollm import convert_emotion2vec as converter
 from audiollm.modeling_audiollm import modeling_emotion2vec as modeling
 from audiollm.modeling_audiollm.configuration_emotion2vec import EMOTION2VEC_LABELS, Emotion2VecConfig
 from audiollm.modeling_audiollm.modeling_emotion2vec import Emotion2VecForAudioClassification, Emotion2VecModel
-from audiollm.modeling_audiollm.timeline import emotion_timeline, emotion_windows
+from audiollm.processing.timeline import emotion_timeline, emotion_windows
 from tests.tiny import ENCODERS
 
 
@@ -640,7 +640,7 @@ def test_no_window_is_longer_than_asked_and_the_last_one_is_full():
 
 def test_timeline_reads_on_only_when_it_is_asked(tmp_path):
     path = tmp_path / "hour.wav"
-    soundfile.write(path, np.zeros(3600 * 400), 400)  # an hour, 400 samples a second
+    soundfile.write(path, np.zeros(3600 * 1000), 1000)  # an hour, 1000 samples a second
     listener = LoudnessClassifier()
     next(emotion_windows(listener, path, window=3.0, hop=1.0, batch_size=4))
     assert len(listener.shapes) == 1

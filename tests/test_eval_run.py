@@ -121,6 +121,19 @@ def test_unscored_is_counted_and_is_not_zero(corpus, tmp_path):
     assert {v["id"]: v["score"] for v in verdicts} == {"a": 1, "b": 0, "c": 1, "d": None, "e": 1}
 
 
+def test_results_hold_no_login_and_no_key_of_a_server(corpus, tmp_path):
+    class Served(Fake):
+        def describe(self):
+            return {"server": "http://me:sesame@host:8000/v1?key=sesame", "api_key": "sesame", "folder": str(corpus)}
+
+    settings = Settings(system="fake", data=str(corpus))
+    command = "audiollm eval --judge server:m@http://me:sesame@host/v1"
+    results = evaluate_system(settings, tmp_path / "out", Served(), progress=False, command=command)
+    text = (tmp_path / "out" / "results.json").read_text()
+    assert "sesame" not in text and results == json.loads(text)
+    assert results["system"]["server"] == "http://host:8000/v1" and results["system"]["folder"] == str(corpus)
+
+
 def test_groups_are_given_by_column_and_by_pairs(corpus, tmp_path):
     groups = run(corpus, tmp_path / "out")["groups"]
     assert set(groups) == {"carrier", "speaker", "carrier x speaker"}

@@ -17,10 +17,12 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 MAX_BYTES = 256 * 2**20
+MAX_SECONDS = 600  # for a whole request to come in
 
 
 class RequestError(ValueError):
@@ -33,11 +35,14 @@ def read_request(body):
     parts = turns[-1].get("content") if turns else None
     if not isinstance(parts, list):
         raise RequestError("the user's content must be a list with one `input_audio` and one `text` part.")
-    sounds = [part["input_audio"]["data"] for part in parts if part.get("type") == "input_audio"]
+    sounds = [part["input_audio"] for part in parts if part.get("type") == "input_audio"]
     texts = [part["text"] for part in parts if part.get("type") == "text"]
     if len(sounds) != 1 or not texts:
         raise RequestError("a question needs one `input_audio` part and a `text` part.")
-    return base64.b64decode(sounds[0]), "\n".join(texts)
+    sound = base64.b64decode(sounds[0]["data"], validate=True)
+    if not sound or sounds[0].get("format", "wav") != "wav":
+        raise RequestError('`input_audio` must hold a WAV file in base64, with `format` "wav".')
+    return sound, "\n".join(texts)
 
 
 def make_server(answer, name="model", host="127.0.0.1", port=8000):
@@ -46,13 +51,18 @@ def make_server(answer, name="model", host="127.0.0.1", port=8000):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = 60  # seconds that a client may be silent
 
         def do_POST(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > MAX_BYTES:
+            length = self.headers.get("Content-Length") or ""
+            if not length.isdigit() or int(length) > MAX_BYTES:
                 self.close_connection = True
-                return self._send(413, {"error": {"message": "the request is too large."}})
-            raw = self.rfile.read(length)
+                status = 413 if length.isdigit() else 411
+                return self._send(status, {"error": {"message": "the request is too large, or says no length."}})
+            raw = self._body(int(length))
+            if raw is None:
+                self.close_connection = True
+                return self._send(408, {"error": {"message": "the request did not come in time."}})
             if not self.path.endswith("/chat/completions"):
                 return self._send(404, {"error": {"message": "only /v1/chat/completions is served."}})
             try:
@@ -67,6 +77,19 @@ def make_server(answer, name="model", host="127.0.0.1", port=8000):
             message = {"role": "assistant", "content": said}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             self._send(200, {"id": "1", "object": "chat.completion", "created": 0, "model": name, "choices": [choice]})
+
+        def _body(self, length):
+            """The request's body, or None if it is cut short or does not come in time."""
+            raw, start = bytearray(), time.monotonic()
+            try:
+                while len(raw) < length and time.monotonic() - start < MAX_SECONDS:
+                    chunk = self.rfile.read1(min(length - len(raw), 1 << 16))
+                    if not chunk:
+                        break
+                    raw += chunk
+            except OSError:
+                return None
+            return bytes(raw) if len(raw) == length else None
 
         def _send(self, status, content):
             raw = json.dumps(content).encode()

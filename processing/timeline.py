@@ -1,17 +1,17 @@
-# Flat like its neighbours, which travel to the Hub: imports of its own folder only, relative and one level deep.
 """Emotion over time in long recordings, in constant memory."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
+
+from .audio import OVER_FULL_SCALE, AudioError, open_audio, resampled
 
 
 SAMPLING_RATE = 16_000
@@ -35,49 +35,32 @@ class EmotionSegment:
     scores: dict[str, float]
 
 
-@contextmanager
-def _open(audio: str | os.PathLike | np.ndarray, sampling_rate: int) -> Iterator[tuple[Callable, int, int]]:
-    """A function `(start, stop) -> samples` over a file or an array, its number of samples, and their rate."""
-    if not isinstance(audio, (str, os.PathLike)):
-        samples = np.asarray(audio, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"An array of audio must be mono, [samples], not {list(samples.shape)}.")
-        yield lambda start, stop: samples[start:stop], len(samples), sampling_rate
-        return
-
-    import soundfile
-
-    with soundfile.SoundFile(os.fspath(audio)) as file:
-
-        def read(start: int, stop: int) -> np.ndarray:
-            file.seek(start)
-            return file.read(stop - start, dtype="float32", always_2d=True).mean(axis=1)
-
-        yield read, file.frames, file.samplerate
+def _windows(audio: Any, sampling_rate: int, length: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Windows of `length` samples at 16 kHz with their starts; the last ends with the recording, heard in full."""
+    held, first, start = np.zeros(0, np.float32), 0, 0  # `held` begins at sample `first`
+    with open_audio(audio, sampling_rate) as clip:
+        for block in resampled((_mono(block, clip.source) for block in clip.blocks()), clip.rate, SAMPLING_RATE):
+            held = np.concatenate([held, block])
+            while start + length < first + len(held):
+                yield start, held[start - first :][:length]
+                start += hop
+            unused = min(start, first + len(held) - length) - first
+            if unused > 0:
+                held, first = held[unused:], first + unused
+    start = max(first + len(held) - length, 0)
+    yield start, held[start - first :]
 
 
-def _resample(samples: np.ndarray, rate: int) -> torch.Tensor:
-    clip = torch.from_numpy(np.ascontiguousarray(samples))
-    if rate == SAMPLING_RATE:
-        return clip
-    import torchaudio
-
-    return torchaudio.functional.resample(clip, rate, SAMPLING_RATE)
-
-
-def _starts(total: int, window: int, hop: int) -> Iterator[int]:
-    """First samples of the windows; the last one ends with the recording, so that each is heard in full."""
-    start = 0
-    while start + window < total:
-        yield start
-        start += hop
-    yield max(total - window, 0)
+def _mono(block: np.ndarray, source: str) -> np.ndarray:
+    if np.abs(block).max(initial=0.0) > OVER_FULL_SCALE:  # of what scale they are is known at the end only
+        raise AudioError(source, "its samples go far beyond full scale; save it with samples from -1 to 1.")
+    return block.mean(axis=1)
 
 
 @torch.inference_mode()
 def emotion_windows(
     model: PreTrainedModel,
-    audio: str | os.PathLike | np.ndarray,
+    audio: Any,
     window: float = 3.0,
     hop: float = 1.0,
     batch_size: int = 8,
@@ -88,36 +71,36 @@ def emotion_windows(
     Args:
         model: an `Emotion2VecForAudioClassification`, or another classifier of raw 16 kHz audio that needs no
             normalised input.
-        audio: path of a file that soundfile reads, of any rate and number of channels, or an array `[samples]`.
+        audio: anything that [`load_audio`] takes, of any rate, length and number of channels.
         window: seconds that the model hears at once; at least 0.025.
         hop: seconds from one window to the next, at most `window`, so that nothing goes unheard.
         batch_size: windows per forward pass.
-        sampling_rate: rate of an array, in Hz; a file knows its own.
+        sampling_rate: rate of a bare array, in Hz; a file knows its own.
 
     Yields:
         a segment per window, from its first to its last second. Only `batch_size` windows are in memory.
 
     Raises:
-        ValueError: if hop or window are out of range, or an array is not mono.
+        ValueError: if hop or window are out of range.
+        AudioError: if the audio can't be used; where it is cut off or damaged, when that is reached.
     """
     if not 0 < hop <= window or window < 0.025:
         raise ValueError(f"Need 0 < hop <= window and window >= 0.025 s; got hop {hop} and window {window}.")
     labels = {index: name for index, name in model.config.id2label.items() if not name.startswith("unuse")}
-    with _open(audio, sampling_rate) as (read, total, rate):
-        length = round(window * rate)
-        starts = _starts(total, length, max(round(hop * rate), 1))
-        while batch := list(islice(starts, batch_size)):
-            clips = [_resample(read(start, min(start + length, total)), rate) for start in batch]
-            logits = model(torch.stack(clips).to(model.device, model.dtype)).logits
-            for start, scores in zip(batch, logits.float().softmax(-1).tolist()):
-                named = {name: scores[index] for index, name in labels.items()}
-                best = max(named, key=named.get)
-                yield EmotionSegment(start / rate, min(start + length, total) / rate, best, named[best], named)
+    windows = _windows(audio, sampling_rate, round(window * SAMPLING_RATE), max(round(hop * SAMPLING_RATE), 1))
+    while batch := list(islice(windows, batch_size)):
+        clips = torch.from_numpy(np.stack([samples for _, samples in batch]))
+        logits = model(clips.to(model.device, model.dtype)).logits
+        for (first, samples), scores in zip(batch, logits.float().softmax(-1).tolist()):
+            named = {name: scores[index] for index, name in labels.items()}
+            best = max(named, key=named.get)
+            end = first + len(samples)
+            yield EmotionSegment(first / SAMPLING_RATE, end / SAMPLING_RATE, best, named[best], named)
 
 
 def emotion_timeline(
     model: PreTrainedModel,
-    audio: str | os.PathLike | np.ndarray,
+    audio: Any,
     window: float = 3.0,
     hop: float = 1.0,
     batch_size: int = 8,
