@@ -19,6 +19,7 @@ from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from . import EvalError
 from .evidence_score.evidence_score import JUDGED
 from .figures import HIGHEST
+from .judges import Verdict
 from .normalizers import normalize_squad
 from .results import Run
 from .squad_score.squad_score import token_f1
@@ -117,6 +118,13 @@ def worst_class_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return class_counts(run, rows, unscored=0)
 
 
+def near_miss_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Whether an answer is wrong by a class that overlaps with the right one, and one: `[rows, 2]`."""
+    kept = Verdict.__dataclass_fields__
+    told = [Verdict(**{k: v for k, v in run.verdicts[row["id"]].items() if k in kept}).overlaps for row in rows]
+    return _pairs([(np.nan, np.nan) if overlaps is None else (overlaps, 1) for overlaps in told])
+
+
 def word_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """Word errors and reference words, `[rows, 2]`, with the run's normaliser."""
     normalizer = run.results["settings"]["normalizer"]
@@ -205,6 +213,17 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
             statistic=weighted_average,
             binary=True,
             grouped=True,
+            tested=False,
+            conditions=conditions,
+        ),
+        Metric(
+            name=f"{name}_overlapping",
+            tasks=(task,),
+            path=(task, "overlapping"),
+            heading=f"{name} overlapping",
+            counts=near_miss_counts,
+            higher_is_better=False,
+            binary=True,
             tested=False,
             conditions=conditions,
         ),

@@ -192,7 +192,10 @@ def overall_table(results: Sequence[dict]) -> Table:
         )
         for result in results
     ]
-    note = "Percent. Emotion and sentiment: of the scored answers; at worst: if the unscored are wrong. "
+    note = (
+        "Percent. Emotion and sentiment: of the scored answers; at worst: if the unscored are wrong; overlapping: "
+        "wrong by a class that overlaps with the right one, as excited for happy. "
+    )
     headings = (metric.heading for metric in shown)
     return Table("Overall", ("system", *headings, "unscored", "errors"), tuple(rows), note + _conditions(results))
 

@@ -644,6 +644,35 @@ def test_two_evaluations_of_one_folder_are_refused_until_the_first_ends(corpus, 
     run(corpus, tmp_path / "out")
 
 
+# What the data holds
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("transcript", 911),
+        ("transcript", float("nan")),
+        ("transcript", ["I lost", "my dog"]),
+        ("label", 3),
+        ("question", 5),
+        ("question", {"text": "what?"}),
+        ("answer", 1.5),
+        ("answer", True),
+        ("seconds", "2.1"),
+        ("speaker", ["s1"]),
+    ],
+)
+def test_a_value_of_another_kind_is_named_before_anything_is_answered(corpus, tmp_path, field, value, capsys):
+    path = corpus / "test.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[2][field] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["eval", "--system", "majority", "--data", str(corpus), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "test.jsonl, line 3" in said and field in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 # Data as training takes it
 
 

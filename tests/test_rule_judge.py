@@ -8,7 +8,7 @@ import pytest
 
 from audiollm.emotion_words.lexicon import find_label_set, load_lexicon, named_label_set
 from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
-from audiollm.eval.judges import Case, RuleJudge, Verdict, load_judge
+from audiollm.eval.judges import OVERLAPPING, Case, RuleJudge, Verdict, load_judge
 from audiollm.eval.judges.rule import SPECIAL_KINDS
 
 
@@ -142,3 +142,19 @@ def test_nothing_scored_gives_no_average_rather_than_zero():
     figures = emotion_figures(["sad"], verdicts((None, ())), ("happy", "sad"))
     assert figures["weighted_average"] is None and figures["unweighted_average"] is None
     assert figures["if_unscored_wrong"]["weighted_average"] == 0.0
+
+
+def test_answers_that_are_wrong_by_an_overlapping_class_are_counted():
+    labels = ("happy", "excited", "sad")
+    near = Verdict(0, "states excited; the label is happy.", ("excited",), OVERLAPPING)
+    figures = emotion_figures(
+        ["happy", "happy", "sad"], [near, Verdict(1, "", ("happy",)), Verdict(0, "", ("happy",))], labels
+    )
+    assert (figures["n_overlapping"], figures["n_right"], figures["n_unscored"]) == (1, 1, 0)
+    assert figures["overlapping"] == pytest.approx(100 / 3)
+    assert figures["confusion"]["counts"][0] == [1, 1, 0, 0, 0]  # excited, not "no class named"
+
+
+def test_a_language_model_that_judges_all_does_not_tell_of_overlapping_classes():
+    figures = emotion_figures(["happy"], [Verdict(0, "no.", judge="llm:m")], ("happy", "sad"))
+    assert figures["overlapping"] is None

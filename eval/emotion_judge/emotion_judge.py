@@ -31,8 +31,10 @@ Returns:
     unweighted_average: mean over classes of the share of right answers among the scored ones, in percent.
     if_unscored_wrong, if_unscored_right: the two averages over all answers, at worst and at best; at best an unscored
         answer is right only if the judge saw the label among what it states or comes near, or failed.
-    n, n_scored, n_unscored, n_right; special: number of unscored answers by kind of special case, "judge_failed" for
-        plain failures of the judge.
+    overlapping: answers counted as wrong whose class overlaps with the right one (excited for happy), in percent of
+        the scored ones; None if the judge does not tell.
+    n, n_scored, n_unscored, n_right, n_overlapping; special: number of unscored answers by kind of special case,
+        "judge_failed" for plain failures of the judge.
     per_class: for each label n, n_scored, n_right, accuracy, if_unscored_wrong, if_unscored_right.
     confusion: `rows` (labels), `columns` (labels, "no class named", "unscored") and `counts`.
     labels, label_set, judge.
@@ -109,6 +111,7 @@ def emotion_figures(references: list[str], verdicts: list[Verdict], labels: tupl
         of_class[reference].append(verdict)
     per_class = {label: _class_figures(label, of_class[label]) for label in labels}
     special = [verdict.special or "judge_failed" for verdict in verdicts if verdict.score is None]
+    told = [verdict.overlaps for verdict in verdicts if verdict.overlaps is not None]
     columns = [*labels, UNNAMED, UNSCORED]
     counts = {label: dict.fromkeys(columns, 0) for label in labels}
     for reference, verdict in zip(references, verdicts):
@@ -121,6 +124,8 @@ def emotion_figures(references: list[str], verdicts: list[Verdict], labels: tupl
         "n_scored": len(verdicts) - len(special),
         "n_unscored": len(special),
         "n_right": sum(verdict.score == 1 for verdict in verdicts),
+        "n_overlapping": sum(told),
+        "overlapping": _percent(sum(told), len(told)),
         "special": {kind: special.count(kind) for kind in sorted(set(special))},
         "per_class": per_class,
         "confusion": {"rows": list(labels), "columns": columns, "counts": [[*counts[row].values()] for row in labels]},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import EvalError
-from .base import Case, Item, Judge, Verdict, check_judge
+from .base import OVERLAPPING, Case, Item, Judge, Verdict, check_judge
 from .ratings import Rating
 from .rule import RuleJudge
 
@@ -49,4 +49,15 @@ def load_judge(
     return HybridJudge(rater) if kind == "hybrid" else LLMJudge(rater)
 
 
-__all__ = ["JUDGE_FORMS", "Case", "Item", "Judge", "Rating", "RuleJudge", "Verdict", "check_judge", "load_judge"]
+__all__ = [
+    "JUDGE_FORMS",
+    "OVERLAPPING",
+    "Case",
+    "Item",
+    "Judge",
+    "Rating",
+    "RuleJudge",
+    "Verdict",
+    "check_judge",
+    "load_judge",
+]

@@ -31,6 +31,11 @@ class Case:
     id: str = ""
 
 
+# The kind of special case in which a prediction states a class that overlaps with the right one (excited and happy,
+# the paper's third special case). A judge that decides it alone counts it as wrong, and figures say how many they are.
+OVERLAPPING = "overlapping_classes"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A judge's decision.
@@ -55,8 +60,16 @@ class Verdict:
 
     @property
     def predicted(self) -> str | None:
-        """The one class that a plain prediction states."""
-        return self.stated[0] if self.special is None and len(self.stated) == 1 else None
+        """The one class that a prediction states."""
+        return self.stated[0] if self.special in (None, OVERLAPPING) and len(self.stated) == 1 else None
+
+    @property
+    def overlaps(self) -> bool | None:
+        """Whether it is wrong by a class that overlaps with the right one; None if the judge does not tell, or has
+        not decided."""
+        if self.score is None or (self.judge != "rule" and self.special is None):
+            return None
+        return self.score == 0 and self.special == OVERLAPPING
 
     def to_dict(self) -> dict:
         return {**asdict(self), "stated": list(self.stated)}
