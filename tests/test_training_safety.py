@@ -203,6 +203,15 @@ def test_bad_rows_are_all_named_before_a_step_is_spent(config, corpus):
     assert all(f"row '{number}-asr'" in said and f"{number}.wav" in said for number in (3, 4, 5))
 
 
+def test_rows_to_validate_with_are_looked_at_too(config, corpus):
+    rows = [json.loads(line) for line in (corpus / "train.jsonl").read_text().splitlines()]
+    row = rows[0] | {"split": "validation", "audio": "gone.wav"}
+    (corpus / "validation.jsonl").write_text(json.dumps(row))
+    config["data"]["validation"] = [str(corpus)]
+    with pytest.raises(BadRowsError, match="gone.wav: no such file"):
+        sft.build_trainer(config)
+
+
 def test_clips_in_the_rows_are_looked_at_and_those_elsewhere_are_not_fetched(corpus):
     row = {"id": "a", "answer": "dog"}
     good = {"bytes": (corpus / "1.wav").read_bytes(), "path": None}

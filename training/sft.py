@@ -78,9 +78,10 @@ def build_trainer(
     arguments = SFTConfig(**AUDIO_SFT, **checked.training_arguments())
     set_seed(arguments.seed)
     dataset = read_rows_of(checked.data, checked.data.train, "train")
-    if arguments.process_index == 0:
-        refuse_bad_rows(dataset)
     validation = checked.data.validation and by_task(read_rows_of(checked.data, checked.data.validation, "validation"))
+    if arguments.process_index == 0:
+        for rows in (dataset, *(validation or {}).values()):
+            refuse_bad_rows(rows)
     if model is None:
         model, processor = assemble(config["model"])
     lora = config.get("lora") and lora_settings(config["lora"], model)
