@@ -34,6 +34,7 @@ from .tables import (
     group_table,
     interval_table,
     overall_table,
+    summary_table,
 )
 
 
@@ -45,6 +46,8 @@ AUDIO_MEGABYTES = 16.0
 # Columns of a corpus that say more about a recording than its label, where they are there.
 _TAGS = ("speaker", "carrier", "wording")
 _OUTCOMES = ("right", "wrong", "unscored", "unjudged")
+# Of so many systems the main figures stand side by side; more stand below each other.
+_COLUMNS = 4
 _WIDTHS = ("", "", "two")
 
 
@@ -113,6 +116,7 @@ def render_report(
     """
     first = runs[0].results
     settings = first["settings"]
+    main_figures = summary_table if len(runs) <= _COLUMNS else overall_table
     embedder = Embedder(SAMPLING_RATE, audio_megabytes, AUDIO_SECONDS, (AudioError,))
     answers = [{row["id"]: row for row in run.rows} for run in runs]
     tasks = [_task(runs, task, cluster, seed) for task in EMOTION_TASKS if task in first["figures"]]
@@ -121,7 +125,7 @@ def render_report(
         "subtitle": f"{first['counts']['rows']} questions of the split {settings['split']} of "
         f"{data_name(settings['data'])}",
         "cards": _cards(first["figures"]),
-        "overall": _shown(overall_table([run.results for run in runs])),
+        "overall": _shown(main_figures([run.results for run in runs])),
         "recordings": [_recording(clip, runs, answers, embedder, places) for clip in clips],
         **_filters(clips, runs),
         "compared": len(runs) > 1,
