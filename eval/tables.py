@@ -261,8 +261,8 @@ def interval_table(runs: Sequence[Run], task: str, cluster: str | None = None, s
     rows = [(run.name, *(_cell(found.get(name)) for name in names)) for run, found in zip(runs, intervals)]
     drawn = f"clusters of the same {cluster}" if cluster else "answers"
     note = (
-        f"Percent right of the scored answers [{LEVEL:.0%} percentile bootstrap over {drawn}, 10,000 resamples, seed "
-        f"{seed}]."
+        f"Percent right of the scored answers; in brackets a {LEVEL:.0%} percentile bootstrap over {drawn}, 10,000 "
+        f"resamples, seed {seed}."
     )
     return Table(f"By class: {TASK_NAMES[task]}", ("system", *names), tuple(rows), note)
 

@@ -114,3 +114,12 @@ def test_nothing_points_at_notes_that_readers_do_not_have():
     code = [path for room in ROOT.glob("*/__init__.py") for path in room.parent.rglob("*.py")]
     files = [*TEXTS, *ROOT.glob("*.py"), *ROOT.glob("configs/*.yaml"), *code]
     assert [path.name for path in files if notes.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_places_that_the_architecture_names_are_there():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`([\w./]+)`", text) if "/" in name or name.endswith((".py", ".md"))]
+    named = [
+        name if "/" in name else f"reporting/templates/{name}" if name.endswith(".html") else name for name in named
+    ]
+    assert named and [name for name in named if not (ROOT / name).exists()] == []
