@@ -24,7 +24,10 @@ TARGETS = ("label", *TEACHER_TARGETS)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="+", help="rows of the schema: JSON-lines files, or folders of them")
     parser.add_argument("--out", required=True, type=Path, help="folder for journal, rows and rejects")
-    parser.add_argument("--teacher", help="server:MODEL@URL, server:MODEL (at OPENAI_BASE_URL), or a local checkpoint")
+    parser.add_argument(
+        "--teacher",
+        help="server:MODEL@URL, server:MODEL (at OPENAI_BASE_URL), or a local checkpoint; not needed for label",
+    )
     parser.add_argument("--split", help="only rows of this split")
     add_list(parser, "--targets", choices=TARGETS, help=f"default: {' '.join(TARGETS)}")
     parser.add_argument("--attempts", type=count, default=3, help="answers per target before it is set aside (3)")
@@ -66,7 +69,7 @@ def _extract(options: argparse.Namespace, source: Input) -> int:
     extraction = Extraction(
         source,
         options.out,
-        _teacher(options),
+        _teacher(options) if set(options.targets) & set(TEACHER_TARGETS) else None,
         read_prompts(options.prompts),
         options.targets,
         options.attempts,

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,19 @@ class ClipStore:
             raise BadRow("audio", f"must be the path of an audio file; it is {audio!r:.60}.")
         if "\x00" in audio:
             raise BadRow("audio", "the path holds a NUL character.")
+        # Names with accents come in two spellings, and archives made on a Mac have the other one.
+        path, mode = self._resolved(audio)
+        for form in () if mode or audio.isascii() else ("NFC", "NFD"):
+            other, there = self._resolved(unicodedata.normalize(form, audio))
+            path, mode = (other, there) if there else (path, mode)
+        if self.check and not stat.S_ISREG(mode):
+            missing = f"no such file in {self.root}"
+            what = missing if not mode else "is a folder, not a file" if stat.S_ISDIR(mode) else "is no plain file"
+            raise BadRow("audio", f"{audio[:200]}: {what}.")
+        return path
+
+    def _resolved(self, audio: str) -> tuple[str, int]:
+        """The real path of a file of the corpus and its mode, which is 0 if it is not there."""
         try:
             written = os.path.normpath(os.path.join(self.root, audio))
             folder, name = os.path.split(written)
@@ -87,12 +101,7 @@ class ClipStore:
         if not self._below(path):
             how = "a symbolic link leads" if self._below(written) else "leads"
             raise BadRow("audio", f"{audio[:200]}: {how} outside of the corpus folder.")
-        if self.check and not stat.S_ISREG(mode):
-            what = (
-                "no such file" if not mode else "is a folder, not a file" if stat.S_ISDIR(mode) else "is no plain file"
-            )
-            raise BadRow("audio", f"{audio[:200]}: {what}.")
-        return path
+        return path, mode
 
     def _below(self, path: str) -> bool:
         return path.startswith(self.root.rstrip(os.sep) + os.sep)

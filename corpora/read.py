@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..locks import folder_lock
 from .places import note_places
 from .reader import SPLITS, Reader, Request
 from .readers import nothing_found, open_reader
@@ -57,11 +58,20 @@ def read_to_folder(
 
     Raises:
         CorpusError: if the reader is unknown, or nothing at all was found.
+        FolderInUseError: if another process is at work in `out`.
     """
     reader = open_reader(name, request.root)
-    out.mkdir(parents=True, exist_ok=True)
     if out.resolve() == request.root.resolve():
         raise CorpusError(f"{out}: is the corpus itself; name another folder for what is read.")
+    with folder_lock(out, "run of read"):
+        summary = _read(reader, request, out, splits or reader.splits, progress)
+        if request.clip_root.exists():
+            note_places(out, [request.clip_root])
+        (out / SUMMARY).write_text(json.dumps(_settings(reader, request, summary), indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def _read(reader: Reader, request: Request, out: Path, splits: Sequence[str], progress: Any) -> ReadSummary:
     summary = ReadSummary(Counter(), Counter(), {})
     first: Reject | None = None
     parts = {file: out / f"{file}.part" for file in (ROWS, REJECTS)}
@@ -70,7 +80,7 @@ def read_to_folder(
         parts[ROWS].open("w", encoding="utf-8") as rows,
         parts[REJECTS].open("w", encoding="utf-8") as rejects,
     ):
-        for split in splits or reader.splits:
+        for split in splits:
             for item in _unique(reader.located(replace(request, split=split, work=out / "audio")), seen):
                 _write(item, out, rows, rejects, summary)
                 first = item if first is None and isinstance(item, Reject) else first
@@ -79,12 +89,9 @@ def read_to_folder(
     if not summary.rows:
         for part in parts.values():
             part.unlink()
-        raise nothing_found(reader, request.root, " or ".join(splits or reader.splits), first)
+        raise nothing_found(reader, request.root, " or ".join(splits), first)
     for file, part in parts.items():
         part.replace(out / file)
-    if request.clip_root.exists():
-        note_places(out, [request.clip_root])
-    (out / SUMMARY).write_text(json.dumps(_settings(reader, request, summary), indent=1) + "\n", encoding="utf-8")
     return summary
 
 

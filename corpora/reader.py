@@ -42,6 +42,7 @@ class Utterance:
         task: the one task this serves; all that it has fields for when left out.
         speaker, dialogue: unique within the corpus.
         subset: part of the corpus that is counted on its own.
+        looked_in: folders in which its clip was looked for, where that is more than its path says.
     """
 
     where: str
@@ -56,6 +57,7 @@ class Utterance:
     speaker: str | None = None
     dialogue: str | None = None
     subset: str | None = None
+    looked_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ class Reader:
                 clip = clips.locate(item.audio, f"{name}-{item.name}")
         except BadRow as error:
             problem = error
+            if item.looked_in and "no such file" in error.reason:
+                problem = BadRow(error.field, f"{error.reason} Looked for in {', '.join(item.looked_in)}.")
         for task in tasks:
             known = {"corpus": name, "split": request.split, "task": task}
             try:
@@ -339,6 +343,22 @@ def text_lines(path: Path) -> Iterator[tuple[str, str] | Reject]:
 def visible(paths: Iterator[Path]) -> list[Path]:
     """Paths in order, without the `._` twins that macOS leaves in archives."""
     return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def corpus_folder(root: Path, *marks: str) -> Path:
+    """The corpus' own folder: that one, or the first below it (by up to three levels) that holds a mark.
+
+    Args:
+        root: the folder that was given; archives unpack into folders of their own, some of them twice.
+        marks: patterns of paths inside the corpus' own folder, any of which tells it.
+    """
+    level = [root]
+    for _ in range(4):
+        for folder in level:
+            if any(next(folder.glob(mark), None) for mark in marks):
+                return folder
+        level = [path for folder in level for path in visible(folder.iterdir()) if path.is_dir()]
+    return root
 
 
 def as_posix(path: Path, root: Path) -> str:

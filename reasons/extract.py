@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from filelock import FileLock, Timeout
-
 from ..corpora.labels import label_answer
 from ..corpora.places import ClipPlaces, note_places
 from ..language_models import LanguageModel, Messages, Reply
 from ..language_models.journal import Journal, read_journal_at
+from ..locks import folder_lock
 from ..modeling_audiollm.evidence import normalised_words
 from .checks import Demand, Fault, clean_answer, find_faults, one_line, without_quotes
 from .prompts import Prompts
@@ -173,7 +172,7 @@ class Extraction:
     Args:
         source: rows to explain.
         out: folder of the journal and the results.
-        teacher: language model to ask.
+        teacher: language model to ask; `None` for the target `label` alone.
         prompts: what it is asked.
         targets: of `label`, `interpretive` and `evidence`; `label` needs no teacher.
         attempts: answers per target before it is set aside.
@@ -183,14 +182,15 @@ class Extraction:
             limit.
 
     Raises:
-        ExtractionError: if the folder is in use, holds answers of another teacher or other prompts, or the source.
+        FolderInUseError: if another process is at work in the folder.
+        ExtractionError: if the folder holds answers of another teacher or other prompts, or the source.
     """
 
     def __init__(
         self,
         source: Input,
         out: str | Path,
-        teacher: LanguageModel,
+        teacher: LanguageModel | None,
         prompts: Prompts,
         targets: Sequence[str] = ("label", *TEACHER_TARGETS),
         attempts: int = 3,
@@ -202,9 +202,10 @@ class Extraction:
         self.alike = alike
         self.source, self.out, self.teacher, self.prompts = source, Path(out), teacher, prompts
         self.targets, self.max_attempts = tuple(targets), attempts
-        self.settings = Settings(
-            teacher.name, f"{prompts.version} {prompts.digest}", seed, temperature, max_new_tokens
-        )
+        if teacher is None and set(self.targets) & set(TEACHER_TARGETS):
+            raise ExtractionError("say who is to be asked: --teacher server:MODEL@URL, or a checkpoint folder.")
+        name = teacher.name if teacher else ""
+        self.settings = Settings(name, f"{prompts.version} {prompts.digest}", seed, temperature, max_new_tokens)
         if inside := [str(file) for file in source.files if self.out.resolve() in file.resolve().parents]:
             raise ExtractionError(
                 f"{', '.join(inside)}: lies in the output folder {out}; choose another for the output."
@@ -212,14 +213,11 @@ class Extraction:
         self._stack = ExitStack()
 
     def __enter__(self) -> Extraction:
-        self.out.mkdir(parents=True, exist_ok=True)
-        note_places(self.out, ClipPlaces(self.source.files).roots)
+        self._stack.enter_context(folder_lock(self.out, "run of extract"))
         try:
-            self._stack.enter_context(FileLock(self.out / ".lock", timeout=0))
-        except Timeout as error:
-            raise ExtractionError(f"{self.out}: another process is extracting into it.") from error
-        try:
-            pin_settings(self.out, self.settings)
+            note_places(self.out, ClipPlaces(self.source.files).roots)
+            if self.teacher is not None:
+                pin_settings(self.out, self.settings)
             self.attempts = Attempts(self.out)
             self._stack.enter_context(self.attempts.journal)
         except BaseException:
@@ -405,7 +403,7 @@ def pin_settings(folder: Path, settings: Settings):
     """
     path = folder / SETTINGS
     if not path.exists():
-        if (folder / ATTEMPTS).exists():
+        if (folder / ATTEMPTS).exists() and (folder / ATTEMPTS).stat().st_size:
             raise ExtractionError(f"{folder}: has answers but no {SETTINGS}; restore it or choose another folder.")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")

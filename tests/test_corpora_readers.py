@@ -121,6 +121,91 @@ def test_meld_video_without_pyav_says_what_to_do_and_sound_beside_it_is_taken(tm
     assert "dia0_utt0.mp4: is video or AAC; `pip install av` to read its sound, or extract it" in rejects[0].reason
 
 
+@pytest.mark.parametrize("folder", ["train_splits_wav", "audio/train", "videos/train", "MELD.Raw/train/train_splits"])
+def test_meld_is_found_as_it_lies_on_disks(tmp_path, folder):
+    meld(tmp_path / "Downloads" / "MELD", folder, ("Hi.", "joy", "positive", 0, 0))
+    meld(
+        tmp_path / "Downloads" / "MELD",
+        folder.replace("train", "dev"),
+        ("No.", "anger", "negative", 0, 0),
+        split="dev",
+    )
+    for root in (tmp_path, tmp_path / "Downloads", tmp_path / "Downloads" / "MELD"):
+        for split, label in (("train", "happy"), ("validation", "angry")):
+            (row,), rejects = read("meld", root, split, tasks=("er",))
+            assert not rejects and row["label"] == label and ("dev" in row["audio"]) == (split == "validation")
+
+
+def test_melds_test_twins_stand_in_for_clips_that_are_not_there(tmp_path):
+    folder = "output_repeated_splits_test"
+    meld(tmp_path, folder, ("Hi.", "joy", "positive", 0, 0), ("Ho.", "joy", "positive", 0, 1), split="test")
+    for number in (0, 2):
+        clip(tmp_path / folder / f"final_videos_testdia0_utt{number}.wav")
+    (tmp_path / folder / "dia0_utt1.wav").rename(tmp_path / folder / "final_videos_testdia0_utt1.wav")
+    rows, rejects = read("meld", tmp_path, "test", tasks=("er",))
+    names = [Path(row["audio"]).name for row in rows]
+    assert not rejects and names == ["dia0_utt0.wav", "final_videos_testdia0_utt1.wav"]
+
+
+def test_meld_clips_in_one_folder_are_taken_where_nothing_else_can_be_meant(tmp_path):
+    meld(tmp_path, "wav", ("Hi.", "joy", "positive", 0, 0))
+    assert len(read("meld", tmp_path, "train", tasks=("er",))[0]) == 1
+    meld(tmp_path, "none", ("No.", "anger", "negative", 0, 0), split="dev", kind="none")
+    for split, named in (("train", "train"), ("validation", "dev")):
+        rows, (reject,) = read("meld", tmp_path, split, tasks=("er",))
+        assert not rows and f"no such file in {tmp_path}. Looked for in folders named for {named}." in reject.reason
+    (tmp_path / "wav" / "dia0_utt0.wav").rename(tmp_path / "wav" / "dev_dia0_utt0.wav")
+    assert [len(read("meld", tmp_path, split, tasks=("er",))[0]) for split in ("train", "validation")] == [0, 1]
+
+
+def test_a_name_with_accents_is_found_in_either_spelling(tmp_path):
+    for written, stored in (("caf\u00e9.wav", "cafe\u0301.wav"), ("nin\u0303o.wav", "ni\u00f1o.wav")):
+        clip(tmp_path / stored)
+        (tmp_path / "t.csv").write_text(f"filename,emotion\n{written},sad\n", encoding="utf-8")
+        (row,), rejects = read("own", tmp_path / "t.csv", "train")
+        assert not rejects and Path(row["audio"]).name == stored
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "filename;Emotion\na.wav;Happy\n",
+        "path\tlabel\ttext\na.wav\tJOY\tone, two; three\n",
+        '\ufeff,"Audio","EMOTION"\r\n0,a.wav, happiness \r\n',
+        'audio,emotion,transcript\na.wav,joyful,"one, ""two""; three"\n',
+        ",,file_name,emotion\n,,a.wav,hAPPY\n",
+    ],
+    ids=["semicolons", "tabs", "byte-order mark and an index", "quoted commas", "columns without names"],
+)
+def test_tables_are_read_as_programs_write_them(tmp_path, table):
+    clip(tmp_path / "a.wav")
+    (tmp_path / "calls.csv").write_bytes(table.encode())
+    rows, rejects = read("own", tmp_path / "calls.csv", "train", tasks=("er",))
+    assert not rejects and [row["label"] for row in rows] == ["happy"]
+
+
+@pytest.mark.parametrize("word", ["Happy", "joy", " HAPPY ", "Joyful", "happiness"])
+def test_labels_are_read_as_people_write_them(tmp_path, word):
+    clip(tmp_path / word.strip() / "a.wav")
+    (tmp_path / "t.jsonl").write_text(
+        json.dumps({"audio": f"{word.strip()}/a.wav", "emotion": word, "sentiment": "POSITIVE"})
+    )
+    rows, _ = read("own", tmp_path / "t.jsonl", "train")
+    assert [row["label"] for row in rows] == ["happy", "positive"] and rows[0]["label_published"] == word.strip()
+    (row,), _ = read(
+        "own",
+        tmp_path / "t.jsonl",
+        "train",
+        tasks=("er",),
+        options={"labels": "Sad,Glad", "map": f"{word.strip().upper()}:glad"},
+    )
+    assert row["label"] == "Glad"
+    (tmp_path / "t.jsonl").unlink()
+    assert [row["label"] for row in read("own", tmp_path, "train")[0]] == ["happy"]
+    meld(tmp_path / "meld", "train_splits", ("Hi.", word, "Positive", 0, 0))
+    assert [row["label"] for row in read("meld", tmp_path / "meld", "train")[0]] == ["happy", "positive"]
+
+
 def test_meld_text_is_read_before_the_audio_is_there(tmp_path):
     meld(tmp_path, "", ("Hi.", "joy", "positive", 3, 4), kind="none")
     assert len(read("meld", tmp_path, "train")[1]) == 2
@@ -165,6 +250,14 @@ def test_iemocap_can_hold_out_a_session(tmp_path):
     assert len(rows) == 16 and {row["speaker"] for row in rows} == {"Ses05F", "Ses05M"}
     with pytest.raises(CorpusError, match="test_session='6' is no session"):
         read("iemocap", tmp_path, "test", options={"test_session": "6"})
+
+
+def test_iemocap_is_found_in_a_parent_folder(tmp_path):
+    iemocap(tmp_path / "data" / "IEMOCAP_full_release")
+    near = [read("iemocap", tmp_path / "data" / "IEMOCAP_full_release", split)[0] for split in ("train", "test")]
+    for root in (tmp_path, tmp_path / "data"):
+        found = [read("iemocap", root, split)[0] for split in ("train", "test")]
+        assert found == near and all(found)
 
 
 def test_a_turn_without_words_is_set_aside_when_words_are_asked_for(tmp_path):
@@ -232,6 +325,16 @@ def squad(root: Path, split: str = "test") -> Path:
     path = root / f"spoken_{split}-v1.1.json"
     path.write_text(json.dumps(data))
     return path
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav"])
+def test_librispeech_is_found_in_a_parent_folder_as_flac_or_wav(tmp_path, kind):
+    folder = tmp_path / "LibriSpeech" / "LibriSpeech" / "dev-clean" / "1" / "2"
+    clip(folder / f"1-2-0000.{kind}")
+    (folder / "1-2.trans.txt").write_text("1-2-0000 HELLO\n")
+    (row,), rejects = read("librispeech", tmp_path, "validation")
+    assert not rejects and row["subset"] == "dev-clean" and row["audio"].endswith(kind)
+    assert read("librispeech", tmp_path, "train") == ([], [])
 
 
 def test_spoken_squad_joins_the_sentences_of_a_paragraph(tmp_path):
@@ -412,6 +515,7 @@ def test_emobox_lists_are_read_with_their_label_map(tmp_path):
     (row,), _ = read("emobox", tmp_path, "test")
     assert row["label"] == "happy" and row["subset"] == "iemocap"
     assert read("emobox", tmp_path, "test", options={"fold": "2"}) == ([], [])
+    assert read("emobox", tmp_path, "test", options={"labels": "sad,angry"})[1][0].field == "emotion"
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "metadata", "file"])

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiollm.corpora.read import read_to_folder
+from audiollm.corpora.reader import Request
 from audiollm.corpora.schema import read_rows
 from audiollm.corpora.verify import verify
+from audiollm.locks import FolderInUseError, folder_lock
 
 
 REAL_MELD = Path(__file__).parents[2] / "shared" / "data" / "meld"
@@ -146,11 +149,30 @@ def test_rows_written_by_read_are_found_by_read_rows(tmp_path):
     assert [found["id"] for found in read_rows(tmp_path, "test")] == ["r1"]
 
 
+def test_what_read_set_aside_is_told_and_its_rows_can_be_moved_with_their_clips(tmp_path):
+    tone(tmp_path / "work" / "clips" / "a.wav")
+    table = tmp_path / "work" / "calls.csv"
+    table.write_text("audio,emotion\nclips/a.wav,Sad\nclips/a.wav,hungry\n")
+    read_to_folder("own", Request(table, ""), tmp_path / "work" / "read")
+    (line,) = (tmp_path / "work" / "read" / "rows.jsonl").read_text().splitlines()
+    assert json.loads(line)["audio"] == "../clips/a.wav"
+    (tmp_path / "work").rename(tmp_path / "moved")
+    report = verify(tmp_path / "moved" / "read")
+    assert not report.problems and not report.clean and report.as_json()["set_aside"]["rows"] == 1
+    assert "1 rows were set aside before, see rejects.jsonl; the first: calls.csv, line 3: label" in report.text()
+
+
+def test_two_cannot_read_into_one_folder(tmp_path):
+    (tmp_path / "a.csv").write_text("audio,emotion\na.wav,sad\n")
+    tone(tmp_path / "a.wav")
+    with folder_lock(tmp_path / "out", "run of read"):
+        with pytest.raises(FolderInUseError, match="out is in use by a run of read"):
+            read_to_folder("own", Request(tmp_path / "a.csv", ""), tmp_path / "out")
+    assert read_to_folder("own", Request(tmp_path / "a.csv", ""), tmp_path / "out").rows == {("train", "er"): 1}
+
+
 @pytest.mark.skipif(not REAL_MELD.is_dir(), reason="MELD's annotations are not in this checkout")
 def test_the_real_meld_annotations_have_the_published_counts(tmp_path):
-    from audiollm.corpora.read import read_to_folder
-    from audiollm.corpora.reader import Request
-
     summary = read_to_folder("meld", Request(REAL_MELD, "", check_audio=False), tmp_path)
     assert summary.rows == {
         (split, task): count

@@ -14,6 +14,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from audiollm.corpora.schema import read_rows
 from audiollm.language_models.local import LocalModel
+from audiollm.locks import FolderInUseError
 from audiollm.reasons.extract import FAILURES_IN_A_ROW, Extraction, ExtractionError
 from audiollm.reasons.marks import MarksError, apply_marks, read_marks
 from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
@@ -192,10 +193,20 @@ def test_another_teacher_prompt_or_seed_is_refused(rows, tmp_path):
 
 def test_two_processes_cannot_work_on_one_folder(rows, tmp_path):
     with Extraction(Input([rows]), tmp_path / "out", Teacher(), read_prompts()):
-        with pytest.raises(ExtractionError, match="another process"):
+        with pytest.raises(FolderInUseError, match="out is in use by a run of extract"):
             extract(rows, tmp_path / "out")
     with pytest.raises(ExtractionError, match="lies in the output folder"):
         extract(rows, rows.parent)
+
+
+def test_labels_alone_need_no_teacher_and_one_may_come_later(rows, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run_command("extract", rows, "--out", out, "--targets", "label") == 0
+    made = read_rows(out / "train.jsonl")
+    assert {row["target"] for row in made} == {"label"} and len(made) == 8
+    assert run_command("extract", rows, "--out", out, "--targets", "label", "evidence") == 2
+    assert "say who is to be asked" in capsys.readouterr().err
+    assert extract(rows, out)[0].counts["evidence"]["at once"] == 8
 
 
 @pytest.mark.parametrize(

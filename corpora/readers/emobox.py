@@ -69,5 +69,5 @@ EMOBOX_READER = Reader(
         replace(M3ED_READER.published[-1], subset="m3ed"),
     ),
     licence="lists MIT; the audio has its own",
-    options={"fold": "number of the fold (1)"},
+    options={"fold": "number of the fold (1)", "labels": "label set: a,b,c; `any` takes every label"},
 )

@@ -12,6 +12,8 @@ from ..reader import (
     Reader,
     Request,
     Utterance,
+    as_posix,
+    corpus_folder,
     drawn_share,
     text_lines,
     visible,
@@ -26,9 +28,10 @@ NO_AGREEMENT = {"xxx": "the annotators agreed on no label (`xxx`)."}
 
 
 def _iemocap(request: Request) -> Iterator[Utterance | Reject]:
-    held_out = _iemocap_held_out(request)
+    top = corpus_folder(request.root, "Session[1-5]/dialog/EmoEvaluation")
+    held_out = _iemocap_held_out(request, top)
     for session in range(1, 6):
-        dialog = request.root / f"Session{session}" / "dialog"
+        dialog = top / f"Session{session}" / "dialog"
         for listing in visible((dialog / "EmoEvaluation").glob("Ses*.txt")):
             texts = None
             for item in _iemocap_turns(listing):
@@ -43,7 +46,7 @@ def _iemocap(request: Request) -> Iterator[Utterance | Reject]:
                 yield Utterance(
                     where=where,
                     name=turn,
-                    audio=f"Session{session}/sentences/wav/{listing.stem}/{turn}.wav",
+                    audio=as_posix(top / f"Session{session}/sentences/wav/{listing.stem}/{turn}.wav", request.root),
                     transcript=texts.get(turn),
                     emotion=label,
                     speaker=f"{turn[:5]}{who}",
@@ -73,13 +76,13 @@ def _iemocap_texts(path: Path) -> dict[str, str]:
     return {match["turn"]: match["text"] for match in found if match}
 
 
-def _iemocap_held_out(request: Request) -> set[str]:
+def _iemocap_held_out(request: Request, top: Path) -> set[str]:
     """Turns of the test split: a session, or a seeded tenth of all turns with a label."""
     session = request.option("test_session")
     names = [
         item[1]
         for number in range(1, 6)
-        for listing in visible((request.root / f"Session{number}" / "dialog" / "EmoEvaluation").glob("Ses*.txt"))
+        for listing in visible((top / f"Session{number}" / "dialog" / "EmoEvaluation").glob("Ses*.txt"))
         for item in _iemocap_turns(listing)
         if not isinstance(item, Reject) and (session is not None or item[2] in IEMOCAP)
     ]

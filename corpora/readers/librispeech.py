@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..reader import Published, Reader, Request, Utterance, as_posix, text_lines, visible
+from ..reader import AUDIO_KINDS, Published, Reader, Request, Utterance, as_posix, corpus_folder, text_lines, visible
 from ..rejects import Reject
 
 
@@ -29,7 +29,7 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
                 yield Utterance(
                     where=where,
                     name=name,
-                    audio=as_posix(listing.parent / f"{name}.flac", request.root),
+                    audio=as_posix(_clip(listing.parent, name), request.root),
                     transcript=text.lower(),
                     speaker=name.split("-")[0],
                     dialogue="-".join(name.split("-")[:2]),
@@ -39,15 +39,21 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
 
 def _parts(request: Request) -> list[Path]:
     """The parts of a split; a folder that is one part serves whatever split it is asked for."""
-    folders = (request.root / part for part in PARTS[request.split])
-    return [folder for folder in folders if folder.is_dir()] or [request.root]
+    top = corpus_folder(request.root, "*/*/*.trans.txt", *(f"{part}/*/*/*.trans.txt" for part in PART_NAMES))
+    folders = (top / part for part in PARTS[request.split])
+    return [folder for folder in folders if folder.is_dir()] or [top]
+
+
+def _clip(folder: Path, name: str) -> Path:
+    kinds = (".flac", *AUDIO_KINDS)
+    return next((path for kind in kinds if (path := folder / f"{name}{kind}").exists()), folder / f"{name}.flac")
 
 
 LIBRISPEECH = Reader(
     name="librispeech",
     title="LibriSpeech (Panayotov et al., 2015)",
-    layout="LibriSpeech, `{train,dev,test}-*/SPEAKER/CHAPTER/*.flac` with `*.trans.txt`; or one part, which then "
-    "serves any split.",
+    layout="LibriSpeech, `{train,dev,test}-*/SPEAKER/CHAPTER/*.flac` (or wav) with `*.trans.txt`; or one part, which "
+    "then serves any split.",
     utterances=_utterances,
     tasks=("asr",),
     published=tuple(

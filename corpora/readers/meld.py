@@ -4,39 +4,40 @@ File names and folders as in MELD.Raw.tar.gz (README of declare-lab/MELD, and lo
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..hub_tables import usual_split
 from ..labels import MELD
 from ..reader import (
     AUDIO_KINDS,
+    FILM_KINDS,
     Published,
     Reader,
     Request,
     Utterance,
-    as_posix,
+    visible,
 )
 from ..rejects import Reject
 from ..tables import read_table
 
 
 MELD_FILES = {"train": "train", "validation": "dev", "test": "test"}
-MELD_FOLDERS = {
-    "train": ("train_splits", "train_splits_complete", "train"),
-    "validation": ("dev_splits_complete", "dev_splits", "dev", "validation"),
-    "test": ("output_repeated_splits_test", "test_splits_complete", "test_splits", "test"),
-}
 MELD_COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+# `final_videos_test` stands before the names of some test clips: twins of files that are there, or instead of them.
+CLIP_NAME = re.compile(r"(?P<said>final_videos_test|(?:train|dev|test)_)?(?P<clip>dia\d+_utt\d+)\.\w+")
 
 
 def _meld(request: Request) -> Iterator[Utterance | Reject]:
     split = MELD_FILES[request.split]
-    name = f"{split}_sent_emo.csv"
-    tables = (request.root / name, request.root / split / name, *sorted(request.root.glob(f"*/{name}")))
-    table = next((path for path in tables if path.is_file()), None)
+    tables = {name: _table(request.root, name) for name in MELD_FILES.values()}
+    table = tables[split]
     if table is None:
         return
-    folders = _meld_folders(request.root, request.split)
+    clips = _clips(request.root, split, alone=sum(map(bool, tables.values())) == 1)
+    folders = sorted({os.path.dirname(path) or "." for path in clips.values()})
     for item in read_table(table, MELD_COLUMNS, request.option("encoding")):
         if isinstance(item, Reject):
             yield item
@@ -50,30 +51,48 @@ def _meld(request: Request) -> Iterator[Utterance | Reject]:
         yield Utterance(
             where=where,
             name=f"{split}-{clip}",
-            audio=_meld_clip(request.root, folders, clip),
+            audio=clips.get(clip, Path(folders[0] if folders else "", f"{clip}.wav").as_posix()),
             transcript=row["Utterance"],
             emotion=row["Emotion"],
             sentiment=row["Sentiment"],
             speaker=row["Speaker"],
             dialogue=f"{split}-{dialogue}",
+            looked_in=tuple(folders) or (f"folders named for {split}",),
         )
 
 
-def _meld_folders(root: Path, split: str) -> list[Path]:
-    names = MELD_FOLDERS[split]
-    nested = [root / MELD_FILES[split] / name for name in names]
-    found = [folder for folder in (*(root / name for name in names), *nested) if folder.is_dir()]
-    return [folder for folder in found if next(folder.glob("dia*_utt*.*"), None)]
+def _table(root: Path, split: str) -> Path | None:
+    name = f"{split}_sent_emo.csv"
+    return root / name if (root / name).is_file() else next(iter(visible(root.rglob(name))), None)
 
 
-def _meld_clip(root: Path, folders: list[Path], clip: str) -> str:
-    """Sound rather than video; the place where the clip should be when there is none."""
-    for kind in (*AUDIO_KINDS, ".mp4"):
-        for folder in folders:
-            path = folder / f"{clip}{kind}"
-            if path.exists():
-                return as_posix(path, root)
-    return as_posix((folders[0] if folders else root) / f"{clip}.wav", root)
+def _clips(root: Path, split: str, alone: bool) -> dict[str, str]:
+    """`{diaX_uttY: path}` of a split, from folders (or files) named for it, however deep; sound rather than video.
+
+    Splits number their dialogues alike, so that a clip of no named split is only taken where there is one table.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    kinds = (*AUDIO_KINDS, *FILM_KINDS)
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        place = os.path.relpath(folder, root)
+        of_folder = _split_named(place)
+        for name in sorted(names):
+            match, kind = CLIP_NAME.fullmatch(name), os.path.splitext(name)[1].lower()
+            if match is None or kind not in kinds:
+                continue
+            own = of_folder or _split_named(match["said"] or "") or (split if alone else None)
+            rank = 2 * kinds.index(kind) + bool(match["said"])
+            if own == split and rank < found.get(match["clip"], (len(kinds) * 2, ""))[0]:
+                found[match["clip"]] = (rank, Path(place, name).as_posix())
+    return {clip: path for clip, (_, path) in found.items()}
+
+
+def _split_named(place: str) -> str | None:
+    """The split that a path is named for, by its last part that names one: `audio/train`, `dev_splits_complete`."""
+    words = (re.split(r"[^a-z]+", part.lower()) for part in reversed(Path(place).parts))
+    named = (usual_split(word) for part in words for word in part)
+    return next((MELD_FILES[split] for split in named if split in MELD_FILES), None)
 
 
 MELD_COUNTS = {  # emotions: neutral, joy, surprise, anger, sadness, disgust, fear; sentiments: neutral, pos., neg.
@@ -97,8 +116,8 @@ def _meld_published() -> Iterator[Published]:
 MELD_READER = Reader(
     name="meld",
     title="MELD (Poria et al., 2019): MELD-ER and MELD-SR from the same rows",
-    layout="MELD, `{train,dev,test}_sent_emo.csv` (at the top or in `train/`, ...) and `diaX_uttY.wav` (or flac, ogg, "
-    "mp3) in `train_splits/`, `dev_splits_complete/`, `output_repeated_splits_test/` or `train/`, `dev/`, `test/`. "
+    layout="MELD, `{train,dev,test}_sent_emo.csv` and `diaX_uttY.wav` (or flac, ogg, mp3), at any depth, in folders "
+    "named for their split: `train_splits/`, `dev_splits_complete/`, `output_repeated_splits_test/`, `audio/train/`. "
     "The release has mp4, whose sound PyAV reads (`pip install av`).",
     utterances=_meld,
     tasks=("er", "sr", "asr"),

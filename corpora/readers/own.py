@@ -172,8 +172,12 @@ class _Columns:
         return columns
 
 
+def _value(field: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> Any:
+    return row.get(columns[field]) if field in columns else None
+
+
 def _stated_split(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
-    return usual_split(clean_text("split", row.get(columns.get("split", "")))) or None
+    return usual_split(clean_text("split", _value("split", row, columns))) or None
 
 
 def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, str], holdout: Holdout | None) -> str:
@@ -205,10 +209,10 @@ def _undivided(request: Request, items: Iterator[Item]) -> Iterator[str]:
 
 def _drawn_by(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
     """The speaker of a row; of a row without one, its clip, so that no clip is in two splits."""
-    speaker = clean_text("speaker", row.get(columns.get("speaker", "")))
+    speaker = clean_text("speaker", _value("speaker", row, columns))
     if speaker:
         return f"speaker {speaker}"
-    audio = row.get(columns.get("audio", ""))
+    audio = _value("audio", row, columns)
     if isinstance(audio, dict):
         audio = hashlib.sha256(audio.get("bytes") or str(audio).encode()).hexdigest()
     return f"clip {str(audio).strip()}"
