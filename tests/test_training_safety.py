@@ -11,13 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from audiollm.commands import main
 from audiollm.locks import FolderInUseError, folder_lock
 from audiollm.training import sft
 from audiollm.training.checkpoints import DamagedCheckpointError, load_trained, whole_checkpoints
@@ -62,7 +65,7 @@ def output(config) -> Path:
 def test_a_run_whose_numbers_are_none_stops_with_what_was_saved_before(config, tmp_path, change, capsys):
     config["training"] |= {**change, "save_steps": 1, "max_grad_norm": 0.0}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
-    assert sft.main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
+    assert main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "is not finite" in said[0] and "Lower the learning rate" in said[0]
     assert not (output(config) / "model").exists() and not (output(config) / "training.json").exists()
@@ -210,6 +213,17 @@ def test_rows_to_validate_with_are_looked_at_too(config, corpus):
     config["data"]["validation"] = [str(corpus)]
     with pytest.raises(BadRowsError, match="gone.wav: no such file"):
         sft.build_trainer(config)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_that_turns_out_to_be_wild_is_named_in_one_line(config, corpus, tmp_path, workers, capsys):
+    wild = np.full(8000, 1e38, dtype=np.float32)
+    soundfile.write(corpus / "3.wav", wild, 16_000, subtype="FLOAT")
+    config["training"]["dataloader_num_workers"] = workers
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and said[0].startswith("error: row '3-") and "3.wav" in said[0] and len(said[0]) < 300
 
 
 def test_clips_in_the_rows_are_looked_at_and_those_elsewhere_are_not_fetched(corpus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -17,12 +18,15 @@ from ..corpora.readers import READERS
 from ..locks import folder_lock
 from .assemble import new_parts
 from .checkpoints import naming_a_full_disk, newest_whole_checkpoint
+from .clips import BadRowsError
 from .facts import FACTS_NAME, read_facts, training_facts, write_facts
 from .identity import claim_folder, run_identity
 from .trainer import AudioLLMTrainer
 
 
 logger = logging.getLogger("audiollm.train")
+# Of what a row is refused for in a process that loads data, torch gives the traceback alone; this is its last line.
+IN_WORKER = re.compile(r"^Caught (?:Audio|Value)Error in DataLoader.*\n[\w.]*(?:Audio|Value)Error: (.*?)\s*\Z", re.S)
 
 
 def run(config: Mapping[str, Any], trainer: AudioLLMTrainer) -> str:
@@ -76,6 +80,11 @@ def _train(trainer: AudioLLMTrainer, checkpoint: Path | None):
         return
     try:
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    except (ValueError, RuntimeError) as error:
+        told = IN_WORKER.search(str(error))
+        if told:
+            raise BadRowsError(told[1]) from error
+        raise
     finally:
         for callback in trainer.callback_handler.callbacks:
             if getattr(callback, "training_bar", None) is not None:
