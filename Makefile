@@ -12,7 +12,12 @@ CLIPS := $(wordlist 1,3,$(wildcard samples/audio/test/*3.ogg))
 HUB_CODE := $(wildcard modeling_audiollm/*.py processing/*.py)
 BASE_CODE := samples/tiny-base/modeling_audiollm.py
 
-setup: $(VENV)/.ready $(BASE_CODE)
+setup: $(VENV)/.ready $(BASE_CODE) build/typing/audiollm
+
+# The checkout is the package: by this link editors and pyright find what tests and scripts import.
+build/typing/audiollm:
+	mkdir -p $(@D)
+	ln -s ../.. $@
 
 $(BASE_CODE): $(VENV)/.ready $(HUB_CODE)
 	$(BIN)/python samples/base_code.py
@@ -54,6 +59,7 @@ $(VLLM_VENV)/.ready:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/pyright_limit.py
 
 # Makes samples/tiny-base again: about three hours on 2 cores; needs the synthesisers that samples/README.md names.
 LEG := $(BIN)/python -m audiollm.samples.base.train --config samples/base

@@ -29,8 +29,9 @@ def run(options: argparse.Namespace) -> None:
 
     from ..modeling_audiollm import AudioEmotionReasoningPipeline
 
+    task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
     try:
-        pipe = pipeline("audio-emotion-reasoning", model=options.model, pipeline_class=AudioEmotionReasoningPipeline)
+        pipe: Any = pipeline(task, model=options.model, pipeline_class=AudioEmotionReasoningPipeline)
     except OSError as error:
         raise OSError(f"{options.model}: {error}") from error
     settings = {"question": options.question} if options.question else {"task": options.task}

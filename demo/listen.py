@@ -86,7 +86,8 @@ class Listener:
         max_seconds: float = 300,
         about: str = "",
     ):
-        self.pipe, self.aligner, self.max_seconds, self.about = pipe, aligner, max_seconds, about
+        self.pipe: Any = pipe  # gives one answer for one clip
+        self.aligner, self.max_seconds, self.about = aligner, max_seconds, about
         # Answers do not get faster by sharing the same cores, and long ones would slow all others down.
         self._turn = threading.Lock()
 
@@ -107,7 +108,8 @@ class Listener:
             name: what to call the model; by default as its run or repository is called.
         """
         # Our own classes, so that the code beside the weights need not be trusted.
-        pipe = pipeline("audio-emotion-reasoning", model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
+        task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
+        pipe: Any = pipeline(task, model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
         if aligner is not None:
             found = Aligner(pipe.model, pipe.processor, load_file(aligner))
         elif Path(checkpoint).is_dir():

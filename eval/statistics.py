@@ -147,13 +147,13 @@ def compare_randomised(
     """
     width = first.shape[1]
     units = sum_clusters(np.hstack([first, second]), clusters)
-    figures = _figure(statistic(first.sum(0))), _figure(statistic(second.sum(0)))
-    name = "approximate randomisation"
-    if None in figures or not len(units):
+    before, after = _figure(statistic(first.sum(0))), _figure(statistic(second.sum(0)))
+    figures, name = (before, after), "approximate randomisation"
+    if before is None or after is None or not len(units):
         return Comparison(name, *figures, None, len(first), len(units), Interval(None, None, None))
     gaps = units[:, width:] - units[:, :width]
     generator = np.random.default_rng(seed)
-    observed, as_far = figures[1] - figures[0], 0
+    observed, as_far = after - before, 0
     for size in _chunks(rounds, len(units)):
         moved = generator.integers(0, 2, (size, len(units)), dtype=np.int8).astype(np.float64) @ gaps
         swapped = statistic(units[:, width:].sum(0) - moved) - statistic(units[:, :width].sum(0) + moved)
@@ -172,10 +172,10 @@ def compare_mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Comparison
     Returns:
         The comparison, in percent right; p is exact: the two-sided binomial test of the rows that one alone got right.
     """
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    shares = (100 * float(first.mean()), 100 * float(second.mean())) if len(first) else (None, None)
-    difference = shares[1] - shares[0] if len(first) else None
+    right, other = np.asarray(first, bool), np.asarray(second, bool)
+    only_first, only_second = int(np.sum(right & ~other)), int(np.sum(other & ~right))
+    shares = (100 * float(right.mean()), 100 * float(other.mean())) if len(right) else (None, None)
+    difference = None if None in shares else shares[1] - shares[0]
     p_value = binomial_p(only_first, only_first + only_second) if len(first) else None
     return Comparison("exact McNemar", *shares, p_value, len(first), len(first), Interval(difference, None, None))
 

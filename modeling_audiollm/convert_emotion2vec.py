@@ -200,8 +200,7 @@ def read_config(weights: Mapping[str, torch.Tensor], labels: list[str] | None = 
     except KeyError as error:
         raise CheckpointError(f"These are no emotion2vec weights: there is no {error.args[0]!r}.") from error
     head = weights.get("classifier.weight")
-    if head is not None and labels is None:
-        labels = list(EMOTION2VEC_LABELS)
+    labels = list(EMOTION2VEC_LABELS) if labels is None else labels
     if head is not None and len(labels) != head.shape[0]:
         raise CheckpointError(
             f"The head has {head.shape[0]} classes and there are {len(labels)} labels; "

@@ -223,7 +223,7 @@ class AudioLLMAdapter(nn.Module):
         return self.linear_3(self.act(self.linear_2(hidden)))
 
 
-def build_part(config: PreTrainedConfig) -> PreTrainedModel:
+def build_part(config: Any) -> PreTrainedModel:
     """A part of random weights by its configuration; of Whisper, an encoder-decoder, only the encoder.
 
     Where a part lacks the attention implementation that the whole model was given, it takes its own default.
@@ -239,7 +239,7 @@ def build_part(config: PreTrainedConfig) -> PreTrainedModel:
     return own._from_config(config) if own else AutoModel.from_config(config)
 
 
-def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> PreTrainedModel:
+def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> Any:
     """A pretrained audio encoder from a checkpoint (or a model at hand), ready for windows of `window_seconds`.
 
     A Whisper encoder's positions are cut to the window, so that shorter windows cost less; they can't be longer.
@@ -395,6 +395,14 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         config ([`AudioLLMConfig`]): the composite configuration.
     """
 
+    # Parts are of whatever class their configurations name; of two encoders' adapters some are there.
+    speech_encoder: Any
+    emotion_encoder: Any
+    language_model: Any
+    adapter: Any
+    speech_adapter: Any
+    emotion_adapter: Any
+
     def __init__(self, config: AudioLLMConfig):
         super().__init__(config)
         self.speech_encoder = build_part(config.speech_config)
@@ -407,7 +415,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def _build_adapters(self):
         config = self.config
         width = config.get_text_config().hidden_size
-        speech, emotion = (
+        speech, emotion = (  # the emotion encoder's is asked for where there is one
             Stream(encoder_frames(part, config.window_seconds), encoder_width(part)) if part is not None else None
             for part in (config.speech_config, config.emotion_config)
         )
@@ -720,11 +728,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             A model of these very parts: models at hand are taken as they are, checkpoints are loaded in fp32.
         """
         window = config_kwargs.get("window_seconds", AudioLLMConfig.window_seconds)
-        language = (
-            text
-            if isinstance(text, PreTrainedModel)
-            else (AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32))
-        )
+        language: Any = text
+        if isinstance(text, str):
+            language = AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32)
         if vocab_size is not None and vocab_size > language.get_input_embeddings().num_embeddings:
             language.resize_token_embeddings(vocab_size)
         fp32 = {"dtype": torch.float32}

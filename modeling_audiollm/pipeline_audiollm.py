@@ -62,6 +62,10 @@ class AudioEmotionReasoningPipeline(Pipeline):
             below 1; and for a clip that is too long for the language model, before anything is encoded.
     """
 
+    # A model and a processor of this package, or copies of them that came with the weights.
+    model: Any
+    processor: Any
+
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
     _pipeline_calls_generate = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ COLOURS = ("#0b7a75", "#d97a2b", "#5b5fc7", "#b03a5b", "#5c8a2f", "#8a6d3b")
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bfe3df", "#0b7a75", "#064e4b"])
 # Narrow, with large type: the page shows plots at the width of a phone too.
 _WIDTH = 4.7
-_STYLE = {
+_STYLE: Any = {
     "font.size": 10.5,
     "axes.edgecolor": GRID,
     "axes.labelcolor": FAINT,

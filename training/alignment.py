@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from datasets import Dataset
 
@@ -67,6 +68,7 @@ def _refuse_too_dense(
     config = model.config
     lengths: dict[str, float | None] = {}
     dense = []
+    row: Any
     for row in rows:
         path = str(row["audio"].get("path"))
         if path.startswith(REMOTE):

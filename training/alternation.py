@@ -105,7 +105,7 @@ class AlternationCallback(TrainerCallback):
         self.plan = plan
         self._applied: int | None = None
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def on_train_begin(self, args, state, control, model: Any = None, optimizer: Any = None, **kwargs):
         """Refuse to train if a part that is to learn is not in the optimizer: it would stay as it is, silently."""
         optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for part, named in part_parameters(model).items():
@@ -119,7 +119,7 @@ class AlternationCallback(TrainerCallback):
         if last_proof(state) is None:
             self._record(state, model, ())
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(self, args, state, control, model: Any = None, **kwargs):
         index = self.plan.index_at(state.global_step)
         if index == self._applied:
             return
@@ -135,13 +135,13 @@ class AlternationCallback(TrainerCallback):
             ", ".join(round_.tasks),
         )
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(self, args, state, control, model: Any = None, **kwargs):
         """At the border of a round, before anything is saved: which parts moved; a logged mean ends there, too."""
         if state.global_step in self.plan.stops:
             control.should_log |= args.logging_strategy != IntervalStrategy.NO
             self._verify(state, model)
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(self, args, state, control, model: Any = None, **kwargs):
         if last_proof(state)["step"] < state.global_step:
             self._verify(state, model)
 

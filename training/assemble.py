@@ -22,19 +22,19 @@ def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGenerati
     Raises:
         ConfigError: if the section describes none.
     """
-    section = read_model(section)
-    model, processor = _from_checkpoint(section) if section.parts is None else _from_parts(section, section.parts)
-    if section.add_emotion is not None:
-        model, processor = _add_emotion(model, processor, section)
-    if section.quote_confidence is not None:
-        model.config.quote_confidence = section.quote_confidence
+    asked = read_model(section)
+    model, processor = _from_checkpoint(asked) if asked.parts is None else _from_parts(asked, asked.parts)
+    if asked.add_emotion is not None:
+        model, processor = _add_emotion(model, processor, asked)
+    if asked.quote_confidence is not None:
+        model.config.quote_confidence = asked.quote_confidence
     return model, processor
 
 
 def new_parts(section: Mapping[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
     """Parts of a model built from `section` whose weights nobody has trained yet."""
     described = read_model(section)
-    new = set(ADAPTERS) if described.parts is not None else set()
+    new: set[str] = set(ADAPTERS) if described.parts is not None else set()
     if described.add_emotion is not None:
         new |= {"emotion_adapter", "adapter"}
         new |= {"emotion_encoder"} if described.add_emotion.config is not None else set()

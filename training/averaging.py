@@ -36,7 +36,7 @@ class AveragingCallback(TrainerCallback):
         self.average = average
 
     @torch.no_grad()
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(self, args, state, control, model: Any = None, **kwargs):
         index = self.plan.index_at(state.global_step - 1)
         round_, seen = self.plan.rounds[index], state.global_step - self.plan.start_of(index)
         if not round_.average:
@@ -52,7 +52,7 @@ class AveragingCallback(TrainerCallback):
             self._put_in_place()
 
     @torch.no_grad()
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(self, args, state, control, model: Any = None, **kwargs):
         """Training that was told to stop within a round ends with the average, too."""
         if self.average:
             self._learning = self._learning or self._tensors(model, self.plan.round_at(state.global_step - 1))

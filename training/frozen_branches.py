@@ -31,7 +31,7 @@ class FrozenBranches(TrainerCallback):
         self._round: int | None = None
         self._fingerprints: dict[tuple[str, str], str] = {}
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(self, args, state, control, model: Any = None, **kwargs):
         index = self.plan.index_at(state.global_step)
         if index != self._round:
             self._round = index

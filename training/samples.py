@@ -36,7 +36,7 @@ class SampleCallback(TrainerCallback):
             if len(chosen) < count:
                 chosen.append(index)
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(self, args, state, control, model: Any = None, **kwargs):
         if state.global_step not in self.plan.stops:
             return
         round_ = self.plan.round_at(state.global_step - 1)

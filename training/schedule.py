@@ -229,7 +229,7 @@ def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]
     return parts
 
 
-def without_lora(model: nn.Module) -> AudioLLMForConditionalGeneration:
+def without_lora(model: Any) -> AudioLLMForConditionalGeneration:
     """The model itself, without what PEFT wraps around it."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 

@@ -154,6 +154,12 @@ class AudioLLMTrainer(SFTTrainer):
     """
 
     round_type: ClassVar[type[Round]] = Round
+    # Trainer takes all kinds of models, datasets and processors; here they are these.
+    args: SFTConfig
+    model: Any
+    train_dataset: Any
+    processing_class: Any
+    optimizer: Any
 
     def __init__(
         self,
