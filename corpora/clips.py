@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ..files import write_whole
 from ..processing.audio import AudioError, load_audio, open_audio
 from .rejects import BadRow
 
@@ -131,7 +132,7 @@ class ClipStore:
             return self._known(target) or self._written(_samples(content, FILM_RATE), FILM_RATE, target)
         path = self._target(name, kind)
         if not path.exists():
-            _write(path, content)
+            write_whole(path, content)
         return str(path), probe(str(path))[0]
 
     def _joined(self, clip: Clip, name: str) -> tuple[str, float]:
@@ -151,7 +152,7 @@ class ClipStore:
         if not target.exists():
             buffer = io.BytesIO()
             soundfile.write(buffer, samples, rate, format="FLAC")
-            _write(target, buffer.getvalue())
+            write_whole(target, buffer.getvalue())
         return str(target), probe(str(target))[0]
 
     def _target(self, name: str, kind: str) -> Path:
@@ -203,9 +204,3 @@ def _rate(source: Path) -> int:
             return clip.rate
     except AudioError as error:
         raise BadRow("audio", f"{source.name}: {error.reason}") from error
-
-
-def _write(path: Path, content: bytes):
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

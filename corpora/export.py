@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import naming_a_full_disk, write_whole
 from ..processing.audio import AudioError
 from ..redact import redact
 from .card import dataset_card
@@ -62,18 +63,25 @@ def export(
     if out.exists() and any(out.iterdir()):
         raise ExportError(f"{out}: is not empty; name a new folder.")
     out.mkdir(parents=True, exist_ok=True)
-    items = usable_rows(rows, drop_problems, note, audio_roots)
+    try:
+        with naming_a_full_disk(out, "make room and export again; the half of it is deleted"):
+            counts = _written(usable_rows(rows, drop_problems, note, audio_roots), out, form, note)
+            if not counts:
+                raise ExportError(f"{rows}: no row is left to export.")
+            write_whole(out / "README.md", dataset_card(rows, out.name, form))
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    return counts
+
+
+def _written(items: Iterator[dict[str, Any]], out: Path, form: str, note: Note) -> Counter[str]:
     if form == "sharegpt":
-        counts = _sharegpt(items, out, note)
-    else:
-        folder = out / ".parquet" if form == "datasets" else out
-        counts = _parquet(items, folder, {"audiobench": _flat, "audiobench-nested": _nested}.get(form, _own), note)
-        if form == "datasets" and counts:
-            _saved(folder, out)
-    if not counts:
-        shutil.rmtree(out)
-        raise ExportError(f"{rows}: no row is left to export.")
-    (out / "README.md").write_text(dataset_card(rows, out.name, form), encoding="utf-8")
+        return _sharegpt(items, out, note)
+    folder = out / ".parquet" if form == "datasets" else out
+    counts = _parquet(items, folder, {"audiobench": _flat, "audiobench-nested": _nested}.get(form, _own), note)
+    if form == "datasets" and counts:
+        _saved(folder, out)
     return counts
 
 
@@ -121,7 +129,7 @@ def _sharegpt(items: Iterator[dict[str, Any]], out: Path, note: Note) -> Counter
                 continue
             try:
                 clip = clips.copy(row["audio"]["path"])
-            except OSError as error:
+            except (FileNotFoundError, PermissionError) as error:
                 note(f"left out: {row['id']}: {row['audio']['path']}: {error.strerror}.")
                 continue
             if split not in files:
@@ -211,7 +219,7 @@ def _parquet(items: Iterator[dict[str, Any]], out: Path, make: Callable, note: N
         path = row["audio"]["path"]
         try:
             content = Path(path).read_bytes()
-        except OSError as error:
+        except (FileNotFoundError, PermissionError) as error:
             note(f"left out: {row['id']}: {path}: {error.strerror}.")
             continue
         split = _split(row)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..files import naming_a_full_disk, replacing, write_whole
 from ..locks import folder_lock
 from .places import note_places
 from .reader import SPLITS, Reader, Request
@@ -67,18 +68,18 @@ def read_to_folder(
         summary = _read(reader, request, out, splits or reader.splits, progress)
         if request.clip_root.exists():
             note_places(out, [request.clip_root])
-        (out / SUMMARY).write_text(json.dumps(_settings(reader, request, summary), indent=1) + "\n", encoding="utf-8")
+        write_whole(out / SUMMARY, json.dumps(_settings(reader, request, summary), indent=1) + "\n")
     return summary
 
 
 def _read(reader: Reader, request: Request, out: Path, splits: Sequence[str], progress: Any) -> ReadSummary:
     summary = ReadSummary(Counter(), Counter(), {})
     first: Reject | None = None
-    parts = {file: out / f"{file}.part" for file in (ROWS, REJECTS)}
     with (
+        naming_a_full_disk(out),
+        replacing(out / ROWS) as rows,
+        replacing(out / REJECTS) as rejects,
         Seen(out / ".seen.sqlite") as seen,
-        parts[ROWS].open("w", encoding="utf-8") as rows,
-        parts[REJECTS].open("w", encoding="utf-8") as rejects,
     ):
         for split in splits:
             for item in _unique(reader.located(replace(request, split=split, work=out / "audio")), seen):
@@ -86,12 +87,8 @@ def _read(reader: Reader, request: Request, out: Path, splits: Sequence[str], pr
                 first = item if first is None and isinstance(item, Reject) else first
                 if progress is not None:
                     progress(item)
-    if not summary.rows:
-        for part in parts.values():
-            part.unlink()
-        raise nothing_found(reader, request.root, " or ".join(splits), first)
-    for file, part in parts.items():
-        part.replace(out / file)
+        if not summary.rows:
+            raise nothing_found(reader, request.root, " or ".join(splits), first)
     return summary
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..files import naming_a_full_disk, replacing, write_whole
 from .published import Comparison, Key, compare, table
 from .readers import READERS
 from .rejects import Reject
@@ -162,7 +163,7 @@ def verify(
     out = out or (rows if rows.is_dir() else rows.parent)
     out.mkdir(parents=True, exist_ok=True)
     report = Report(settings={"audio": audio, "max_seconds": max_seconds, "silence_db": silence})
-    with Seen(out / ".seen.sqlite") as seen, (out / f"{PROBLEMS}.part").open("w", encoding="utf-8") as problems:
+    with naming_a_full_disk(out), replacing(out / PROBLEMS) as problems, Seen(out / ".seen.sqlite") as seen:
         check = _Check(report, seen, problems)
         for item in items:
             check.row(item)
@@ -171,11 +172,10 @@ def verify(
         check.finish()
         for kind in SHARED:
             report.shared[kind] = _shared(seen, kind)
-    (out / f"{PROBLEMS}.part").replace(out / PROBLEMS)
     rejected = _rejected(rows.with_name(REJECTS) if rows.is_file() else rows / REJECTS, report)
     report.comparisons = compare(report.counts, rejected, READERS)
     report.labels = _label_sets(report.counts)
-    (out / REPORT).write_text(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(out / REPORT, json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
     return report
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing, write_whole
 from ..language_models.journal import read_journal
 from . import EvalError
 
@@ -130,18 +131,12 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    _replace(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n", errors="backslashreplace")
 
 
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    _replace(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once, so that a killed run leaves the old one or the new one."""
-    written = path.with_name(path.name + ".part")
-    written.write_text(text, encoding="utf-8", errors="backslashreplace")
-    written.replace(path)
+    with replacing(path, errors="backslashreplace") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

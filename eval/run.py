@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..files import naming_a_full_disk
 from ..locks import folder_lock
 from ..redact import redact
 from . import EvalError
@@ -134,7 +135,7 @@ def evaluate_system(
         settings.judge, settings.prompts, out / RATINGS, settings.seed, progress, **(judge_options or {})
     )
     check_judge(judge)
-    with folder_lock(out, "run of `audiollm eval`"):
+    with folder_lock(out, "run of `audiollm eval`"), naming_a_full_disk(out):
         return _evaluate(settings, out, rows, label_sets, system, judge, overwrite, replace_results, progress, command)
 
 

@@ -20,6 +20,7 @@ from ..corpora.places import ClipPlaces
 from ..corpora.schema import EMOTION_TASKS, read_rows
 from ..eval.results import PREDICTIONS, VERDICTS, read_run
 from ..eval.tables import Table, class_table, interval_table, overall_table
+from ..files import replacing
 from ..processing.alignment import CTC_NAME
 from ..processing.audio import AudioError
 from ..redact import redact
@@ -93,12 +94,12 @@ class Publication:
         for name, content in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(path.name + ".partial")
-            if isinstance(content, bytes):
-                partial.write_bytes(content)
-            else:
-                shutil.copyfile(content, partial)
-            partial.replace(path)
+            with replacing(path, "wb") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, file, 1 << 20)
         return folder
 
     def push(self, repo_id: str, private: bool = False, repo_type: str = "model", space_sdk: str | None = None) -> str:

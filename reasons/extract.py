@@ -13,13 +13,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple
 
 from ..corpora.labels import label_answer
 from ..corpora.places import ClipPlaces, note_places
+from ..files import naming_a_full_disk, replacing, write_whole
 from ..language_models import LanguageModel, Messages, Reply
 from ..language_models.journal import Journal, read_journal_at
 from ..locks import folder_lock
@@ -238,10 +239,11 @@ class Extraction:
             ExtractionError: if the teacher fails again and again; what it answered before is kept and written.
         """
         survey = self.source.survey()
-        try:
-            self._ask_all(survey, progress)
-        finally:
-            report = self.write(survey)
+        with naming_a_full_disk(self.out):
+            try:
+                self._ask_all(survey, progress)
+            finally:
+                report = self.write(survey)
         return report
 
     def _ask_all(self, survey: Survey, progress: Callable[[Job, str], None]):
@@ -334,8 +336,9 @@ class Extraction:
         counts = {target: Counter() for target in self.targets}
         unfit = 0
         with ExitStack() as stack:
-            files = {split: _Replacement(self.out / f"{split or 'rows'}.jsonl", stack) for split in survey.splits}
-            rejects = _Replacement(self.out / REJECTS, stack)
+            names = {split: f"{split or 'rows'}.jsonl" for split in survey.splits}
+            files = {split: _Lines(stack.enter_context(_replacing(self.out / name))) for split, name in names.items()}
+            rejects = _Lines(stack.enter_context(_replacing(self.out / REJECTS)))
             for row in self.source:
                 if isinstance(row, Unfit):
                     unfit += 1
@@ -377,22 +380,19 @@ def describe_fault(fault: dict[str, str]) -> str:
     return f"{name} ({fault['detail']})" if fault["detail"] else name
 
 
-class _Replacement:
-    """A JSON-lines file that takes the place of an old one when the stack that it was opened on is left well."""
+def _replacing(path: Path) -> AbstractContextManager[IO]:
+    # Half of a character pair in a field that nobody reads must not stop a corpus: it becomes "?".
+    return replacing(path, errors="replace")
 
-    def __init__(self, path: Path, stack: ExitStack):
-        self.path, self.temporary = path, path.with_suffix(".tmp")
-        # Half of a character pair in a field that nobody reads must not stop a corpus: it becomes "?".
-        self.file: TextIO = self.temporary.open("w", encoding="utf-8", errors="replace")
-        stack.push(self._finish)
+
+class _Lines:
+    """A JSON-lines file."""
+
+    def __init__(self, file: IO):
+        self.file = file
 
     def write(self, entry: dict[str, Any]):
         self.file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-    def _finish(self, error: type[BaseException] | None, *_: Any):
-        self.file.close()
-        if error is None:
-            os.replace(self.temporary, self.path)
 
 
 def pin_settings(folder: Path, settings: Settings):
@@ -405,9 +405,7 @@ def pin_settings(folder: Path, settings: Settings):
     if not path.exists():
         if (folder / ATTEMPTS).exists() and (folder / ATTEMPTS).stat().st_size:
             raise ExtractionError(f"{folder}: has answers but no {SETTINGS}; restore it or choose another folder.")
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(asdict(settings), indent=1) + "\n")
         return
     noted, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
     changed = [f"{name} was {noted.get(name)!r} and is {now[name]!r}" for name in now if noted.get(name) != now[name]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .. import files
 from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from ..modeling_audiollm.saving import open_to_readers
 from ..processing.ctc import CTC_NAME
@@ -34,8 +34,6 @@ TRAINABLE_NAME = "trainable.safetensors"
 ORIGIN_NAME = "origin.json"
 # Checkpoints are written and deleted in this folder of the run, where a killed process may leave pieces.
 STAGING_NAME = "unfinished"
-FULL = (errno.ENOSPC, errno.EDQUOT)
-NEARLY_FULL = 1 << 20  # bytes: some libraries say of a full disk that a write failed, and no more
 logger = logging.getLogger(__name__)
 
 
@@ -121,19 +119,9 @@ def naming_a_full_disk(folder: str | Path) -> Iterator[None]:
     Raises:
         OSError: with what to do.
     """
-    try:
+    advice = "training.save_total_limit says how many checkpoints are kept"
+    with files.naming_a_full_disk(folder, f"make room and start again ({advice})"):
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        number = getattr(error, "errno", None)
-        told = number in FULL or any(f"os error {code}" in str(error) for code in FULL)
-        if not told and shutil.disk_usage(folder).free > NEARLY_FULL:
-            raise
-        raise OSError(
-            number or errno.ENOSPC,
-            "the disk is full; what was saved before is whole. Make room and start again (training.save_total_limit "
-            "says how many checkpoints are kept)",
-            str(folder),
-        ) from error
 
 
 def publish_checkpoint(staged: Path, run: Path):

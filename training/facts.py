@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import DatasetCard
 
 from ..corpora.schema import read_rows
+from ..files import write_whole
 from ..redact import redact
 
 
@@ -55,7 +56,7 @@ def training_facts(
 def write_facts(facts: Mapping[str, Any], folder: str | Path) -> Path:
     """Write facts to `folder/training.json`, without secrets and folders of the machine: they are made to travel."""
     path = Path(folder) / FACTS_NAME
-    path.write_text(json.dumps(redact(facts), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(redact(facts), ensure_ascii=False, indent=1) + "\n")
     return path
 
 

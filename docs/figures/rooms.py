@@ -28,6 +28,7 @@ SERVICES = {
     "emotion_words": "emotions stated in free text",
     "redact": "what may leave the machine",
     "locks": "one job in a folder",
+    "files": "whole or not there; full disks",
 }
 # Where one comes in; these reach every floor and nothing imports them.
 DOORS = ("commands", "__main__", "train_sft")
