@@ -385,10 +385,11 @@ SPACE = textwrap.dedent("""
 
 def test_a_space_folder_holds_all_that_its_page_needs(gradio, clips, tmp_path):
     model, processor = tiny_model_and_processor()
-    model.save_pretrained(tmp_path / "run")
-    processor.save_pretrained(tmp_path / "run")
-    assert main(["space", str(tmp_path / "run"), "--out", str(tmp_path / "space")]) == 0
+    model.save_pretrained(tmp_path / "run <b>![x]")
+    processor.save_pretrained(tmp_path / "run <b>![x]")
+    assert main(["space", str(tmp_path / "run <b>![x]"), "--out", str(tmp_path / "space")]) == 0
     card = (tmp_path / "space" / "README.md").read_text()
+    assert "<b>" not in card.split("---")[2] and "&lt;b&gt;!\\[x\\]" in card
     assert "sdk: gradio" in card and f"sdk_version: {gradio.__version__}" in card and "app_file: app.py" in card
     assert any(line.startswith("torch") for line in (tmp_path / "space" / "requirements.txt").read_text().splitlines())
     process = subprocess.run(

@@ -68,6 +68,8 @@ COMMANDS = textwrap.dedent("""
                 assert not end.code
         assert f"usage: audiollm {command}" in shown.getvalue(), shown.getvalue()
     assert main(["publish", model, "--out", out]) == 0
+    from audiollm.training.config import read_config
+    assert read_config("configs/paper.yaml")["model"]["parts"]
     from audiollm.reasons.prompts import read_prompts
     assert read_prompts()
     from audiollm.reporting.pages import render
