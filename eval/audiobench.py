@@ -24,7 +24,7 @@ from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_an
 from ..corpora.schema import TASKS
 from ..language_models.journal import Journal
 from . import EvalError
-from .results import PREDICTIONS, Run
+from .results import PREDICTIONS, RUN, Run
 from .rows import read_data
 from .run import Settings, evaluate_system
 from .systems import System
@@ -257,7 +257,7 @@ def evaluate_log(log: str | Path, data: str, split: str, out: str | Path, judge:
         EvalError: if log and corpus do not fit, or the folder holds another system's answers.
     """
     system = LoggedAnswers(log)
-    if not (Path(out) / PREDICTIONS).exists():
+    if not (Path(out) / RUN).exists():  # also after a kill halfway
         import_answers(log, read_data(data, split), out)
     return evaluate_system(Settings(str(log), data, split, judge), out, system=system, progress=False)
 

@@ -44,9 +44,10 @@ class Metric:
         higher_is_better: which way is up.
         highest: of its range, which begins at 0; None if it has no end.
         binary: whether each row is just right or wrong.
-        overall, grouped, tested: whether it stands in the table of main figures, in those by groups, and is tested.
+        grouped, tested: whether it stands in the tables by groups, and is tested for significance.
         headline: whether it is the figure that the paper gives for the task.
-        title: in words, at the top of reports; empty for a figure that is not there.
+        title: in words, at the top of reports and after an evaluation; empty for a figure that is not there.
+        note: what a reader of tables must know.
         hub: its name among the Hub's metrics, and in words.
         conditions: what must be known beside the figure: `judge`, `labels`, `normalizer`.
     """
@@ -60,11 +61,11 @@ class Metric:
     higher_is_better: bool = True
     highest: float | None = 100
     binary: bool = False
-    overall: bool = True
     grouped: bool = False
     tested: bool = True
     headline: bool = False
     title: str = ""
+    note: str = ""
     hub: tuple[str, str] | None = None
     conditions: tuple[str, ...] = ()
 
@@ -191,6 +192,7 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
             grouped=True,
             headline=True,
             title=f"{name} right",
+            note="Emotion and sentiment: of the scored answers",
             hub=("accuracy", "accuracy of the scored answers (%)"),
             conditions=conditions,
         ),
@@ -214,6 +216,7 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
             binary=True,
             grouped=True,
             tested=False,
+            note="At worst: if the unscored are wrong",
             conditions=conditions,
         ),
         Metric(
@@ -225,6 +228,7 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
             higher_is_better=False,
             binary=True,
             tested=False,
+            note="Overlapping: wrong by a class that overlaps with the right one, as excited for happy",
             conditions=conditions,
         ),
     )

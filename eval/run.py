@@ -248,7 +248,7 @@ def check_results(
     found += [f"{len(new)} rows are new"] if new else []
     found += [f"{len(changed)} rows are others (first: {changed[0]})"] if changed else []
     found += [
-        f"{name} {_told(theirs[name])} there, {_told(mine.get(name))} here"
+        f"{name} {_told(name, theirs[name])} there, {_told(name, mine.get(name))} here"
         for name in theirs
         if (found or name not in CHOICE) and name in mine and not _fits(name, mine[name], theirs[name])
     ]
@@ -281,9 +281,10 @@ def _fits(name: str, mine: Any, theirs: Any) -> bool:
     return set(theirs or ()) <= set(mine or ()) if name == "group_by" else mine == theirs
 
 
-def _told(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return "all" if value in (None, []) else text
+def _told(name: str, value: Any) -> str:
+    if value in (None, []):
+        return "none" if name == "group_by" else "all"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _drop_old_report(out: Path, results: dict) -> None:

@@ -192,22 +192,25 @@ def overall_table(results: Sequence[dict]) -> Table:
         )
         for result in results
     ]
-    note = (
-        "Percent. Emotion and sentiment: of the scored answers; at worst: if the unscored are wrong; overlapping: "
-        "wrong by a class that overlaps with the right one, as excited for happy. "
-    )
-    headings = (metric.heading for metric in shown)
-    return Table("Overall", ("system", *headings, "unscored", "errors"), tuple(rows), note + _conditions(results))
+    headings = ("system", *(metric.heading for metric in shown), "unscored", "errors")
+    return Table("Overall", headings, tuple(rows), _note(shown, results))
 
 
 def summary_table(results: Sequence[dict]) -> Table:
-    """The main figures of few systems, one figure a line."""
-    wide = overall_table(results)
-    columns = zip(*(row[1:] for row in wide.rows))
-    rows = [
-        (heading, *cells) for heading, cells in zip(wide.columns[1:], columns) if heading != "errors" or any(cells)
-    ]
-    return Table(wide.title, ("%", *(row[0] for row in wide.rows)), tuple(rows), wide.note)
+    """What matters first of few systems, one figure a line."""
+    shown = _shown([metric for metric in METRICS if metric.title], [result["figures"] for result in results])
+    lines = [(metric.heading, *(metric.value(result["figures"]) for result in results)) for metric in shown]
+    for name in ("unscored", "errors"):
+        counts = [result["counts"][name] for result in results]
+        lines += [(name, *counts)] if any(counts) else []
+    return Table(
+        "Results", ("%", *(result["system"]["name"] for result in results)), tuple(lines), _note(shown, results)
+    )
+
+
+def _note(metrics: Sequence[Metric], results: Sequence[dict]) -> str:
+    notes = dict.fromkeys(metric.note for metric in metrics if metric.note)
+    return " ".join(["Percent.", *(f"{note}." for note in notes), _conditions(results)])
 
 
 def _shown(metrics: Sequence[Metric], figures: Sequence[dict], part: str | None = None) -> list[Metric]:
@@ -400,7 +403,7 @@ def _p_value(value: float | None) -> str | None:
 
 def _conditions(results: Sequence[dict]) -> str:
     sets = {
-        f"{TASK_NAMES[task]} classes: {', '.join(labels['labels'])}"
+        f"{TASK_NAMES[task].capitalize()} classes: {', '.join(labels['labels'])}"
         for result in results
         for task, labels in result["label_sets"].items()
     }

@@ -372,7 +372,7 @@ def test_the_command_evaluates_prints_tables_and_can_be_repeated(corpus, tmp_pat
     arguments = ["eval", "--system", "majority", "--data", str(corpus), "--out", str(out), "--group-by", "carrier"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "**Overall**" in printed and f"audiollm tables {out}" in printed and printed.count("\n| ---") == 1
+    assert "**Results**" in printed and f"audiollm tables {out}" in printed and printed.count("\n| ---") == 1
     results = json.loads((out / "results.json").read_text())
     assert results["command"].startswith("audiollm eval --system majority --data")
     assert results["system"]["answers"]["er"] == "The speaker sounds angry."
@@ -393,7 +393,7 @@ def test_tables_set_systems_side_by_side_and_leave_missing_figures_empty(corpus,
     assert lines[0] == "**Overall**" and len({len(line) for line in lines[2:6]}) == 1
     cells = [cell.strip() for cell in lines[5].replace("\\|", "/").strip("|").split("|")]
     assert cells[0] == "pipe/name" and cells[1] == "" and cells[4:] and "33.3" in cells
-    assert "emotion classes: neutral" in lines[-1] and "whisper_english" in lines[-1]
+    assert "Emotion classes: neutral" in lines[-1] and "whisper_english" in lines[-1]
     by_class = class_table([whole, only_asr], "er")
     assert len(by_class.rows) == 1 and dict(zip(by_class.columns, by_class.rows[0]))["surprised"] is None
     assert [row[0] for row in group_table(whole, "carrier").rows] == ["voice", "words"]
@@ -671,6 +671,35 @@ def test_a_value_of_another_kind_is_named_before_anything_is_answered(corpus, tm
     said = capsys.readouterr().err
     assert said.startswith("error: ") and "test.jsonl, line 3" in said and field in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+# Runs of before
+
+
+def test_results_of_an_earlier_version_are_read(corpus, tmp_path, capsys):
+    run(corpus, tmp_path / "out", group_by=("carrier",))
+    path = tmp_path / "out" / "results.json"
+    results = json.loads(path.read_text())
+    results["judging"] = {"judge": "rule", "failed": False}
+    for figures in (results["figures"], *results["groups"]["carrier"].values()):
+        for task in ("er", "sr"):
+            for name in ("overlapping", "n_overlapping"):
+                figures.get(task, {}).pop(name, None)
+    path.write_text(json.dumps(results))
+    (tmp_path / "out" / "rated.jsonl").unlink()
+    assert main(["tables", str(tmp_path / "out")]) == 0
+    assert "fake by carrier" in capsys.readouterr().out
+    assert main(["tables", str(tmp_path / "out"), "--intervals"]) == 0
+    assert main(["report", str(tmp_path / "out")]) == 0
+    run(corpus, tmp_path / "out", group_by=("carrier",))
+
+
+@pytest.mark.parametrize("content", ['{"figures": {}}', "[]", "{", '"text"'])
+def test_what_are_no_results_is_refused_in_one_line(tmp_path, content, capsys):
+    (tmp_path / "results.json").write_text(content)
+    assert main(["tables", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'results.json'}: not ") and said.count("\n") == 1
 
 
 # Data as training takes it
