@@ -17,7 +17,7 @@ from .card import dataset_card
 from .places import ClipPlaces
 from .rejects import Reject
 from .schema import COLUMNS, RowError, validate_row
-from .stored import PROBLEMS, clip_cache, is_dataset, stored_rows
+from .stored import PROBLEMS, stored_rows
 from .tables import read_table
 
 
@@ -90,7 +90,7 @@ def usable_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of the schema, with real paths of clips that may leave; all others are left out with a note."""
     bad_clips = _bad_clips(rows) if drop_problems else set()
-    places = ClipPlaces(rows, [*audio_roots, clip_cache()] if is_dataset(rows) else audio_roots)
+    places = ClipPlaces(rows, audio_roots)
     for item in stored_rows(rows):
         if isinstance(item, Reject):
             note(f"left out: {item.where}: {item.reason}")

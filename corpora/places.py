@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..processing.audio import AudioError, open_audio
+from .stored import clip_cache, is_dataset
 
 
 NOTE = ".audio_roots.json"
@@ -32,7 +33,10 @@ class ClipPlaces:
     """
 
     def __init__(self, rows: str | Path | Sequence[str | Path], named: Iterable[str | Path] = ()):
-        folders = [_folder(some) for some in ([rows] if isinstance(rows, (str, Path)) else rows)]
+        several = [Path(some) for some in ([rows] if isinstance(rows, (str, Path)) else rows)]
+        folders = [_folder(some) for some in several if some.exists()]
+        # Clips inside a dataset are taken out of it, into a cache of ours.
+        folders += [clip_cache()] if any(map(is_dataset, several)) else []
         noted = (root for folder in folders for root in _noted(folder))
         self.roots = tuple(dict.fromkeys(os.path.realpath(root) for root in (*folders, *named, *noted)))
         self._checked = lru_cache(maxsize=4096)(self._check)
@@ -79,8 +83,8 @@ def note_places(folder: str | Path, roots: Iterable[str | Path]):
         pass
 
 
-def _folder(rows: str | Path) -> Path:
-    return Path(rows) if Path(rows).is_dir() else Path(rows).parent
+def _folder(rows: Path) -> Path:
+    return rows if rows.is_dir() else rows.parent
 
 
 def _noted(folder: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 
+import pyarrow.parquet
 import pytest
 import soundfile
 
@@ -82,3 +83,16 @@ def test_a_page_says_why_a_clip_is_not_in_it_without_naming_its_folder(corpus, t
     with pytest.raises(AudioError) as caught:
         ClipPlaces(corpus).clip(tmp_path / "private" / "call.wav")
     assert "--audio-root" in caught.value.reason and str(tmp_path) not in caught.value.reason
+
+
+def test_clips_inside_a_dataset_may_leave_with_it_and_files_that_its_rows_name_may_not(tmp_path):
+    clips = [tone(tmp_path / "rows" / f"{number}.wav", seed=number) for number in range(2)]
+    rows = rows_file(tmp_path / "rows", *(row(number, clip) for number, clip in enumerate(clips)))
+    export(rows, tmp_path / "stored", "parquet")
+    assert export(tmp_path / "stored", tmp_path / "again", "sharegpt") == {"train": 2}
+    tone(tmp_path / "private.wav")
+    named = pyarrow.Table.from_pylist([row(3, str(tmp_path / "private.wav"))])
+    (tmp_path / "theirs").mkdir()
+    pyarrow.parquet.write_table(named, tmp_path / "theirs" / "train-00000-of-00001.parquet")
+    with pytest.raises(ExportError, match="no row is left"):
+        export(tmp_path / "theirs", tmp_path / "none", "sharegpt", note=lambda _: None)
