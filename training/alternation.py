@@ -116,7 +116,7 @@ class AlternationCallback(TrainerCallback):
                     "that ever learns trainable before the optimizer is built."
                 )
         self._applied = None
-        if last_proof(state) is None:
+        if not proofs(state):
             self._record(state, model, ())
 
     def on_step_begin(self, args, state, control, model: Any = None, **kwargs):
@@ -142,14 +142,14 @@ class AlternationCallback(TrainerCallback):
             self._verify(state, model)
 
     def on_train_end(self, args, state, control, model: Any = None, **kwargs):
-        if last_proof(state)["step"] < state.global_step:
+        if proofs(state)[-1]["step"] < state.global_step:
             self._verify(state, model)
 
     def _verify(self, state, model: nn.Module):
         """Compare with the checksums at the round's beginning, which a resumed run has from its checkpoint."""
         index = self.plan.index_at(state.global_step - 1)
         learning = self.plan.rounds[index].train
-        before = last_proof(state)
+        before = proofs(state)[-1]
         agree_on_buffers(model)
         after = part_checksums(model)
         where = f"steps {before['step']}-{state.global_step - 1}, round {index + 1}"
@@ -166,6 +166,6 @@ class AlternationCallback(TrainerCallback):
         state.log_history.append(entry)
 
 
-def last_proof(state) -> dict[str, Any] | None:
-    """The newest entry of checksums in the log, which is saved with the checkpoints."""
-    return next((entry for entry in reversed(state.log_history) if "checksums" in entry), None)
+def proofs(state) -> list[dict[str, Any]]:
+    """The entries of checksums in the log, oldest first; the log is saved with the checkpoints."""
+    return [entry for entry in state.log_history if "checksums" in entry]

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .alternation import last_proof
+from .alternation import proofs
 from .feature_cache import FeatureCache, fingerprint
 from .schedule import Plan, Round, without_lora
 
@@ -35,7 +35,7 @@ class FrozenBranches(TrainerCallback):
         index = self.plan.index_at(state.global_step)
         if index != self._round:
             self._round = index
-            checksums = last_proof(state)["checksums"]
+            checksums = proofs(state)[-1]["checksums"]
             self._fingerprints = self._frozen(model, self.plan.rounds[index], checksums, str(args.bf16))
             self.cache.open(tuple(self._fingerprints.values()))
 

@@ -27,6 +27,7 @@ from trl.trainer import utils as trl_utils
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
+from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, set_learning
 from .averaging import AveragingCallback
 from .checkpoints import (
@@ -154,6 +155,12 @@ class AudioLLMTrainer(SFTTrainer):
     """
 
     round_type: ClassVar[type[Round]] = Round
+    # What transformers' trainer may have of many kinds is of one here.
+    model: Any
+    args: SFTConfig
+    train_dataset: Dataset
+    data_collator: AudioLLMCollator
+    processing_class: AudioLLMProcessor
     # Trainer takes all kinds of models, datasets and processors; here they are these.
     args: SFTConfig
     model: Any
@@ -204,7 +211,7 @@ class AudioLLMTrainer(SFTTrainer):
         self.alignment_losses: list[torch.Tensor] = []  # since the last log
         if args.world_size > 1 and any(round_.align and round_.lm for round_ in rounds):
             raise ValueError("Several processes align in rounds of their own: give rounds with `align` `lm: 0`.")
-        self.folder = Path(args.output_dir)  # of the run; while a checkpoint is saved, the argument is another
+        self.folder = Path(str(args.output_dir))  # of the run; while a checkpoint is saved, the argument is another
         self.seconds_before = 0.0  # of processes that trained this run before
         self._started = time.monotonic()
         self._logged = (0, self._started)
@@ -392,7 +399,7 @@ class AudioLLMTrainer(SFTTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
         """Save what ever learns, not the whole model: a checkpoint of a 10 B model stays below 1 GB."""
-        folder = output_dir or self.args.output_dir
+        folder = output_dir or str(self.args.output_dir)
         tensors = gather_tensors(self.model, self.learnable)
         self.refuse_not_finite(tensors)
         if not self.args.should_save:
