@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,5 +62,19 @@ def load_language_model(spec: str, **options: Any) -> LanguageModel:
         return LocalModel(spec, **options)
     from .served import ServerModel
 
-    model, _, url = rest.partition("@")
-    return ServerModel(model, url or None, **options)
+    model, url = split_server(rest)
+    return ServerModel(model, url, **options)
+
+
+def split_server(text: str) -> tuple[str, str | None]:
+    """Model and address of `MODEL@URL`; a model's own name may hold `@` too.
+
+    Raises:
+        ValueError: for an address without `http://` or `https://`, which no request could go to.
+    """
+    found = re.fullmatch(r"(.+?)@(https?://.+)", text)
+    if found:
+        return found[1], found[2]
+    if re.search(r"@[^@/]+:\d+(/|$)|@localhost", text):
+        raise ValueError(f"{text}: write the address with http:// or https://, as in MODEL@http://localhost:8000/v1.")
+    return text, None

@@ -35,6 +35,7 @@ from audiollm.eval.systems.cascade import Cascade, asks_for_transcript
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
 from audiollm.language_models import Reply
+from audiollm.language_models.base import split_server
 from audiollm.language_models.replies import final_answer
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
 from tests.chat_server import chat_server
@@ -345,6 +346,34 @@ def test_an_endpoint_gets_the_sound_and_the_question_concurrently():
     assert answers == [f"{1000 + number} Q: q{number}" for number in range(12)]
     assert server.most_at_once > 3 and server.requests[0]["messages"][0]["content"] == "Be brief."
     assert server.requests[0]["temperature"] == 0
+
+
+def test_braces_of_a_question_format_and_a_question_stay_as_they_are():
+    form = 'Answer as {"emotion": "..."}: {question} {}'
+    with chat_server(lambda body: heard(body)[1]) as server:
+        system = load_system(f"endpoint:org/m@v2@{server.url}", question_format=form)
+        answers = system.answer_batch(clips(1000), ["{what} {0} now?"])
+    assert answers == ['Answer as {"emotion": "..."}: {what} {0} now? {}']
+    assert server.requests[0]["model"] == "org/m@v2"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "url"),
+    [
+        ("m", "m", None),
+        ("m@v2", "m@v2", None),
+        ("org/m@v2@http://a:8000/v1", "org/m@v2", "http://a:8000/v1"),
+        ("m@https://user:key@host/v1", "m", "https://user:key@host/v1"),
+    ],
+)
+def test_a_servers_model_may_have_an_at_in_its_name(text, model, url):
+    assert split_server(text) == (model, url)
+
+
+def test_an_address_without_a_scheme_is_refused():
+    for text in ("m@localhost:8000/v1", "m@10.0.0.1:8000", "m@localhost"):
+        with pytest.raises(ValueError, match="write the address with http"):
+            split_server(text)
 
 
 def test_an_endpoints_failures_are_recorded_and_asked_again(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...corpora.schema import RowError
+from ...language_models.base import split_server
 from .. import EvalError
 from ..rows import read_data
 from .base import SAMPLING_RATE, System
@@ -114,10 +115,10 @@ def _cascade(parts: str, asked: dict) -> System:
 def _endpoint(server: str, asked: dict) -> System:
     from .endpoint import Endpoint
 
-    model, _, url = server.partition("@")
-    if urlsplit(url).username:
+    model, url = split_server(server)
+    if url and urlsplit(url).username:
         raise EvalError("an endpoint's URL would be kept with the results: leave its user and password out of it.")
-    return Endpoint(model, url or None, **asked)
+    return Endpoint(model, url, **asked)
 
 
 def _model_type(folder: str) -> str | None:

@@ -50,6 +50,11 @@ class System(Protocol):
         return {}
 
 
+def put_question(form: str, question: str) -> str:
+    """A question as `--question-format` says; braces elsewhere in it, as of JSON, stay as they are."""
+    return form.replace("{question}", question)
+
+
 def run_name(folder: str | Path) -> str:
     """What a checkpoint is called: by its folder, or by its training's where that is `model` or `checkpoint-N`."""
     path = Path(folder).resolve()

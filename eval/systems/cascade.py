@@ -19,6 +19,7 @@ from .base import (
     checkpoint_of,
     describe_language_model,
     fingerprint_of,
+    put_question,
 )
 
 
@@ -102,7 +103,7 @@ class Cascade(System):
         return {"return_timestamps": True} if window and max(len(clip["raw"]) for clip in clips) > window else {}
 
     def _messages(self, transcript: str, question: str) -> list[dict[str, str]]:
-        question = self.question_format.format(question=question)
+        question = put_question(self.question_format, question)
         return [{"role": "user", "content": PROMPT.format(transcript=transcript, question=question)}]
 
     def describe(self) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from transformers.utils import cached_file
 
 from ...language_models.replies import final_answer
 from .. import EvalError
-from .base import SAMPLING_RATE, System, fingerprint_of
+from .base import SAMPLING_RATE, System, fingerprint_of, put_question
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class ChatModel(System):
         system_prompt: str | None = None,
         trust_remote_code: bool = False,
     ):
-        source, _, revision = checkpoint.partition("@")
+        source, _, revision = (checkpoint, "", "") if Path(checkpoint).is_dir() else checkpoint.partition("@")
         hub = {"revision": revision or None, "trust_remote_code": trust_remote_code}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
@@ -140,7 +141,7 @@ class ChatModel(System):
 
     @torch.inference_mode()
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str]:
-        prompts = [self._prompt(self.settings["question_format"].format(question=q)) for q in questions]
+        prompts = [self._prompt(put_question(self.settings["question_format"], q)) for q in questions]
         clips = {self.family.audio_argument: list(audios), "sampling_rate": SAMPLING_RATE}
         inputs = self.processor(text=prompts, **clips, padding=True, return_tensors="pt").to(self.device)
         output = self.model.generate(**inputs, max_new_tokens=self.settings["max_new_tokens"], do_sample=False)

@@ -11,7 +11,7 @@ import soundfile
 
 from ...language_models import ServerModel
 from ...language_models.replies import final_answer
-from .base import SAMPLING_RATE, System, fingerprint_of
+from .base import SAMPLING_RATE, System, fingerprint_of, put_question
 
 
 class Endpoint(System):
@@ -60,7 +60,7 @@ class Endpoint(System):
 
     def _messages(self, audio: np.ndarray, question: str) -> list[dict]:
         sound = {"type": "input_audio", "input_audio": {"data": _wav(audio), "format": "wav"}}
-        text = {"type": "text", "text": self.settings["question_format"].format(question=question)}
+        text = {"type": "text", "text": put_question(self.settings["question_format"], question)}
         prompt = self.settings["system_prompt"]
         before = [{"role": "system", "content": prompt}] if prompt else []
         return [*before, {"role": "user", "content": [sound, text]}]
