@@ -337,6 +337,33 @@ def _first_tokens(tokens: int, mask: torch.Tensor | Sequence[torch.Tensor]) -> t
     return torch.arange(tokens, device=real.device) < counts[:, None]
 
 
+def _check_match(
+    input_features: Any, input_features_mask: Any, input_values: Any = None, input_values_mask: Any = None
+):
+    """Refuse features and masks that are not of the same clips, windows and times.
+
+    Raises:
+        ValueError: naming both and their shapes.
+    """
+    given = {
+        "input_features": input_features,
+        "input_features_mask": input_features_mask,
+        "input_values": input_values,
+        "input_values_mask": input_values_mask,
+    }
+    tensors = {name: tensor for name, tensor in given.items() if isinstance(tensor, torch.Tensor)}
+    if len({tensor.shape[:2] for tensor in tensors.values()}) > 1:
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"Audio inputs are not of the same clips and windows: {shapes}.")
+    for name in ("input_features", "input_values"):
+        features, mask = tensors.get(name), tensors.get(f"{name}_mask")
+        if features is not None and mask is not None and mask.shape[-1] not in features.shape[2:]:
+            raise ValueError(
+                f"{name} {list(features.shape)} and {name}_mask {list(mask.shape)} differ in time; let the processor "
+                "build both."
+            )
+
+
 class AudioLLMHead(nn.Linear):
     """Language-model head without bias, from hidden states to logits.
 
@@ -495,6 +522,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """
         speech = (input_features, input_features_mask)
         emotion = speech if input_values is None else (input_values, input_values_mask)
+        _check_match(*speech, *emotion)
         if self.config.fusion == "feature":
             embeddings = self.adapter(
                 speech_frames or self.branch_frames("speech", *speech),
@@ -571,6 +599,18 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             raise ValueError(f"{part}_length_aware needs the mask that the processor gives with the features.")
         return _real_windows(mask, mask)
 
+    @property
+    def context_tokens(self) -> int | None:
+        """Tokens that the language model can read, or none if its configuration does not say."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def context_seconds(self) -> float:
+        """Seconds of audio in whole windows that fill the language model's context."""
+        if self.context_tokens is None:
+            return math.inf
+        return self.context_tokens // self.config.tokens_per_window * self.config.window_seconds
+
     def refuse_beyond_context(self, tokens: int):
         """Refuse a prompt (with its answer) that is longer than the language model can read.
 
@@ -580,14 +620,13 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         Raises:
             ValueError: naming the limit in tokens and in seconds of audio.
         """
-        context = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        context = self.context_tokens
         if context is None or tokens <= context:
             return
-        seconds = context // self.config.tokens_per_window * self.config.window_seconds
         raise ValueError(
             f"The prompt takes {tokens} tokens with its audio and answer, but the language model reads at most "
-            f"{context}, about {seconds:g} s of audio. Cut the recording into pieces of a few seconds and ask about "
-            "each, or follow its emotion over time with `emotion_timeline`."
+            f"{context}, about {self.context_seconds:g} s of audio. Cut the recording into pieces of a few seconds "
+            "and ask about each, or follow its emotion over time with `emotion_timeline`."
         )
 
     def get_placeholder_mask(
@@ -643,6 +682,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         if input_features is not None and mm_encoder_outputs is not None:
             raise ValueError("Give input_features or mm_encoder_outputs, not both.")
+        if input_features is None and input_values is not None:
+            raise ValueError("input_values come with input_features, of which there are none.")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         audio_embeds = None if mm_encoder_outputs is None else mm_encoder_outputs["audio"].pooler_output
@@ -837,6 +878,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         A prompt's clips belong together: two clips, A and B, and two beams make A B A B. transformers 5.24 repeats
         every input row by row, and knows encoded images and videos only; this can go when it knows audio.
         """
+        if kwargs.get("input_features") is not None and input_ids is not None:
+            self.refuse_beyond_context(input_ids.shape[1])
         if expand_size == 1:
             return input_ids, kwargs
         raw = {name: kwargs.pop(name) for name in AUDIO_INPUTS if kwargs.get(name) is not None}
@@ -857,6 +900,11 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """As [`AudioLLMModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
+
+    @property
+    def context_seconds(self) -> float:
+        """As [`AudioLLMModel.context_seconds`]."""
+        return self.model.context_seconds
 
     def refuse_beyond_context(self, tokens: int):
         """As [`AudioLLMModel.refuse_beyond_context`]."""

@@ -32,6 +32,9 @@ TASKS = {
 }
 
 
+MODEL_INPUTS = ("inputs", "input_ids", "inputs_embeds", "attention_mask", "input_features", "input_values")
+
+
 class AudioEmotionReasoningPipeline(Pipeline):
     """What the speaker of a recording feels, and why, with the words that show it.
 
@@ -82,11 +85,11 @@ class AudioEmotionReasoningPipeline(Pipeline):
         if isinstance(inputs, list):
             if not inputs:
                 return []
-            if all(isinstance(item, Real) for item in inputs):  # the samples of one clip
-                inputs = np.asarray(inputs)
+            if all(_is_number(item) for item in inputs):  # the samples of one clip
+                inputs = np.asarray([item.item() if hasattr(item, "item") else item for item in inputs])
             elif any(isinstance(item, dict) and "role" in item for item in inputs):
                 raise ValueError("This pipeline takes clips, not messages; give the clip, and the text as `question`.")
-        elif isinstance(inputs, tuple) and not (len(inputs) == 2 and np.ndim(inputs[1]) == 0):
+        elif isinstance(inputs, tuple) and not (len(inputs) == 2 and _is_number(inputs[0]) != _is_number(inputs[1])):
             raise ValueError("A tuple is one clip, (array, rate); give several clips as a list.")
         return super().__call__(inputs, num_workers=num_workers, batch_size=batch_size, **kwargs)
 
@@ -107,10 +110,13 @@ class AudioEmotionReasoningPipeline(Pipeline):
             raise ValueError(f"question must be text; got {question!r}.")
         if not isinstance(return_cues, bool | None):
             raise ValueError(f"return_cues must be True or False; got {return_cues!r}.")
+        _check_generation(generate_kwargs)
         return {}, {**forward, **({"generate_kwargs": generate_kwargs} if generate_kwargs else {})}, {}
 
     def preprocess(self, inputs: Any) -> dict[str, list]:
-        return {"clips": [self.processor.load_audio(inputs)]}
+        # A window more than fits, so that who is just beyond is told of tokens; who is far beyond is not decoded.
+        seconds = self.model.context_seconds + self.model.config.window_seconds
+        return {"clips": [self.processor.load_audio(inputs, max_seconds=seconds)]}
 
     def get_iterator(
         self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
@@ -207,6 +213,24 @@ class AudioEmotionReasoningPipeline(Pipeline):
         """Save model, code and the processor, which the base class forgets (transformers 5.24)."""
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
+
+
+def _check_generation(settings: dict[str, Any]):
+    """Refuse settings of `generate` that can't be meant, or that the pipeline makes itself."""
+    for name in ("num_beams", "num_return_sequences", "max_new_tokens"):
+        count = settings.get(name)
+        if count is not None and (not isinstance(count, int) or count < 1 or count is True):
+            raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}.")
+    least = settings.get("quote_confidence")
+    if least is not None and (not isinstance(least, Real) or not 0 <= least <= 1):
+        raise ValueError(f"quote_confidence must be a number from 0 to 1; got {least!r}.")
+    own = [name for name in ("return_dict_in_generate", "streamer", *MODEL_INPUTS) if settings.get(name) is not None]
+    if own:
+        raise ValueError(f"{own[0]} is not for this pipeline; use the model's `generate`.")
 
 
 def _read_labels(labels: Any) -> list[str]:

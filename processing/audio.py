@@ -58,7 +58,9 @@ class AudioError(ValueError):
         self.source, self.reason = source, reason
 
 
-def load_audio(audio: Any, sampling_rate: int = 16_000, array_rate: int | None = None) -> np.ndarray:
+def load_audio(
+    audio: Any, sampling_rate: int = 16_000, array_rate: int | None = None, max_seconds: float | None = None
+) -> np.ndarray:
     """Load audio as mono float32 samples, 1.0 being full scale, at `sampling_rate`.
 
     Args:
@@ -69,16 +71,18 @@ def load_audio(audio: Any, sampling_rate: int = 16_000, array_rate: int | None =
             messages hold it.
         sampling_rate: rate to give, in Hz.
         array_rate: rate of a bare array, in Hz; `sampling_rate` when left out.
+        max_seconds: longest recording to take, at most and by default [`MAX_SECONDS`]; a longer one is not decoded.
 
     Returns:
         `np.ndarray` of shape `[samples]`, at least one sample. Silence is audio like any other.
 
     Raises:
-        AudioError: if the audio is missing, unreadable, cut off, empty, longer than [`MAX_SECONDS`], not finite, of
+        AudioError: if the audio is missing, unreadable, cut off, empty, longer than `max_seconds`, not finite, of
             an unknown level, or has an impossible rate or shape.
     """
     with open_audio(audio, sampling_rate if array_rate is None else array_rate) as clip:
-        mono = (block.mean(axis=1) for block in clip.blocks(MAX_SECONDS))
+        limit = MAX_SECONDS if max_seconds is None else min(max_seconds, MAX_SECONDS)
+        mono = (block.mean(axis=1) for block in clip.blocks(limit))
         samples = np.concatenate([np.zeros(0, np.float32), *resampled(mono, clip.rate, sampling_rate)])
         if clip.full_scale != 1:
             samples /= clip.full_scale
@@ -136,7 +140,9 @@ class AudioClip:
         self.full_scale = level.full_scale()
 
     def _too_long(self, max_seconds: float) -> AudioError:
-        return AudioError(self.source, f"is longer than {max_seconds / 60:.0f} minutes; cut it into recordings.")
+        limit = f"{max_seconds:g} s" if max_seconds < 600 else f"{max_seconds / 60:.0f} minutes"
+        reason = f"is longer than {limit}; cut it into pieces, or follow its emotion with `emotion_timeline`."
+        return AudioError(self.source, reason)
 
 
 @contextlib.contextmanager

@@ -101,13 +101,14 @@ class AudioLLMCollator:
         eos = self.processor.tokenizer.eos_token
         content = [{"type": "audio"}, {"type": "text", "text": row["question"]}]
         prompt = self.processor.prompt(row["question"])
+        said = self.processor.plain_text(row["answer"])
         whole = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}, {"role": "assistant", "content": row["answer"]}]
+            [{"role": "user", "content": content}, {"role": "assistant", "content": said}]
         )
         if not whole.startswith(prompt):
             raise ValueError("The chat template's generation prompt is not the beginning of its assistant turn.")
         answer = whole[len(prompt) :].rstrip()
-        return prompt, answer if eos in answer or _ends_turn(answer, row["answer"]) else answer + eos
+        return prompt, answer if eos in answer or _ends_turn(answer, said) else answer + eos
 
 
 def _ends_turn(rendered: str, answer: str) -> bool:

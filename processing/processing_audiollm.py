@@ -4,6 +4,8 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections.abc import Collection
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -210,9 +212,15 @@ class AudioLLMProcessor(ProcessorMixin):
             self._feature_times[key] = features.shape[1]
         return self._feature_times[key]
 
-    def load_audio(self, audio: Any) -> np.ndarray:
-        """One clip as mono float32 samples at the extractor's rate; takes and raises what [`load_audio`] does."""
-        return load_audio(audio, self.feature_extractor.sampling_rate)
+    def load_audio(self, audio: Any, **settings: Any) -> np.ndarray:
+        """One clip as mono float32 samples at the extractor's rate; takes and raises what [`load_audio`] does.
+
+        Args:
+            audio, settings: as for [`load_audio`]; `max_seconds` is by default what the tokenizer's limit holds.
+        """
+        # A very large number where the tokenizer knows no limit.
+        fits = (self.tokenizer.model_max_length // self.tokens_per_window + 1) * self.window_seconds
+        return load_audio(audio, self.feature_extractor.sampling_rate, **{"max_seconds": fits, **settings})
 
     def prompt(self, question: str) -> str:
         """The prompt for one question about one clip: the same in training, evaluation and pipeline."""
@@ -222,37 +230,48 @@ class AudioLLMProcessor(ProcessorMixin):
     def apply_chat_template(self, conversation, *args, **kwargs):
         """As transformers', for contents in OpenAI's forms too (`input_audio`, `audio_url`, `input_text`).
 
-        Special tokens of the tokenizer that stand in a text content are broken up: they are text there. A message
-        whose content is one string is taken as it is, placeholders included.
+        Special tokens of the tokenizer that stand in a text are broken up: they are text there. Only in a message
+        whose content is one string may the placeholders of audio stand for audio.
 
         Raises:
-            ValueError: for a content that is neither text nor audio.
+            ValueError: for a content that is neither text nor audio, and for messages of another form.
         """
-        many = bool(conversation) and isinstance(conversation[0], (list, tuple))
+        if not isinstance(conversation, (list, tuple)) or not conversation:
+            raise ValueError(f"A conversation is a list of messages; got {conversation!r:.200}.")
+        many = isinstance(conversation[0], (list, tuple))
         chats = [
             [self._plain_message(message) for message in chat] for chat in (conversation if many else [conversation])
         ]
         return super().apply_chat_template(chats if many else chats[0], *args, **kwargs)
 
     def _plain_message(self, message: dict) -> dict:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise ValueError(f'A message is {{"role": "user", "content": ...}}; got {message!r:.200}.')
         content = message.get("content")
         if isinstance(content, str):
-            return message
+            own = (self.audio_token, self.audio_start_token, self.audio_end_token)
+            return {**message, "content": self.plain_text(content, but=own)}
+        if not isinstance(content, (list, tuple, type(None))):
+            raise ValueError(f"The content of a message is text or a list of contents; got {content!r:.200}.")
         return {**message, "content": [self._plain_content(part) for part in content or ()]}
 
     def _plain_content(self, content: dict) -> dict:
+        if not isinstance(content, dict):
+            raise ValueError(f'A content is {{"type": "text", "text": ...}} or of type audio; got {content!r:.200}.')
         kind = content.get("type")
         if kind in ("text", "input_text"):
-            return {"type": "text", "text": self._as_text(content["text"])}
+            if not isinstance(content.get("text"), str):
+                raise ValueError(f"Content of type {kind!r} needs `text`, a string; got {content.get('text')!r:.200}.")
+            return {"type": "text", "text": self.plain_text(content["text"])}
         if kind in ("input_audio", "audio_url"):
             return {"type": "audio", "audio": _openai_audio(kind, content.get(kind))}
         if kind != "audio":
             raise ValueError(f"Content of type {kind!r} is not understood; use text, audio, input_audio or audio_url.")
         return content
 
-    def _as_text(self, text: str) -> str:
-        """Text in which no special token of the tokenizer is read as one."""
-        for token in sorted(self._special_tokens, key=len, reverse=True):
+    def plain_text(self, text: str, but: Collection[str] = ()) -> str:
+        """Text in which no special token of the tokenizer is read as one, except those in `but`."""
+        for token in sorted(self._special_tokens - set(but), key=len, reverse=True):
             text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
@@ -269,7 +288,7 @@ class AudioLLMProcessor(ProcessorMixin):
         if audio is not None:
             rate = kwargs.get("sampling_rate") or kwargs.get("audio_kwargs", {}).get("sampling_rate")
             clips = list(audio) if _is_list_of_clips(audio) else [audio]
-            audio = [load_audio(clip, self.feature_extractor.sampling_rate, array_rate=rate) for clip in clips]
+            audio = [self.load_audio(clip, array_rate=rate) for clip in clips]
         return images, text, videos, audio
 
     def _multimodal_inputs_from_conversations(self, conversations, audio_loading_params, load_audio_from_video=False):
@@ -282,7 +301,7 @@ class AudioLLMProcessor(ProcessorMixin):
             if content["type"] == "audio"
         ]
         rate = self.feature_extractor.sampling_rate
-        clips = [load_audio(clip, rate, array_rate=audio_loading_params["sampling_rate"]) for clip in clips]
+        clips = [self.load_audio(clip, array_rate=audio_loading_params["sampling_rate"]) for clip in clips]
         # Everything is at the extractor's rate from here on, whatever rate the caller named for bare arrays.
         audio_loading_params["sampling_rate"] = rate
         return [], [], clips, {}
@@ -335,8 +354,12 @@ def _real_features(samples: int, time: int, window: int) -> int:
 def _is_list_of_clips(audio: Any) -> bool:
     """Whether `audio` is a list (or tuple) of clips, and not one clip of numbers or an (array, rate) pair."""
     if isinstance(audio, tuple):
-        return not (len(audio) == 2 and isinstance(audio[1], (int, float, np.integer)))
-    return isinstance(audio, list) and not (audio and isinstance(audio[0], (int, float, np.number)))
+        return not (len(audio) == 2 and _is_number(audio[0]) != _is_number(audio[1]))
+    return isinstance(audio, list) and not (audio and _is_number(audio[0]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Number) or getattr(value, "ndim", None) == 0
 
 
 def _openai_audio(kind: str, value: Any) -> Any:

@@ -483,3 +483,26 @@ def test_tokens_by_length_are_told_by_the_saved_folder(tmp_path, tone):
     assert loaded.num_audio_tokens(5000) == processor.num_audio_tokens(5000) < processor.tokens_per_window
     with pytest.raises(StrictDataclassClassValidationError, match="audio_tokens must be one of window, clip"):
         tiny_model_and_processor(audio_tokens="frame")
+
+
+def test_audio_inputs_that_do_not_belong_together_are_named(tone):
+    model, processor = tiny_model_and_processor(emotion="hubert")
+    inputs = dict(inputs_for(processor, tone(0.5), tone(0.8)))
+    for name in ("input_features", "input_features_mask", "input_values", "input_values_mask"):
+        with pytest.raises(ValueError, match=rf"same clips.*{name} \[1, "):
+            model(**{**inputs, name: inputs[name][:1]})
+    with pytest.raises(ValueError, match="differ in time"):
+        model(**{**inputs, "input_values": inputs["input_values"][..., :-7]})
+    inputs.pop("input_features")
+    with pytest.raises(ValueError, match="input_values come with input_features"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_generate_refuses_what_does_not_fit_before_it_encodes(beams, tone, monkeypatch):
+    model, processor = tiny_model_and_processor()
+    inputs = inputs_for(processor, tone(0.5))
+    monkeypatch.setattr(model.config.get_text_config(), "max_position_embeddings", 10)
+    monkeypatch.setattr(model.model, "get_audio_features", lambda *_, **__: pytest.fail("was encoded"))
+    with pytest.raises(ValueError, match="reads at most 10"):
+        model.generate(**inputs, max_new_tokens=2, num_beams=beams)

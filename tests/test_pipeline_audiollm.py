@@ -275,3 +275,35 @@ def test_quotes_are_cut_where_the_model_is_unsure(pipe, tone, monkeypatch):
         assert text == f'They say "{expected}".'
     with pytest.raises(ValueError, match="quote_confidence=0"):
         generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=2)
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    {
+        "num_beams": [0, -1, 1.5, True],
+        "num_return_sequences": [0, "2"],
+        "max_new_tokens": [0, -1, 2.5],
+        "quote_confidence": [2, -0.1, "high"],
+        "return_dict_in_generate": [True],
+        "input_ids": [torch.tensor([[1]])],
+    }.items(),
+)
+def test_settings_of_generate_that_make_no_sense_are_refused(pipe, tone, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            pipe(tone(0.5), **{name: value})
+
+
+def test_numbers_of_every_library_and_both_orders_of_a_pair_are_one_clip(pipe, tone):
+    clip = tone(0.3)
+    for given in (list(clip), list(torch.tensor(clip)), (16_000, clip), ((clip * 32767).round().astype(int).tolist())):
+        scores = pipe(given)["scores"]
+        np.testing.assert_allclose(list(scores.values()), list(pipe(clip)["scores"].values()), atol=1e-3)
+
+
+def test_a_file_far_beyond_the_context_is_not_decoded(pipe, tmp_path, monkeypatch):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(16_000 * (int(pipe.model.context_seconds) + 60), np.int16), 16_000)
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("was decoded"))
+    with pytest.raises(AudioError, match="long.wav: is longer than .*emotion_timeline"):
+        pipe(str(path))

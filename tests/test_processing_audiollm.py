@@ -362,3 +362,49 @@ def test_placeholders_without_audio_are_refused(tiny):
     _, processor = tiny
     with pytest.raises(ValueError, match="audio"):
         processor(text=[processor.prompt("how")])
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        [],
+        "hello",
+        ["hello"],
+        [{"content": "hello"}],
+        [{"role": "user", "content": 5}],
+        [{"role": "user", "content": {"type": "audio"}}],
+        [{"role": "user", "content": ["hello"]}],
+        [{"role": "user", "content": [{"type": "text"}]}],
+        [{"role": "user", "content": [{"type": "input_text", "text": None}]}],
+    ],
+)
+def test_messages_of_another_form_are_refused(tiny, chat):
+    with pytest.raises(ValueError, match="needs `text`|is a list of messages|message is|content"):
+        tiny[1].apply_chat_template(chat)
+
+
+def test_control_tokens_in_messages_and_answers_are_text(tiny, tone, tmp_path):
+    _, processor = tiny
+    ends = processor.apply_chat_template([{"role": "user", "content": "one"}]).count("<|end|>")
+    told = processor.apply_chat_template([{"role": "user", "content": "one<|end|><|audio|>"}])
+    assert told.count("<|end|>") == ends and told.count("<|audio|>") == 1
+    batch = AudioLLMCollator(processor)([_row(tmp_path, tone(0.5), "sad <|audio|> <|end|> and")])
+    learnt = batch["labels"][batch["labels"] != -100].tolist()
+    assert processor.audio_token_id not in learnt
+    assert learnt.count(processor.tokenizer.eos_token_id) == 1 and learnt[-1] == processor.tokenizer.eos_token_id
+
+
+def test_a_clip_beyond_the_tokenizers_limit_is_refused_by_the_processor(tiny, tone, monkeypatch):
+    _, processor = tiny
+    monkeypatch.setattr(processor.tokenizer, "model_max_length", 60)
+    with pytest.raises(AudioError, match="is longer than 6 s"):
+        processor(text=processor.prompt("?"), audio=[np.zeros(16_000 * 7)])
+
+
+@pytest.mark.parametrize("give", [tuple, list, lambda x: (16_000, x), lambda x: list(torch.tensor(x))])
+def test_one_clip_is_not_taken_for_a_list_of_clips(tiny, tone, give):
+    _, processor = tiny
+    clip = tone(0.2) if give is not tuple else (tone(0.2), 16_000)
+    inputs = processor(text=processor.prompt("?"), audio=give(clip))
+    expected = processor(text=processor.prompt("?"), audio=[tone(0.2)])
+    torch.testing.assert_close(inputs["input_features"], expected["input_features"])
