@@ -1,4 +1,4 @@
-"""Memory and speed of reading and verifying a corpus larger than memory should be.
+"""Memory and speed of reading, verifying, exporting and streaming a corpus larger than memory should be.
 
     python benchmarks/corpora.py [--rows 100000 1000000] [--clips 2000] [--folder FOLDER]
 
@@ -27,6 +27,7 @@ import soundfile
 
 LABELS = ("happy", "sad", "angry", "neutral")
 CLIPS_PER_FOLDER = 1000
+STEPS = ("read", "verify", "export", "stream")
 
 
 def make_corpus(folder: Path, rows: int, clips: int, distinct: bool) -> Path:
@@ -63,21 +64,27 @@ def link(folder: Path, number: int, clips: int) -> str:
 
 
 def measure(table: Path, out: Path):
-    """Read and verify, in this process; prints one JSON object."""
+    """Read, verify, export and stream what was exported, in this process; prints one JSON object."""
+    from audiollm.corpora.export import export
     from audiollm.corpora.read import read_to_folder
     from audiollm.corpora.reader import Request
+    from audiollm.corpora.schema import iterate_rows
     from audiollm.corpora.verify import verify
 
-    figures = {"imports_mb": peak_mb()}
+    exported = out.with_name(f"{out.name}-exported")
+
+    figures, done = {"imports_mb": peak_mb()}, {}
     for name, work in {
         "read": lambda: read_to_folder("own", Request(table, "", tasks=("er",)), out, ("train", "test")),
         "verify": lambda: verify(out),
+        "export": lambda: export(out, exported, "parquet"),
+        "stream": lambda: sum(1 for _ in iterate_rows(exported)),
     }.items():
         wall, cpu = time.perf_counter(), time.process_time()
-        done = work()
+        done[name] = work()
         seconds = time.perf_counter() - wall, time.process_time() - cpu
         figures |= {f"{name}_s": seconds[0], f"{name}_cpu_s": seconds[1], f"{name}_mb": peak_mb()}
-    print(json.dumps({**figures, "rows": done.rows, "clips": done.clips}))
+    print(json.dumps({**figures, "rows": done["stream"], "clips": done["verify"].clips}))
 
 
 def peak_mb() -> float:
@@ -97,16 +104,15 @@ def main():
         measure(*args.measure)
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as place:
-        print(f"{'rows':>9} {'clips':>7} {'imports':>8} {'read':>8} {'verify':>8}  peak MB; CPU (and wall) seconds")
+        heads = " ".join(f"{name:>8}" for name in ("clips", "imports", *STEPS))
+        print(f"{'rows':>9} {heads}  peak MB; CPU (and wall) seconds")
         for rows in args.rows:
             table = make_corpus(Path(place), rows, args.clips, args.distinct)
             command = [sys.executable, __file__, "--measure", str(table), str(Path(place) / f"out{rows}")]
             found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-            times = "; ".join(
-                f"{name} {found[f'{name}_cpu_s']:.0f} ({found[f'{name}_s']:.0f})" for name in ("read", "verify")
-            )
-            megabytes = " ".join(f"{found[f'{name}_mb']:>8.0f}" for name in ("imports", "read", "verify"))
-            print(f"{found['rows']:>9,} {found['clips']:>7,} {megabytes}  {times}", flush=True)
+            times = "; ".join(f"{name} {found[f'{name}_cpu_s']:.0f} ({found[f'{name}_s']:.0f})" for name in STEPS)
+            megabytes = " ".join(f"{found[f'{name}_mb']:>8.0f}" for name in ("imports", *STEPS))
+            print(f"{found['rows']:>9,} {found['clips']:>8,} {megabytes}  {times}", flush=True)
 
 
 if __name__ == "__main__":

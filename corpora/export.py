@@ -16,14 +16,14 @@ from ..redact import redact
 from .card import dataset_card
 from .places import ClipPlaces
 from .rejects import Reject
-from .schema import COLUMNS, RowError, validate_row
-from .stored import PROBLEMS, stored_rows
+from .schema import COLUMNS, RowError, features, validate_row
+from .stored import MORE, PROBLEMS, stored_rows
 from .tables import read_table
 
 
 FORMATS = ("datasets", "parquet", "sharegpt", "audiobench", "audiobench-nested")
 SHARD_BYTES = 400 << 20
-BATCH_BYTES = 32 << 20
+BATCH = 64  # rows: each may hold minutes of audio
 DROPPED_KINDS = ("missing", "unreadable", "zero-length", "not-finite", "silent", "too-long", "bad-row", "duplicate-id")
 Note = Callable[[str], None]
 
@@ -78,11 +78,7 @@ def export(
 def _written(items: Iterator[dict[str, Any]], out: Path, form: str, note: Note) -> Counter[str]:
     if form == "sharegpt":
         return _sharegpt(items, out, note)
-    folder = out / ".parquet" if form == "datasets" else out
-    counts = _parquet(items, folder, {"audiobench": _flat, "audiobench-nested": _nested}.get(form, _own), note)
-    if form == "datasets" and counts:
-        _saved(folder, out)
-    return counts
+    return _datasets(items, out, form, note)
 
 
 def usable_rows(
@@ -179,7 +175,7 @@ def _own(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
     return {
         **{column: row[column] for column in COLUMNS},
         "audio": audio,
-        "more": json.dumps(redact(more), ensure_ascii=False),
+        MORE: json.dumps(redact(more), ensure_ascii=False),
     }
 
 
@@ -196,93 +192,69 @@ def _nested(row: dict[str, Any], audio: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _features(make: Callable) -> Any:
-    from datasets import Audio, Features, Value
+def _form(form: str) -> tuple[Callable[..., dict[str, Any]], Any]:
+    """What makes a row of a form, and the form's features."""
+    from datasets import Features, Value
 
-    text, audio = Value("string"), Audio(sampling_rate=16_000)
-    if make is _flat:
-        return Features({"context": audio, "instruction": text, "answer": text})
-    if make is _nested:
-        part = {"text": text, "audio": audio}
+    text, audio = Value("string"), features()["audio"]
+    part = {"text": text, "audio": audio}
+    if form == "audiobench":
+        return _flat, Features({"context": audio, "instruction": text, "answer": text})
+    if form == "audiobench-nested":
         details = {"id": text, "label": text, "speaker_id": text}
-        return Features({"context": part, "instruction": part, "answer": part, "other_attributes": details})
-    kinds = {"audio": audio, "seconds": Value("float64")}
-    return Features({column: kinds.get(column, text) for column in (*COLUMNS, "more")})
+        return _nested, Features({"context": part, "instruction": part, "answer": part, "other_attributes": details})
+    return _own, Features({**features(), MORE: text})
 
 
-def _parquet(items: Iterator[dict[str, Any]], out: Path, make: Callable, note: Note) -> Counter[str]:
-    """Shards `data/SPLIT-00000-of-0000N.parquet` with the clips inside; a batch of rows is in memory at a time."""
-    shards: dict[str, _Shards] = {}
-    schema = _features(make).arrow_schema
-    (out / "data").mkdir(parents=True, exist_ok=True)
+def _datasets(items: Iterator[dict[str, Any]], out: Path, form: str, note: Note) -> Counter[str]:
+    """Write a `DatasetDict`, or Parquet files `data/SPLIT-00000-of-0000N.parquet`, with the clips inside."""
+    from datasets import Dataset, DatasetDict, concatenate_datasets
+
+    work = out / ".work"
+    work.mkdir()
+    counts, files = _shards(items, work, form, note)
+    if form == "datasets":
+        parts = {split: [Dataset.from_file(str(path)) for path in paths] for split, paths in files.items()}
+        DatasetDict({split: concatenate_datasets(part) for split, part in parts.items()}).save_to_disk(str(out))
+        del parts  # lets go of the files
+    else:
+        (out / "data").mkdir()
+        for split, paths in files.items():
+            for number, path in enumerate(paths):
+                path.rename(out / "data" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet")
+    shutil.rmtree(work)
+    return counts
+
+
+def _shards(
+    items: Iterator[dict[str, Any]], work: Path, form: str, note: Note
+) -> tuple[Counter[str], dict[str, list[Path]]]:
+    """Rows of each split, and the files that hold them; a batch of rows is in memory at a time."""
+    from datasets.arrow_writer import ArrowWriter, ParquetWriter
+
+    make, columns = _form(form)
+    new_writer = ArrowWriter if form == "datasets" else ParquetWriter
+    writers: dict[str, ArrowWriter] = {}
+    files: dict[str, list[Path]] = {}
+    counts, size = Counter(), Counter()
     for row in items:
         path = row["audio"]["path"]
         try:
             content = Path(path).read_bytes()
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
             note(f"left out: {row['id']}: {path}: {error.strerror}.")
             continue
         split = _split(row)
-        if split not in shards:
-            shards[split] = _Shards(out / "data", split, schema)
-        shards[split].add(make(row, {"bytes": content, "path": clip_name(path)}), len(content))
-    return Counter({split: writer.close() for split, writer in shards.items()})
-
-
-class _Shards:
-    """Parquet files of one split."""
-
-    def __init__(self, folder: Path, split: str, schema: Any):
-        self.folder, self.split, self.schema = folder, split, schema
-        self.batch: list[dict[str, Any]] = []
-        self.batch_bytes = self.shard_bytes = self.rows = 0
-        self.writer: Any = None
-        self.paths: list[Path] = []
-
-    def add(self, row: dict[str, Any], size: int):
-        self.batch.append(row)
-        self.batch_bytes += size + 1024
-        self.rows += 1
-        if self.batch_bytes >= BATCH_BYTES:
-            self._flush()
-
-    def _flush(self):
-        import pyarrow
-        from pyarrow.parquet import ParquetWriter
-
-        if not self.batch:
-            return
-        if self.writer is None:
-            self.paths.append(self.folder / f"{self.split}-{len(self.paths):05d}.part")
-            self.writer = ParquetWriter(self.paths[-1], self.schema)
-        self.writer.write_table(pyarrow.Table.from_pylist(self.batch, schema=self.schema))
-        self.shard_bytes += self.batch_bytes
-        self.batch, self.batch_bytes = [], 0
-        if self.shard_bytes >= SHARD_BYTES:
-            self._end_shard()
-
-    def _end_shard(self):
-        self.writer.close()
-        self.writer, self.shard_bytes = None, 0
-
-    def close(self) -> int:
-        self._flush()
-        if self.writer is not None:
-            self._end_shard()
-        for number, path in enumerate(self.paths):
-            path.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self.paths):05d}.parquet")
-        return self.rows
-
-
-def _saved(folder: Path, out: Path):
-    """A `DatasetDict` on disk from the Parquet files, which are deleted."""
-    from datasets import Dataset, DatasetDict
-
-    files: dict[str, list[str]] = {}
-    for path in sorted((folder / "data").glob("*.parquet")):
-        files.setdefault(path.name.rsplit("-", 3)[0], []).append(str(path))
-    cache = folder / "cache"
-    splits = {split: Dataset.from_parquet(paths, cache_dir=str(cache)) for split, paths in files.items()}
-    DatasetDict(splits).save_to_disk(str(out))
-    del splits
-    shutil.rmtree(folder)
+        if split not in writers or size[split] >= SHARD_BYTES:
+            if split in writers:
+                writers[split].finalize()
+            shards = files.setdefault(split, [])
+            shards.append(work / f"{split}-{len(shards):05d}")
+            writers[split] = new_writer(path=str(shards[-1]), features=columns, writer_batch_size=BATCH)
+            size[split] = 0
+        writers[split].write(make(row, {"bytes": content, "path": clip_name(path)}))
+        counts[split] += 1
+        size[split] += len(content)
+    for writer in writers.values():
+        writer.finalize()
+    return counts, files

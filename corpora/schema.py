@@ -43,10 +43,10 @@ class RowError(ValueError):
 
 
 def features() -> Any:
-    """The schema as `datasets.Features`; audio stays encoded, so that FFmpeg need not be there."""
+    """The schema as `datasets.Features`."""
     from datasets import Audio, Features, Value
 
-    audio = Audio(sampling_rate=16_000, decode=False)
+    audio = Audio(sampling_rate=16_000)
     return Features({column: audio if kind == "audio" else Value(kind) for column, kind in TYPES.items()})
 
 
