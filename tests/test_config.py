@@ -140,6 +140,11 @@ def test_parts_may_set_whatever_the_model_knows():
     assert own - derived == {item.name for item in fields(sections.Parts)} - {"speech", "emotion", "text"}
 
 
+def test_a_strategy_of_no_may_be_written_without_quotes(config):
+    config["training"]["save_strategy"] = yaml.safe_load("no")
+    assert check_config(config).training["save_strategy"] == "no"
+
+
 def test_whole_numbers_serve_as_numbers():
     cache = read_section(sections.Cache, {"folder": "x", "max_gb": 1}, "feature_cache")
     assert isinstance(cache.max_gb, float)

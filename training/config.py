@@ -253,7 +253,7 @@ class Configuration:
     def __post_init__(self):
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule is {self.schedule!r}; {nearest(self.schedule, SCHEDULES)}")
-        check_fields(SFTConfig, self.training, "training")
+        object.__setattr__(self, "training", check_fields(SFTConfig, self.training, "training"))
         for name in self.training:
             if NOT_YOURS.get(name):
                 raise ConfigError(f"training.{name} cannot be set: {NOT_YOURS[name]}.")

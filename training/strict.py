@@ -91,6 +91,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             read = [_read(items, item, f"{where}.{number}") for number, item in enumerate(value)]
             return tuple(read) if get_origin(option) is tuple else read
     names = [str(member.value) for option in options if _is_enum(option) for member in option]
+    if value is False and "no" in names:  # as YAML reads a `no` without quotes
+        return "no"
     if names and isinstance(value, str) and value not in names:
         raise ConfigError(f"{where} is {value!r}; {nearest(value, names)}")
     if any(_fits(option, value) for option in options):
