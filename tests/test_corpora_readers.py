@@ -16,6 +16,7 @@ from audiollm.corpora.questions import AUDIOBENCH, PAPER, POOLS, STYLES, draw_qu
 from audiollm.corpora.reader import Request
 from audiollm.corpora.readers import READERS, CorpusError, read_corpus, read_items
 from audiollm.corpora.rejects import Reject
+from audiollm.corpora.schema import RowError, features
 
 
 def clip(path: Path, seconds: float = 0.05, seed: int = 0) -> Path:
@@ -419,6 +420,18 @@ def test_audiobench_flat_rows_are_read_from_every_kind_of_folder(tmp_path, saved
     assert read("audiobench", root, "train", work=tmp_path / "work") == ([], [])
 
 
+@pytest.mark.parametrize("saved", ["parquet", "save_to_disk"])
+def test_an_audiobench_set_in_one_piece_is_of_the_split_that_its_name_says(tmp_path, saved):
+    root = tmp_path / "meld_emotion_test"
+    file = parquet(tmp_path / "made" / "rows.parquet", FLAT, [flat(0, "How do they feel?", "anger")])
+    if saved == "parquet":
+        root.mkdir()
+        file.rename(root / file.name)
+    else:
+        Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache")).save_to_disk(str(root))
+    assert [len(read("audiobench", root, split, work=tmp_path / "w")[0]) for split in ("train", "test")] == [0, 1]
+
+
 def test_audiobench_nested_rows_are_read(tmp_path):
     root = tmp_path / "spoken_squad_test_v1"
     parquet(root / "data" / "test-00000-of-00001.parquet", NESTED, [nested(0, "Who?", "she"), nested(1, "Who?", "")])
@@ -465,6 +478,16 @@ def test_splits_that_a_dataset_on_the_hub_lacks_are_empty(hub, tmp_path):
     assert read("audiobench", name, "test", work=tmp_path / "work") == ([], [])
     with pytest.raises(CorpusError, match="owner/never: no such folder here, and cannot be read from the Hub"):
         read("audiobench", Path("owner/never"), "test", options={"task": "er"})
+
+
+def test_rows_of_the_schema_are_streamed_from_the_hub(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    row = {"id": "a", "task": "er", "audio": {"bytes": encoded(3), "path": None}, "question": "How?", "label": "sad"}
+    parquet(hub / "mine" / "data" / "test-00000-of-00001.parquet", features(), [row])
+    (found,) = read_corpus("owner/mine", "test")
+    assert (found["split"], found["label"]) == ("test", "sad") and Path(found["audio"]["path"]).is_file()
+    with pytest.raises(RowError, match="holds no rows of split 'train'"):
+        read_corpus("owner/mine", "train")
 
 
 def test_mnsc_is_streamed_part_by_part(hub, tmp_path):

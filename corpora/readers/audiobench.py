@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..clips import Clip
-from ..hub_tables import clip_of, dataset_rows
+from ..hub_tables import clip_of, dataset_rows, open_dataset, usual_split
 from ..labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
-from ..reader import Published, Reader, Request, Utterance, visible
+from ..reader import SPLITS, Published, Reader, Request, Utterance, visible
 from ..rejects import BadRow, CorpusError, Reject
 
 
@@ -42,7 +42,17 @@ def _audiobench(request: Request) -> Iterator[Utterance | Reject]:
     task = request.option("task") or _task_of(request.root.name)
     if task is None:
         raise CorpusError(f"{request.root}: its name does not tell the task; give --option task=asr|sqa|er|sr.")
-    yield from _utterances(request, request.root, request.root.name, task, request.option("config"))
+    config, said = request.option("config"), _split_of(request.root.name)
+    if said and not open_dataset(request.root, config).divided:  # `meld_emotion_test`, saved in one piece
+        if said == request.split:
+            yield from _utterances(request, request.root, request.root.name, task, config, any_split=True)
+        return
+    yield from _utterances(request, request.root, request.root.name, task, config)
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a name says."""
+    return next((split for word in name.lower().split("_") if (split := usual_split(word)) in SPLITS), None)
 
 
 def _task_of(name: str) -> str | None:
