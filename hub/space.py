@@ -96,7 +96,8 @@ def page_files(package: Path) -> list[Path]:
             continue
         code[path] = ast.parse(path.read_text(encoding="utf-8"))
         waiting += _imported(path, code[path], package)
-    texts = {node.value for tree in code.values() for node in ast.walk(tree) if _is_file_name(node)}
+    constants = (node for tree in code.values() for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    texts = {node.value for node in constants if isinstance(node.value, str)}
     rooms = {path.parent for path in code} - {package}
     data = {path.name: path for room in rooms for path in room.rglob("*") if path.is_file() and path.suffix != ".py"}
     waiting, named = [data[text] for text in texts if text in data], set()
@@ -119,10 +120,6 @@ def _imported(path: Path, tree: ast.Module, package: Path) -> Iterator[Path]:
             yield target.with_suffix(".py")
             yield target / "__init__.py"
         yield from (folder / "__init__.py" for folder in base.parents if package in (folder, *folder.parents))
-
-
-def _is_file_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value
 
 
 def requirements() -> list[str]:

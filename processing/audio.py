@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import io
 import math
+import mmap
 import os
 import re
 import stat
@@ -21,7 +22,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -393,11 +394,12 @@ def _container(head: bytes) -> str | None:
 
 
 def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.ExitStack) -> AudioClip:
-    if av is None:
+    ffmpeg = av
+    if ffmpeg is None:
         advice = "`pip install av` to read its sound, or extract it: ffmpeg -i FILE -vn -ac 1 -ar 16000 CLIP.wav"
         raise AudioError(source, f"is video or AAC; {advice}")
     try:
-        film = stack.enter_context(av.open(file, format=container, metadata_errors="ignore"))
+        film = stack.enter_context(ffmpeg.open(file, mode="r", format=container, metadata_errors="ignore"))
         stream = next(iter(film.streams.audio), None)
     except Exception as error:  # FFmpeg's many, and ValueError, MemoryError, ...
         raise _undecodable(source, error) from error
@@ -416,7 +418,7 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
     def read() -> Iterator[np.ndarray]:
         try:
             # FFmpeg knows how much of each channel of a film makes its sound; of floats the sum may clip.
-            resampler = av.AudioResampler("s16", "mono", rate)
+            resampler = ffmpeg.AudioResampler("s16", "mono", rate)
             for frame in film.decode(stream):
                 _valid_channels(len(frame.layout.channels), source, MAX_FILM_CHANNELS)  # they may change on the way
                 for part in resampler.resample(frame):
@@ -504,7 +506,7 @@ def _segment_end(file: BinaryIO, size: int) -> int | None:
     return position
 
 
-def _chunk_end(file: BinaryIO, size: int, order: str) -> int | None:
+def _chunk_end(file: BinaryIO, size: int, order: Literal["big", "little"]) -> int | None:
     """Where the samples end in a file of chunks: WAV, RF64, AIFF, CAF."""
     file.seek(0)
     caf, large = file.read(4) == b"caff", 0
@@ -550,8 +552,8 @@ _MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_0
 
 def _mp3_is_cut(file: BinaryIO, size: int) -> bool:
     """Whether the last frame is not whole, going from frame to frame; what follows the last one does not matter."""
-    file.seek(0)
-    raw = file.read(MAX_BYTES)
+    in_memory = isinstance(file, io.BytesIO)
+    raw = file.getbuffer() if in_memory else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     position = 0
     while raw[position : position + 3] == b"ID3" and len(raw) >= position + 10:
         lengths = raw[position + 6 : position + 10]
@@ -564,7 +566,7 @@ def _mp3_is_cut(file: BinaryIO, size: int) -> bool:
     return size < position
 
 
-def _mp3_frame_length(head: bytes) -> int | None:
+def _mp3_frame_length(head: bytes | memoryview) -> int | None:
     version, layer, bits, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
     if head[0] != 0xFF or head[1] < 0xE0 or version == 1 or layer == 4 or bits in (0, 15) or rate == 3:
         return None

@@ -86,14 +86,14 @@ def emotion_windows(
     """
     if not 0 < hop <= window or window < 0.025:
         raise ValueError(f"Need 0 < hop <= window and window >= 0.025 s; got hop {hop} and window {window}.")
-    labels = {index: name for index, name in model.config.id2label.items() if not name.startswith("unuse")}
+    labels = {index: name for index, name in (model.config.id2label or {}).items() if not name.startswith("unuse")}
     windows = _windows(audio, sampling_rate, round(window * SAMPLING_RATE), max(round(hop * SAMPLING_RATE), 1))
     while batch := list(islice(windows, batch_size)):
         clips = torch.from_numpy(np.stack([samples for _, samples in batch]))
         logits = model(clips.to(model.device, model.dtype)).logits
         for (first, samples), scores in zip(batch, logits.float().softmax(-1).tolist()):
             named = {name: scores[index] for index, name in labels.items()}
-            best = max(named, key=named.get)
+            best = max(named, key=lambda name: named[name])
             end = first + len(samples)
             yield EmotionSegment(first / SAMPLING_RATE, end / SAMPLING_RATE, best, named[best], named)
 
@@ -125,7 +125,8 @@ def emotion_timeline(
         label = heard.label
         total = {name: total.get(name, 0.0) + score for name, score in heard.scores.items()}
         count += 1
-    yield _mean_segment(start, end, label, total, count)
+    if label is not None:
+        yield _mean_segment(start, end, label, total, count)
 
 
 def _mean_segment(start: float, end: float, label: str, total: dict[str, float], count: int) -> EmotionSegment:
