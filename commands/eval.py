@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=count, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (0)")
-    parser.add_argument("--overwrite", action="store_true", help="forget the answers that the folder holds")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="forget the answers and results that the folder holds"
+    )
     parser.add_argument(
         "--replace-results",
         action="store_true",

@@ -6,6 +6,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,11 +19,12 @@ from . import EvalError
 REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}
 
 
-def read_data(data: str, split: str) -> list[dict]:
+def read_data(data: str | Path | dict[str, Any], split: str) -> list[dict]:
     """Rows of a corpus, named as in a configuration of a training.
 
     Args:
-        data: a path to rows (a folder, a file, a `datasets` folder), or `{reader: NAME, path: FOLDER, ...}` as YAML.
+        data: a path to rows (a folder, a file, a `datasets` folder), or `{reader: NAME, path: FOLDER, ...}` as a
+            mapping or its YAML.
         split: which to read.
 
     Raises:
@@ -32,13 +34,16 @@ def read_data(data: str, split: str) -> list[dict]:
     return read_corpus(_source(data), split)
 
 
-def data_name(data: str) -> str:
+def data_name(data: str | dict[str, Any]) -> str:
     """A corpus as people call it: its reader's name, or its folder's."""
     source = _source(data)
     return Path(source).name if isinstance(source, str) else str(source.get("reader"))
 
 
-def _source(data: str) -> str | dict:
+def _source(data: str | Path | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(data, dict):
+        return data
+    data = str(data)
     if not data.lstrip().startswith("{"):
         return data
     try:

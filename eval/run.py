@@ -10,7 +10,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Settings:
     """
 
     system: str
-    data: str
+    data: str | dict[str, Any]
     split: str = "test"
     judge: str = "rule"
     prompts: str = "audiollm"
@@ -110,7 +110,8 @@ def evaluate_system(
         settings: what to evaluate, and how.
         out: folder to write to.
         system: evaluate this object instead of building `settings.system`.
-        overwrite: forget the answers that the folder holds; verdicts stay, for they belong to what was answered.
+        overwrite: forget the answers and results that the folder holds; a language model's verdicts stay, for they
+            belong to what was answered.
         replace_results: keep the answers, and replace results that were counted otherwise.
         progress: show a bar.
         command: the command line, to keep with the results.
@@ -131,10 +132,13 @@ def evaluate_system(
     label_sets = find_label_sets(rows, settings.label_set)
     check_columns(rows, settings.group_by)
     load_normalizer(settings.normalizer)
+    given = judge is not None
     judge = judge or load_judge(
         settings.judge, settings.prompts, out / RATINGS, settings.seed, progress, **(judge_options or {})
     )
     check_judge(judge)
+    if given:
+        settings = replace(settings, judge=judge.name)
     with folder_lock(out, "run of `audiollm eval`"), naming_a_full_disk(out):
         return _evaluate(settings, out, rows, label_sets, system, judge, overwrite, replace_results, progress, command)
 
@@ -163,8 +167,8 @@ def _evaluate(
         settings.quote_confidence,
     )
     if overwrite:
-        (out / PREDICTIONS).unlink(missing_ok=True)
-        (out / RUN).unlink(missing_ok=True)
+        for name in (PREDICTIONS, RUN, VERDICTS, RATED, RESULTS, REPORT):
+            (out / name).unlink(missing_ok=True)
     _claim_folder(out, system)
     started = time.time()
     fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress)

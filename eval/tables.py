@@ -210,6 +210,8 @@ def summary_table(results: Sequence[dict]) -> Table:
 
 def _note(metrics: Sequence[Metric], results: Sequence[dict]) -> str:
     notes = dict.fromkeys(metric.note for metric in metrics if metric.note)
+    lower = [metric.heading for metric in metrics if not metric.higher_is_better]
+    notes |= {f"Lower is better: {', '.join(lower)}": None} if lower else {}
     return " ".join(["Percent.", *(f"{note}." for note in notes), _conditions(results)])
 
 

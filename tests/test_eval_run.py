@@ -459,6 +459,7 @@ def test_a_judge_of_ones_own_decides_and_rates(corpus, tmp_path):
     assert figures["er"]["n_scored"] == 4 and figures["er"]["weighted_average"] == 0
     assert figures["sqa"]["judge_score"] == 60 and "groundedness" not in figures["evidence"]["all"]
     assert results["judging"]["judge"] == "strict" and not results["judging"]["failed"]
+    assert "judge: strict" in overall_table([results]).note
 
 
 @pytest.mark.parametrize(
@@ -644,6 +645,20 @@ def test_two_evaluations_of_one_folder_are_refused_until_the_first_ends(corpus, 
     run(corpus, tmp_path / "out")
 
 
+def test_an_overwritten_run_that_is_killed_goes_on_as_the_new_one(corpus, tmp_path):
+    run(corpus, tmp_path / "out")
+
+    class Faulty(Fake):
+        def answer_batch(self, audios, questions):
+            raise RuntimeError("killed")
+
+    settings = Settings(system="fake", data=str(corpus), limit=4)
+    with pytest.raises(RuntimeError):
+        evaluate_system(settings, tmp_path / "out", Faulty(), overwrite=True, progress=False)
+    assert evaluate_system(settings, tmp_path / "out", Fake(), progress=False)["counts"]["rows"] == 4
+    assert len(read_run(tmp_path / "out").rows) == 4
+
+
 # What the data holds
 
 
@@ -710,6 +725,9 @@ def test_a_corpus_is_named_as_in_a_training(corpus, tmp_path):
     system = load_system("majority:" + str(corpus))
     results = evaluate_system(Settings(system="majority", data=source), tmp_path / "out", system, progress=False)
     assert results["counts"]["rows_by_task"] == {"er": 4}
+    mapping = {"reader": "own", "path": str(corpus / "test.jsonl"), "tasks": ["er"]}
+    again = evaluate_system(Settings(system="majority", data=mapping), tmp_path / "too", system, progress=False)
+    assert again["figures"] == results["figures"]
     with pytest.raises(EvalError, match="no mapping"):
         run("{reader", tmp_path / "no")
 

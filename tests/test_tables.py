@@ -289,6 +289,7 @@ def test_a_metrics_counts_come_to_the_figure_in_the_results(runs, name):
             assert not rows or np.isnan(metric.counts(run, rows)).all()
         else:
             assert metric.statistic(metric.counts(run, rows).sum(0)) == pytest.approx(figure)
+            assert 0 <= figure <= (metric.highest or math.inf)
 
 
 def test_interval_tables_agree_with_the_results(runs):

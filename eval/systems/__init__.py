@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...corpora.schema import RowError
@@ -31,7 +32,7 @@ SYSTEM_FORMS = (
 
 def load_system(
     spec: str,
-    data: str | Path | None = None,
+    data: str | Path | dict[str, Any] | None = None,
     max_new_tokens: int = 128,
     question_format: str = "{question}",
     system_prompt: str | None = None,
@@ -90,11 +91,13 @@ def load_system(
     raise EvalError(f"no system {spec!r}: give one of: {SYSTEM_FORMS}.")
 
 
-def _majority(data: str | Path | None) -> System:
+def _majority(data: str | Path | dict[str, Any] | None) -> System:
     from .majority import Majority
 
+    if data is None:
+        raise EvalError("the majority is that of training rows: say of which data, majority:FOLDER.")
     try:
-        return Majority(read_data(str(data), "train"))
+        return Majority(read_data(data, "train"))
     except (FileNotFoundError, RowError) as error:
         raise EvalError(
             f"the majority is that of training rows: {error} Read those too (audiollm read ... --split train test), "
