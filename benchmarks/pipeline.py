@@ -39,7 +39,7 @@ def assemble(models: Path, folder: Path):
     from audiollm.training.checkpoints import save_merged
 
     parts = yaml.safe_load(PRESET.read_text(encoding="utf-8"))["model"]["parts"]
-    ours = {part: str(models / Path(parts[part]).name) for part in ("speech", "emotion", "text")}
+    ours = {part: str(models / Path(parts[part]).name.lower()) for part in ("speech", "emotion", "text")}
     save_merged(*build({"parts": parts | ours}), folder)
 
 
