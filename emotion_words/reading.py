@@ -24,6 +24,64 @@ FIRST_PERSON_REACH = 4
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[.!?;:,\n()/\u2014\u2013\"]|--")
 _OPEN_QUOTE = re.compile(r"(?:(?<=[\s:,(])\"|\u201c)(?=\w)[^\"\u201d]*\Z")
+# What is found out, not heard: "cannot be determined" declines, where "no emotion can be heard" says neutral.
+_FIND_OUT = (
+    "(?:tell|determin|judg|say|identif|assess|infer|know|conclu|deduc|ascertain|classif|categori|pinpoint|gauge|decid|"
+    "establish|confirm|nam|assign|specif|evaluat|interpret|draw)\\w*"
+)
+_FOUND_OUT = (
+    "(?:told|determined|judged|said|identified|assessed|inferred|known|concluded|deduced|ascertained|classified|"
+    "categori[sz]ed|pinpointed|gauged|decided|established|confirmed|named|assigned|specified|evaluated|drawn)"
+)
+_FEELING = "(?:the|their|his|her) (?:(?:speaker|person)(?:'s)? )?(?:\\w+ )?(?:emotions?|feelings?|mood|state)"
+_KNOWN_OF = f"(?:how|what|which|whether|{_FEELING})"
+# Sentences that decline to name an emotion, by their words joined with single spaces.
+_DECLINES = re.compile(
+    "|".join(
+        (
+            # "one cannot judge", "too short to tell", "impossible for me to know", "no way of telling"
+            r"(?<!speaker )(?<!he )(?<!they )(?<!person )\b(?:can ?not|can't|could not|couldn't|unable to|"
+            r"(?:not|hard|difficult|tough|tricky|challenging|impossible) (?:for \w+ )?(?:able |possible )?to|"
+            r"too \w+ (?:for \w+ )?(?:to|for)|no way (?:to|of)|(?:nobody|no one) (?:can|could)) (?:\w+ ){0,3}?"
+            rf"{_FIND_OUT}",
+            rf"\b{_FIND_OUT} (?:\S+ ){{1,9}}?(?:not|n't|im)(?: be)? ?possible",
+            # "cannot be determined", "I don't think it can be told", "no emotion can be assigned"
+            r"\b(?:can ?not|can't|could not|couldn't|(?:no|not|don't|doubt) (?:\S+ ){0,5}?(?:can|could)) be (?:\w+ )?"
+            rf"{_FOUND_OUT}",
+            # "not enough context to tell", "lacks the cues to identify it", "no cues that would let me decide"
+            r"\b(?:not|isn't|aren't|doesn't|don't|no|without|lacks?|lacking|insufficient|inadequate|limited|more|further)"
+            r" (?:\w+ ){0,5}?(?:enough|sufficient|insufficient|information|context|evidence|cues?|clues?|details?|"
+            rf"data|basis|grounds|to go on) (?:\w+ ){{0,5}}?(?:to|for|on which|let|allow) (?:\w+ ){{0,3}}?{_FIND_OUT}",
+            r"\b(?:insufficient|not sufficient|not enough|inadequate|need to \w+ more|(?:more|further) \w+ \w+ needed)"
+            rf" (?:to|for) (?:\w+ ){{0,3}}?{_FIND_OUT}",
+            # "does not reveal how", "the emotion is not specified", "no hint as to what", "we are not told which"
+            r"\b(?:not|doesn't|don't|didn't|never) (?:\w+ ){0,2}?(?:reveal|specify|say|state|tell|indicate|disclose|"
+            rf"clarify|provide|give away|told) (?:us |me )?{_KNOWN_OF}\b(?! of)",
+            r"\b(?:not|isn't|aren't) (?:specified|stated|indicated|given|mentioned|clear)\b",
+            rf"\b(?:no|any) (?:hint|indication|clue|idea|information) (?:as to |of |about |on )?{_KNOWN_OF}",
+            r"\bnot (?:identifiable|discernible|determinable|recognizable)\b",
+            r"\b(?:uncertain|unsure|unclear|(?:not|can't|cannot)(?: be)? (?:certain|sure)) (?:as to )?(?:which|what|"
+            r"how|whether)\b",
+            r"\bno (?:\w+ ){0,2}conclusions?\b",
+            r"\b(?:nothing|not) (?:\w+ ){0,6}?(?:allows?|lets?|helps?|enables?|permits?) (?:\w+ ){0,2}?(?:to )?"
+            rf"{_FIND_OUT}",
+            r"\b(?:speculation|speculative|guesswork|anyone's guess)\b",
+        )
+    )
+)
+# A verb of showing, whose clause states the emotion that what stands before it is evidence of.
+_SHOWS = re.compile(
+    r"(?<!which )(?<!and )\b(?:suggest|show|indicate|impl(?:y|ie)|reveal|tell|mean|betray|convey|demonstrate|signal|"
+    r"confirm|prove|let)(?:s|ed|d|es|ing)? (?:us |me |one |you )?(?:know |understand |see |hear )?"
+    r"(?:that\b|(?=(?:the (?:speaker|person|man|woman)|she|he|they) (?:is|are|feels?|sounds?)\b))"
+    r"|\b(?:clear|plain|obvious|evident|apparent) (?:from (?:\w+ ){1,4})?that\b"
+)
+# Words of change: two emotions of one sentence are then two, however calm one of them is.
+_CHANGES = re.compile(
+    r"\b(?:initially|at first|at the (?:start|beginning|outset)|in the (?:beginning|end)|(?:by|towards?) the end|"
+    r"(?:changes?|shifts?|moves?|goes|turns?) from|(?:starts?|begins?) (?:out |off )?|ends? up|becom(?:es?|ing)|"
+    r"turn(?:s|ing)? (?:in)?to)\b"
+)
 _SENTENCE_END = frozenset(".!?\n")
 _PUNCTUATION = frozenset(',;:()/\u2014\u2013"') | {"--"}
 SEVERAL = "several"  # stands among concepts for "mixed emotions"
@@ -52,6 +110,7 @@ class _Scope:
 
     def __init__(self, tokens: list[str]):
         self.tokens = tokens
+        self.first_comma = tokens.index(",") if "," in tokens else len(tokens)
         self.negated_at: int | None = None
         self.first_person_at: int | None = None
         self.refused = self.refusing = self.anchored = False
@@ -59,7 +118,7 @@ class _Scope:
 
     def enter(self, start: int, end: int, roles: frozenset[str], stated: bool) -> None:
         """Take in a lexicon entry; `stated` says whether the sentence has stated an emotion before it."""
-        if self.leading_reason and "," in self.tokens[:start]:
+        if self.leading_reason and self.first_comma < start:
             self.leading_reason = self.reason = False
         if "resets" in roles or "negation_ends" in roles:
             self.negated_at = None
@@ -186,7 +245,16 @@ class Reader:
 
     def _read_sentence(self, tokens: list[str]) -> _Sentence:
         scope, mentions = _Scope(tokens), []
+        declined, shown = _first_token(_DECLINES, tokens, "start"), _first_token(_SHOWS, tokens, "end")
         for start, end, roles, concept in self._phrases(tokens):
+            if declined is not None and start >= declined:
+                scope.refused = scope.refusing = True
+                declined = None
+            if shown is not None and start >= shown:
+                for mention in mentions:
+                    mention.weak = True
+                scope.reason = scope.leading_reason = False
+                shown = None
             scope.enter(start, end, roles, stated=any(not mention.negated for mention in mentions))
             if "negation_ends" in roles and " ".join(tokens[start:end]) in self.lexicon.exceptions:
                 mentions = [mention for mention in mentions if not mention.denies_all]
@@ -199,12 +267,20 @@ class Reader:
                 mention.negated = scope.denies(start) or self._in_denied_list(tokens, mentions, start)
                 scope.negated_at = None if mention.negated else scope.negated_at
                 mentions.append(mention)
+        scope.refused = scope.refused or declined is not None
         _spread_denial(tokens, mentions)
+        if scope.refused:
+            # "no emotion is named, so I can't tell" says that nothing is known, not that nothing is felt.
+            mentions = [mention for mention in mentions if not mention.denies_all]
+        changes = len(mentions) > 1 and _first_token(_CHANGES, tokens, "start") is not None
         short = sum(token not in _PUNCTUATION for token in tokens) <= SHORT_SENTENCE
         for mention in mentions:
-            mention.anchored = scope.anchored
+            mention.anchored = scope.anchored or changes
             alone = mention.start == 0 and tokens[mention.end : mention.end + 1] in ([","], [":"], [";"], ["\u2014"])
-            mention.weak = mention.weak or not (scope.anchored or alone or short)
+            mention.weak = mention.weak or not (mention.anchored or alone or short)
+        firm = {mention.concept for mention in mentions if not mention.negated and not mention.weak}
+        if changes and len(firm) > 1:
+            mentions.append(_Mention(SEVERAL, len(tokens), len(tokens), anchored=True))
         return _Sentence(mentions, refusal=scope.refused)
 
     def _in_denied_list(self, tokens: list[str], mentions: list[_Mention], start: int) -> bool:
@@ -214,6 +290,15 @@ class Reader:
         gap = tokens[mentions[-1].end : start]
         joined = any(token in ("or", "nor", "and", "/") for token in gap)
         return joined and all(token in self.lexicon.negation_lists or token in ",/" for token in gap)
+
+
+def _first_token(pattern: re.Pattern[str], tokens: list[str], edge: str) -> int | None:
+    """The token at which the first match of a pattern starts, or the one behind its end; None without a match."""
+    text = " ".join(tokens)
+    match = pattern.search(text)
+    if match is None:
+        return None
+    return text[: match.start()].count(" ") if edge == "start" else text[: match.end()].rstrip().count(" ") + 1
 
 
 def _spread_denial(tokens: list[str], mentions: list[_Mention]) -> None:

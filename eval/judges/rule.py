@@ -38,9 +38,10 @@ SPECIAL_KINDS = {
     "no_emotion": "names no emotion that the lexicon knows",
 }
 
+LONGEST = 50_000  # characters of an answer that is read: more is no answer but a model that did not stop
 _JSON_ANSWER = re.compile(r'"(emotion|label|answer|sentiment)"\s*:\s*"([^"]*)"', re.I)
 _LABELLED_ANSWER = re.compile(
-    r"(?:^|[\n.;!?])[\W_]{0,8}(?:(?:the|my|final|predicted|correct|primary|overall|speaker's)\s+)*"
+    r"(?:^|[\n.;!?])[\W_]{0,8}(?:(?:the|my|final|predicted|correct|primary|overall|speaker's)[ \t]+){0,4}"
     r"(answer|emotion|label|sentiment|prediction|category|class)[\s*_]*(?:is[\s*_]*)?[:=]([^\n]+)",
     re.I,
 )
@@ -66,6 +67,8 @@ class RuleJudge(Judge):
             LabelError: if the label is not in its label set.
         """
         reference = spell_label(label, tuple(labels))
+        if len(prediction) > LONGEST:
+            return Verdict(None, f"the answer is longer than {LONGEST:,} characters.", (), "no_emotion")
         if not final_answer(prediction):
             return Verdict(0, "the answer is empty.")
         stated, kind = self.stated_labels(prediction, labels)
