@@ -174,6 +174,12 @@ def test_settings_travel_without_secrets_and_folders(run, tmp_path):
     assert json.loads(files["config.json"])["auto_map"] == config["auto_map"]
 
 
+def test_facts_are_written_without_secrets_and_folders(tmp_path):
+    config = {"training": {"hub_token": "sesame", "output_dir": "/home/me/runs/7"}, "data": {"train": ["/home/me/x"]}}
+    text = write_facts({"config": config}, tmp_path).read_text()
+    assert "sesame" not in text and "/home" not in text and '"output_dir": "7"' in text
+
+
 def test_the_card_is_filled_from_the_files_alone(run, results, tmp_path):
     card = ModelCard((model_publication(run, repo_id="me/mine", results=[results]).files["README.md"]).decode())
     text, data = card.text, card.data
