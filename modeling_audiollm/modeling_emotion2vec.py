@@ -69,6 +69,12 @@ class Emotion2VecConvLayer(GradientCheckpointingLayer):
             windows = torch.cat([windows, ahead], dim=-1)
         return nn.functional.gelu(self.layer_norm(self.projection(windows)))
 
+    def forward_any_length(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The same by a convolution, whose graph does not depend on the length."""
+        weight = self.projection.weight.unflatten(1, (self.kernel, -1)).transpose(1, 2)
+        frames = nn.functional.conv1d(hidden_states.transpose(1, 2), weight, stride=self.stride).transpose(1, 2)
+        return nn.functional.gelu(self.layer_norm(frames))
+
 
 class Emotion2VecFeatureEncoder(nn.Module):
     """From the waveform to one vector each 20 ms."""
@@ -172,10 +178,15 @@ class Emotion2VecAttention(nn.Module):
         return output.flatten(2), weights
 
     def forward(
-        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]
+        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int] | None
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-        """Attend within each clip; gives the states and each clip's attention, `[heads, tokens, tokens]` (or none)."""
+        """Attend within each clip; gives the states and each clip's attention, `[heads, tokens, tokens]` (or none).
+
+        Without `lengths` the clips stand beside each other, `[batch, tokens, width]`, and `bias` hides their padding.
+        """
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        if lengths is None:
+            return self.out_proj(self._attend(qkv, bias)[0]), []
         if min(lengths) == max(lengths):
             attended, weights = self._attend(qkv.view(len(lengths), lengths[0], *qkv.shape[2:]), bias)
             attended = attended.reshape_as(hidden_states)
@@ -211,7 +222,7 @@ class Emotion2VecLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(
-        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int]
+        self, hidden_states: torch.Tensor, bias: torch.Tensor, lengths: list[int] | None
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         attended, maps = self.attention(hidden_states, bias, lengths)
         hidden_states = self.layer_norm(hidden_states + self.dropout(attended))
@@ -295,6 +306,17 @@ class Emotion2VecEncoder(nn.Module):
                 if output_attentions:
                     attentions.append(_pad_maps(maps, extra.shape[1] + total))
         return [*states, self._unpack(packed, frames, total)[0]], attentions
+
+    def forward_padded(self, hidden_states: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        """The last state of `forward`, with the padding computed: `[batch, frames, 1]`, True where no frame is."""
+        extra = self.extra_tokens.to(hidden_states.dtype).expand(hidden_states.shape[0], -1, -1)
+        tokens = self.dropout(self.layer_norm(torch.cat([extra, hidden_states], dim=1)))
+        hidden = nn.functional.pad(padding.squeeze(-1), (extra.shape[1], 0))[:, None, None, :]
+        bias = self._attention_bias(hidden_states.shape[1])
+        bias = bias.masked_fill(hidden, torch.finfo(tokens.dtype).min)
+        for layer in self.layers:
+            tokens, _ = layer(tokens, bias, None)
+        return tokens[:, extra.shape[1] :].masked_fill(padding, 0.0)
 
 
 def _pad_maps(maps: list[torch.Tensor | None], tokens: int) -> torch.Tensor:
@@ -409,6 +431,31 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
         hidden_states = hidden_states + self.position_encoder(hidden_states, padding)
         return self.encoder(hidden_states, frames, total, **asked)
 
+    def _forward_padded(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> BaseModelOutputWithPooling:
+        """`forward` in one padded batch, whose steps do not depend on the clips' lengths: a graph for `torch.export`.
+
+        Gives no hidden states or attentions, and does not check the mask.
+        """
+        real = torch.ones_like(input_values) if attention_mask is None else attention_mask.to(torch.float32)
+        length = real.sum(-1, keepdim=True)
+        clips = input_values.float() * real
+        if self.config.normalize_input:
+            clips = (clips - clips.sum(-1, keepdim=True) / length) * real
+            variance = clips.square().sum(-1, keepdim=True) / length
+            clips = clips * torch.rsqrt(variance + self.config.layer_norm_eps)
+        states = clips.to(input_values.dtype).unsqueeze(-1)
+        for layer in self.feature_extractor.conv_layers:
+            states = layer.forward_any_length(states)
+        counts = self.config.num_frames(length.long())
+        padding = (torch.arange(states.shape[1], device=states.device) >= counts).unsqueeze(-1)
+        states = self.feature_projection(self.feature_layer_norm(states))
+        states = states + self.position_encoder(states, padding)
+        last = self.encoder.forward_padded(states, padding)
+        pooled = (last.sum(dim=1, dtype=torch.float32) / counts).to(last.dtype)
+        return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
+
     @can_return_tuple
     def forward(
         self,
@@ -443,6 +490,8 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
             else output_hidden_states,
             "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
         }
+        if torch.compiler.is_exporting():
+            return self._forward_padded(input_values, attention_mask)
         lengths = self._clip_lengths(input_values, attention_mask)
         frames = [config.num_frames(length) for length in lengths]
         total = config.num_frames(input_values.shape[1])

@@ -754,3 +754,20 @@ def test_the_loss_is_that_of_the_problem(problem, labels):
 def test_convolutions_are_no_linear_layers_to_quantize_or_adapt():
     convolutions = small_model().feature_extractor
     assert not any(isinstance(module, torch.nn.Linear) for module in convolutions.modules())
+
+
+def test_an_exported_graph_takes_any_batch_length_and_mask():
+    model = small_model().eval()
+    values, mask = padded_pair()
+    dim = torch.export.Dim
+    shapes = {0: dim("clips", min=1, max=64), 1: dim("samples", min=720, max=480_000)}
+    graph = torch.export.export(
+        model, (values, mask), dynamic_shapes={"input_values": shapes, "attention_mask": shapes}, strict=False
+    ).module()
+    longer = torch.randn(3, 9_000)
+    lengths = torch.tensor([9_000, 4_321, 800])
+    longer_mask = (torch.arange(9_000) < lengths[:, None]).long()
+    for clips, real in ((values, mask), (longer * longer_mask, longer_mask)):
+        expected, found = model(clips, real), graph(clips, real.to(mask.dtype))
+        torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.pooler_output, expected.pooler_output, rtol=1e-4, atol=1e-4)
