@@ -50,7 +50,7 @@ def test_errors_are_one_sentence_and_code_2(ravdess, tmp_path, capsys):
         (["read", "meld", str(tmp_path / "never"), str(tmp_path / "a")], "no such folder (corpus meld)"),
         (["read", "own", str(ravdess), str(tmp_path / "a"), "--option", "x"], "'x' is not NAME=VALUE"),
         (["verify", str(ravdess)], "read a corpus first"),
-        (["export", str(tmp_path / "never"), str(tmp_path / "b")], "never: no rows"),
+        (["export", str(tmp_path / "never"), str(tmp_path / "b")], "never: no such file or folder"),
     ):
         assert main(argv) == 2
         said = capsys.readouterr().err
