@@ -134,8 +134,10 @@ def _parquet_rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
 
     for path in paths:
         try:
-            for batch in ParquetFile(path).iter_batches(batch_size=BATCH):
-                yield from batch.to_pylist()
+            file = ParquetFile(path)
+            for group in range(file.num_row_groups):  # read in one go, what was read of all groups stays in memory
+                for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
+                    yield from batch.to_pylist()
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise CorpusError(f"{path}: cannot be read as Parquet ({_short(error)}).") from error
 
