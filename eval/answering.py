@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -78,7 +79,7 @@ def _unanswered(row: dict, prediction: dict | None) -> bool:
     return prediction is None or prediction["error"] is not None or prediction["question"] != row["question"]
 
 
-def _chunks(rows: list[dict], size: int) -> Iterator[list[dict]]:
+def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

@@ -139,13 +139,17 @@ def read_answers(path: str | Path) -> list[Answer]:
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict):
             raise EvalError(f"{where}: is no object.")
-        question, reference = _first(entry, "instruction", "text"), _first(entry, "reference", "answer")
-        found = {"question": question, "reference": reference, "model_prediction": _first(entry, "model_prediction")}
-        for name, value in found.items():
-            if value is None:
-                raise EvalError(f"{where}: has no {name}; a prediction log holds question, reference and prediction.")
-        task_type = str(entry.get("task_type") or "")
-        answers.append(Answer(question, reference, task_type, found["model_prediction"], entry.get("id")))
+        found = {
+            "question": _first(entry, "instruction", "text"),
+            "reference": _first(entry, "reference", "answer"),
+            "model_prediction": _first(entry, "model_prediction"),
+        }
+        texts = [value for value in found.values() if value is not None]
+        if len(texts) < len(found):
+            lacking = next(name for name, value in found.items() if value is None)
+            raise EvalError(f"{where}: has no {lacking}; a prediction log holds question, reference and prediction.")
+        question, reference, prediction = texts
+        answers.append(Answer(question, reference, str(entry.get("task_type") or ""), prediction, entry.get("id")))
     return answers
 
 
@@ -293,7 +297,7 @@ def read_scores(path: str | Path) -> ScoreLog:
     share = sum(bool(entry.get("success")) for entry in stored) / len(stored) if stored else None
     rate = told.get("success_rate")
     rate = share if rate is None else _number(rate, path)
-    whole = share is not None and math.isclose(share, rate, abs_tol=1e-9)
+    whole = share is not None and rate is not None and math.isclose(share, rate, abs_tol=1e-9)
     # A judge's scale is not written down: a binary one rates 0 and 1, the other 0 to 5.
     whole = whole and all(isinstance(rating, int | float) for rating in ratings)
     whole = whole and any(
@@ -361,7 +365,7 @@ def _fits(row: dict, answer: Answer) -> bool:
     if any(text is not None and " ".join(str(text).lower().split()) == reference for text in texts):
         return True
     # A corpus read from its own distribution has the label; AudioBench's reference is a sentence that names it.
-    words = _LABEL_WORDS.get(row["task"])
+    words = _LABEL_WORDS.get(row["task"], {})
     stated = label_in_answer(reference, words) if words else None
     return stated is not None and stated == words.get(str(row.get("label")).lower())
 

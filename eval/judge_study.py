@@ -211,7 +211,7 @@ def read_ratings(path: str | Path, cases: Sequence[StudyCase]) -> dict[str, bool
 
 def majority(ratings: Sequence[dict[str, bool | None]]) -> dict[str, bool | None]:
     """What most raters say of each case; None without a rating or at a tie."""
-    votes = {case: [rater[case] for rater in ratings if rater[case] is not None] for case in ratings[0]}
+    votes = {case: [said for rater in ratings if (said := rater[case]) is not None] for case in ratings[0]}
     return {case: None if 2 * sum(said) == len(said) else 2 * sum(said) > len(said) for case, said in votes.items()}
 
 
@@ -270,15 +270,15 @@ def score_study(cases: Sequence[StudyCase], raters: dict[str, dict[str, bool | N
         groups |= dict(sorted(found.items())) if len(found) > 1 else {}
 
     def compare(name: str, some: Sequence[StudyCase], ratings: dict[str, bool | None]) -> Agreement:
-        pairs = [(bool(case.score), ratings[case.case]) for case in some if ratings[case.case] is not None]
+        pairs = [(bool(case.score), said) for case in some if (said := ratings[case.case]) is not None]
         return agreement(name, pairs, seed)
 
     names = list(raters)
     between = {
         f"{one} and {other}": [
-            (raters[one][case.case], raters[other][case.case])
+            (first, second)
             for case in cases
-            if None not in (raters[one][case.case], raters[other][case.case])
+            if (first := raters[one][case.case]) is not None and (second := raters[other][case.case]) is not None
         ]
         for number, one in enumerate(names)
         for other in names[number + 1 :]

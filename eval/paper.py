@@ -98,9 +98,9 @@ def paper_table(number: int, rows: Sequence[str] = ()) -> Table:
 def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dict) -> float | None:
     if "mean" in column:
         groups = [[f.value for f in figures if f.task in group] for group in column["mean"]]
-        found = [value for group in groups for value in group]
+        found = [value for group in groups for value in group if value is not None]
         # A mean without a part of what it is over would be another figure.
-        return sum(found) / len(found) if all(groups) and None not in found else None
+        return sum(found) / len(found) if all(groups) and len(found) == sum(map(len, groups)) else None
     if "evidence" in column:
         metric = find_metric(column["evidence"])
         return next((metric.value(f.figures) for f in figures if f.figures.get("evidence")), None)

@@ -248,7 +248,7 @@ def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int =
     """
     rows = run.of_task(task)
     counts = class_counts(run, rows)
-    scored = ~np.isnan(counts).any(1)
+    scored = ~np.isnan(counts).any(axis=1)
     rows = [row for row, keep in zip(rows, scored) if keep]
     found = bootstrap(counts[scored], class_averages, cluster_names(rows, cluster), seed=seed) if rows else []
     names = [*run.labels(task), "unweighted", "weighted"]

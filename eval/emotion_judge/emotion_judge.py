@@ -150,7 +150,7 @@ def _class_figures(label: str, verdicts: list[Verdict]) -> dict:
 
 
 def _averages(per_class: dict, total: str, right: str) -> dict:
-    shares = [_percent(figures[right], figures[total]) for figures in per_class.values() if figures[total]]
+    shares = [100 * figures[right] / figures[total] for figures in per_class.values() if figures[total]]
     totals = sum(figures[total] for figures in per_class.values())
     return {
         "weighted_average": _percent(sum(figures[right] for figures in per_class.values() if figures[total]), totals),

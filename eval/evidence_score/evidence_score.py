@@ -1,5 +1,7 @@
 """Do explanations quote, and was the quoted said? Decided by rules, without a language model."""
 
+from collections.abc import Sequence
+
 import datasets
 import evaluate
 
@@ -97,7 +99,7 @@ def judged_evidence(ratings: dict[str, list[Rating]]) -> dict:
 
 
 def evidence_figures(
-    predictions: list[str], transcripts: list[str | None], threshold: float = FUZZY_THRESHOLD
+    predictions: Sequence[str], transcripts: Sequence[str | None], threshold: float = FUZZY_THRESHOLD
 ) -> dict:
     """Quotation and groundedness of explanations, as described for the module."""
     kinds, quoting, answers, grounded_answers, without = [], 0, 0, 0, 0
