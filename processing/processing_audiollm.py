@@ -223,9 +223,15 @@ class AudioLLMProcessor(ProcessorMixin):
         return load_audio(audio, self.feature_extractor.sampling_rate, **{"max_seconds": fits, **settings})
 
     def prompt(self, question: str) -> str:
-        """The prompt for one question about one clip: the same in training, evaluation and pipeline."""
+        """The prompt for one question about one clip: the same in training, evaluation and pipeline.
+
+        Templates of models that may think aloud (Qwen3) are told not to: then the empty block that they write before
+        an answer belongs to the prompt, not to what is learnt and generated.
+        """
         content = [{"type": "audio"}, {"type": "text", "text": question}]
-        return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        return self.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False
+        )
 
     def apply_chat_template(self, conversation, *args, **kwargs):
         """As transformers', for contents in OpenAI's forms too (`input_audio`, `audio_url`, `input_text`).

@@ -408,3 +408,24 @@ def test_one_clip_is_not_taken_for_a_list_of_clips(tiny, tone, give):
     inputs = processor(text=processor.prompt("?"), audio=give(clip))
     expected = processor(text=processor.prompt("?"), audio=[tone(0.2)])
     torch.testing.assert_close(inputs["input_features"], expected["input_features"])
+
+
+THINKING = (
+    "{%- for m in messages -%}{{- '<|' + m.role + '|>' -}}"
+    "{%- if m.role == 'assistant' -%}{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}"
+    "{{- m.content + '<|end|>' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}"
+    "{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}"
+    "{%- endif -%}"
+)
+
+
+def test_an_empty_block_of_thoughts_is_prompt_and_not_answer(tiny, tone, tmp_path):
+    _, plain = tiny
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = THINKING
+    parts = (plain.feature_extractor, plain.emotion_feature_extractor, tokenizer)
+    processor = AudioLLMProcessor(*parts, tokens_per_window=12, window_seconds=1)
+    assert processor.prompt("How?").endswith("<think>\n\n</think>\n\n")
+    batch = AudioLLMCollator(processor)([_row(tmp_path, tone(0.5))])
+    assert processor.decode(batch["labels"][batch["labels"] != -100]) == "sad, for the dog<|end|>"
