@@ -211,9 +211,10 @@ def choose_samples(
         sources = [places.clip(row["audio"]["path"]) for row in turns]
     except AudioError as error:
         raise PublishError(str(error)) from error
+    taken: set[str] = set()
     return [
         {
-            "path": f"samples/{Path(row['audio']['path']).name}",
+            "path": f"samples/{_unused(Path(row['audio']['path']).stem, taken)}{Path(row['audio']['path']).suffix}",
             "source": source,
             "title": f"{row['label']}: {row['transcript']}" if row["transcript"] else row["label"],
             "licence": str(licence),

@@ -79,6 +79,14 @@ def test_published_samples_come_from_the_corpus_folder(corpus, tmp_path):
     assert soundfile.info(clip["source"]).frames
 
 
+def test_samples_of_one_name_from_two_folders_are_both_shown(tmp_path):
+    for label in ("sad", "happy"):
+        tone(tmp_path / label / "1.wav")
+    rows = [row(number, f"{label}/1.wav", label=label) for number, label in enumerate(("sad", "happy"))]
+    (rows_file(tmp_path, *rows) / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
+    assert [clip["path"] for clip in choose_samples(tmp_path, "train", 2)] == ["samples/1.wav", "samples/1-2.wav"]
+
+
 def test_a_page_says_why_a_clip_is_not_in_it_without_naming_its_folder(corpus, tmp_path):
     with pytest.raises(AudioError) as caught:
         ClipPlaces(corpus).clip(tmp_path / "private" / "call.wav")
