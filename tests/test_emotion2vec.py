@@ -771,3 +771,15 @@ def test_an_exported_graph_takes_any_batch_length_and_mask():
         expected, found = model(clips, real), graph(clips, real.to(mask.dtype))
         torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(found.pooler_output, expected.pooler_output, rtol=1e-4, atol=1e-4)
+
+
+def test_dynamic_int8_stays_close_and_leaves_the_convolutions_exact():
+    model = small_model().eval()
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    values, mask = padded_pair()
+    expected, found = model(values, mask).last_hidden_state, quantized(values, mask).last_hidden_state
+    assert 0 < (found - expected).norm() / expected.norm() < 0.1
+    frames = [model.config.num_frames(4000), model.config.num_frames(2500)]
+    torch.testing.assert_close(
+        quantized.feature_extractor(values, frames), model.feature_extractor(values, frames), rtol=0, atol=0
+    )
