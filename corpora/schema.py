@@ -86,10 +86,10 @@ def iterate_rows(path: str | Path, split: str | None = None) -> Iterator[tuple[d
     Raises:
         RowError: for the first row that does not fit the schema.
     """
-    top = path if Path(path).is_dir() else Path(path).parent
+    top = Path(path) if Path(path).is_dir() else Path(path).parent
     try:
         for item in stored_rows(path, split):
-            where = os.path.join(top if isinstance(item, Reject) else item.folder, item.where)
+            where = str((top if isinstance(item, Reject) else item.folder) / item.where)
             if isinstance(item, Reject):
                 raise RowError(f"{where}: {item.reason}")
             row = validate_row(item.row, item.folder, where)

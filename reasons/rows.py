@@ -60,6 +60,7 @@ class Survey:
     rows: Counter = field(default_factory=Counter)
     left_out: Counter = field(default_factory=Counter)
     unfit: int = 0
+    first_unfit: str = ""
     splits: set[str | None] = field(default_factory=set)
 
     def labels(self, task: str) -> tuple[str, ...]:
@@ -102,15 +103,15 @@ class Input:
                 survey.left_out[item] += 1
             elif isinstance(item, Unfit):
                 survey.unfit += 1
+                survey.first_unfit = survey.first_unfit or f"; the first: {item.where}: {item.reason}"
             else:
                 survey.rows[item["task"], item["label"]] += 1
                 survey.splits.add(item["split"])
         if not survey.rows:
             names = ", ".join(map(str, self.files))
             left_out = "".join(f"; {count} {reason}" for reason, count in survey.left_out.items())
-            raise InputError(
-                f"{names}: no row with task er or sr, a label and a transcript ({survey.unfit} unfit{left_out})."
-            )
+            wanted = "no row with task er or sr, a label and a transcript"
+            raise InputError(f"{names}: {wanted} ({survey.unfit} unfit{left_out}){survey.first_unfit}")
         return survey
 
     def jobs(self, targets: Sequence[str]) -> Iterator[Job]:
@@ -143,7 +144,7 @@ class Input:
         try:
             row = validate_row(row, folder, where)
         except RowError as error:
-            return Unfit(where, str(error), _HALF_PAIR.sub("?", str(row.get("id"))))
+            return Unfit(where, str(error).removeprefix(f"{where}: "), _HALF_PAIR.sub("?", str(row.get("id"))))
         reason = _fault(row)
         if reason is None and hash(row["id"]) in seen:
             reason = "another row before it has this id."

@@ -257,6 +257,8 @@ def test_an_input_without_rows_is_an_error_that_says_so(tmp_path):
         Input([tmp_path])
     with pytest.raises(InputError, match="1 of task asr"):
         Input([write_rows(tmp_path / "in.jsonl", [make_row(1, task="asr")])]).survey()
+    with pytest.raises(InputError, match="1 unfit.; the first: in.jsonl, line 1: field 'label' must be text"):
+        Input([write_rows(tmp_path / "in.jsonl", [make_row(1, label=3)])]).survey()
 
 
 def test_rows_are_read_one_at_a_time_and_splits_go_to_files_of_their_own(tmp_path):
