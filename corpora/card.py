@@ -63,8 +63,8 @@ def dataset_card(rows: Path, name: str, form: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _count(rows: Path) -> tuple[Counter[tuple[str, str, str, str]], Counter[str]]:
-    counts: Counter[tuple[str, str, str, str]] = Counter()
+def _count(rows: Path) -> tuple[Counter[tuple[str, ...]], Counter[str]]:
+    counts: Counter[tuple[str, ...]] = Counter()
     teachers: Counter[str] = Counter()
     for item in stored_rows(rows):
         if not isinstance(item, Reject):
@@ -93,14 +93,14 @@ def _sources(corpora: list[str], summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(counts: Counter[tuple[str, str, str, str]]) -> str:
+def _table(counts: Counter[tuple[str, ...]]) -> str:
     lines = ["## Rows", "| corpus | split | task | label | rows |", "| --- | --- | --- | --- | ---: |"]
     for key, rows in sorted(counts.items()):
         lines.append(f"| {' | '.join(_plain(part) or ' ' for part in key)} | {rows:,} |")
     return "\n".join((lines[0], "", *lines[1:]))
 
 
-def _labels(counts: Counter[tuple[str, str, str, str]]) -> str:
+def _labels(counts: Counter[tuple[str, ...]]) -> str:
     sets: dict[tuple[str, str], set[str]] = {}
     for corpus, _, task, label in counts:
         if task in ("er", "sr") and label:

@@ -105,7 +105,7 @@ def _saved(folder: Path) -> Iterator[dict[str, Any]]:
     from datasets import load_from_disk
 
     try:
-        dataset = load_from_disk(str(folder))
+        dataset: Any = load_from_disk(str(folder))
     except Exception as error:  # what datasets raises for a broken folder depends on what is broken
         raise CorpusError(f"{folder}: cannot be opened as a datasets folder ({_short(error)}).") from error
     # As Arrow tables: audio stays encoded, so that neither torchcodec nor memory for samples is needed.
@@ -148,7 +148,7 @@ def _streamed(name: str, config: str | None) -> dict[str, Rows]:
     if not HUB_NAME.fullmatch(name):
         raise CorpusError(f"{name}: neither a folder nor a name on the Hub (`owner/name`).")
     try:
-        splits = load_dataset(name, config, streaming=True)
+        splits: Any = load_dataset(name, config, streaming=True)
     except Exception as error:  # network, missing repository or configuration: each its own exception
         reason = f"no such folder here, and cannot be read from the Hub ({_short(error)})."
         raise CorpusError(f"{name}: {reason}") from error

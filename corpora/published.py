@@ -85,7 +85,7 @@ class Comparison:
 def compare(counts: Counter[Key], rejected: Counter[Key], readers: Mapping[str, Reader]) -> list[Comparison]:
     """All comparisons for corpora, splits and tasks of which there are rows."""
     found = []
-    for corpus in dict.fromkeys(key[0] for key in counts):
+    for corpus in dict.fromkeys(key[0] for key in counts if key[0] is not None):
         for published in readers[corpus].published if corpus in readers else ():
             if _sum(counts, corpus, published, None):
                 found += _comparisons(counts, rejected, corpus, published)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from ..files import naming_a_full_disk, replacing, write_whole
 from ..locks import folder_lock
@@ -33,8 +33,8 @@ class ReadSummary:
         reasons: how often each field was at fault, with the first reason given.
     """
 
-    rows: Counter[tuple[str, str]]
-    rejects: Counter[tuple[str, str | None]]
+    rows: Counter[tuple[str | None, str | None]]
+    rejects: Counter[tuple[str | None, str | None]]
     reasons: dict[str, tuple[int, str]]
 
     def text(self) -> str:
@@ -94,15 +94,15 @@ def _read(reader: Reader, request: Request, out: Path, splits: Sequence[str], pr
 
 def _unique(items: Iterator[tuple[str, dict[str, Any] | Reject]], seen: Seen) -> Iterator[dict[str, Any] | Reject]:
     for where, item in items:
-        before = seen.first("id", item["id"], where) if isinstance(item, dict) else None
-        if before is None:
+        before = None if isinstance(item, Reject) else seen.first("id", item["id"], where)
+        if before is None or isinstance(item, Reject):
             yield item
         else:
             reason = f"{item['id'][:200]!r} is the id of {before} already; ids must be unique."
             yield Reject(where, "id", reason, *(item[key] for key in ("corpus", "split", "task", "label")))
 
 
-def _write(item: dict[str, Any] | Reject, out: Path, rows: TextIO, rejects: TextIO, summary: ReadSummary):
+def _write(item: dict[str, Any] | Reject, out: Path, rows: IO[str], rejects: IO[str], summary: ReadSummary):
     if isinstance(item, dict):
         item = item | {"audio": os.path.relpath(item["audio"], out)}
         rows.write(json.dumps(item, ensure_ascii=False) + "\n")
@@ -133,7 +133,7 @@ def _settings(reader: Reader, request: Request, summary: ReadSummary) -> dict[st
     }
 
 
-def _nested(counts: Counter[tuple[str, str | None]]) -> dict[str, dict[str, int]]:
+def _nested(counts: Counter[tuple[str | None, str | None]]) -> dict[str, dict[str, int]]:
     nested: dict[str, dict[str, int]] = {}
     for (split, task), rows in sorted(counts.items(), key=lambda pair: (_order(pair[0][0]), str(pair[0][1]))):
         nested.setdefault(str(split), {})[str(task)] = rows

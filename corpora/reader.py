@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from .clips import Clip, ClipStore
 from .labels import SENTIMENTS, find_label, itself, label_answer
@@ -109,6 +109,12 @@ class Request:
     work: Path | None = None
     check_audio: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @overload
+    def option(self, name: str, default: str) -> str: ...
+
+    @overload
+    def option(self, name: str, default: None = None) -> str | None: ...
 
     def option(self, name: str, default: str | None = None) -> str | None:
         return self.options.get(name, default)
@@ -222,7 +228,7 @@ class Reader:
             if item.looked_in and "no such file" in error.reason:
                 problem = BadRow(error.field, f"{error.reason} Looked for in {', '.join(item.looked_in)}.")
         for task in tasks:
-            known = {"corpus": name, "split": request.split, "task": task}
+            known: dict[str, str | None] = {"corpus": name, "split": request.split, "task": task}
             try:
                 label = self._label(task, *labels[task]) if task in labels else None
                 known["label"] = label

@@ -125,7 +125,7 @@ def validate_row(row: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
     if checked["target"] not in (None, *TARGETS):
         known = ", ".join(TARGETS)
         raise RowError(f"{where}: target {checked['target']!r} is unknown; it is one of {known}, or null.")
-    audio = {"path": os.path.abspath(os.path.join(root, checked["audio"])), "bytes": None}
+    audio = {"path": os.path.abspath(os.path.join(root, str(checked["audio"]))), "bytes": None}
     return dict.fromkeys(COLUMNS) | row | checked | {"audio": audio}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from ..files import naming_a_full_disk, replacing, write_whole
 from .published import Comparison, Key, compare, table
@@ -182,7 +182,7 @@ def verify(
 class _Check:
     """The checks of one run; each row passes once."""
 
-    def __init__(self, report: Report, seen: Seen, problems: TextIO):
+    def __init__(self, report: Report, seen: Seen, problems: IO[str]):
         self.report, self.seen, self.problems = report, seen, problems
         self.counts: dict[str | None, Counter[Key]] = {}
         self.contents: OrderedDict[str, bytes] = OrderedDict()

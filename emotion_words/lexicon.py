@@ -188,7 +188,7 @@ def find_label_set(labels: Iterable[str]) -> tuple[str, tuple[str, ...]]:
     for name, named in sorted(lexicon.label_sets.items(), key=lambda item: len(item[1])):
         concepts = [lexicon.concept(label) for label in named]
         if spelling.keys() <= set(concepts):
-            return name, tuple(spelling.get(concept, label) for concept, label in zip(concepts, named))
+            return name, tuple(spelling.get(concept or "", label) for concept, label in zip(concepts, named))
     return "data", tuple(sorted(spelling.values()))
 
 

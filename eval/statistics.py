@@ -175,7 +175,7 @@ def compare_mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Comparison
     right, other = np.asarray(first, bool), np.asarray(second, bool)
     only_first, only_second = int(np.sum(right & ~other)), int(np.sum(other & ~right))
     shares = (100 * float(right.mean()), 100 * float(other.mean())) if len(right) else (None, None)
-    difference = None if None in shares else shares[1] - shares[0]
+    difference = None if shares[0] is None or shares[1] is None else shares[1] - shares[0]
     p_value = binomial_p(only_first, only_first + only_second) if len(first) else None
     return Comparison("exact McNemar", *shares, p_value, len(first), len(first), Interval(difference, None, None))
 

@@ -185,15 +185,21 @@ def model_parts(facts: CardFacts) -> list[dict[str, str]]:
     return rows
 
 
+def _path(source: str | Mapping[str, Any]) -> str:
+    """Where a part comes from; it may say how it is loaded, too."""
+    return source if isinstance(source, str) else source["path"]
+
+
 def _sources(section: Mapping[str, Any]) -> dict[str, str]:
     """Where the weights of each part began, as a `model` section of a configuration says it."""
-    if "scratch" in section:
+    if "scratch" in section:  # as runs of before said it
         return dict.fromkeys(("speech", "emotion", "text"), "random weights")
-    sources = dict(section.get("parts", {}))
-    if "checkpoint" in section:
+    given = section.get("parts") or {}
+    sources = {kind: _path(given[kind]) for kind in ("speech", "emotion", "text") if given.get(kind)}
+    if section.get("checkpoint"):
         sources = dict.fromkeys(("speech", "emotion", "text"), section["checkpoint"])
-    if "add_emotion" in section:
-        encoder = section["add_emotion"].get("encoder", "random weights")
+    if section.get("add_emotion"):
+        encoder = _path(section["add_emotion"].get("encoder") or "random weights")
         sources["emotion"] = "a copy of the speech encoder" if encoder == "speech_encoder" else encoder
     return sources
 

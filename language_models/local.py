@@ -48,7 +48,7 @@ class LocalModel:
             raise ValueError(f"{checkpoint}: its tokenizer has no chat template; choose an instruction-tuned model.")
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(device).eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(device).eval()
         self.name, self.batch_size = checkpoint.rstrip("/").rsplit("/", 1)[-1], batch_size
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
 

@@ -93,13 +93,12 @@ class ServerModel:
         return reply
 
     def _complete(self, messages: Messages, seed: int, schema: dict[str, Any] | None) -> Reply:
-        options = {}
+        options: dict[str, Any] = {"messages": messages}
         if schema is not None:
             form = {"name": "reply", "schema": schema, "strict": True}
             options["response_format"] = {"type": "json_schema", "json_schema": form}
         answer = self.client.chat.completions.create(
             model=self.model,
-            messages=messages,
             max_tokens=self.max_new_tokens,
             temperature=self.temperature,
             seed=seed,

@@ -397,7 +397,7 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     # The alignment is beside the adapter that it belongs to: it reads the tokens of both, after the adapter has run.
-    _no_split_modules = ["AudioLLMAdapter", "AudioLLMAlignment"]
+    _no_split_modules: Any = ["AudioLLMAdapter", "AudioLLMAlignment"]
 
     def post_init(self):
         super().post_init()
@@ -449,7 +449,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         if config.emotion_layer_mix and emotion is not None:
             emotion = replace(emotion, layers=encoder_layers(config.emotion_config))
 
-        def adapter(streams: list[Stream], tokens: int) -> AudioLLMAdapter:
+        def adapter(streams: list[Any], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
             return AudioLLMAdapter(streams, tokens, hidden, width, config.adapter_norm)
 
@@ -463,7 +463,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.hearing_adapter.alignment = AudioLLMAlignment(width, config.initializer_range)
 
     @property
-    def hearing_adapter(self) -> AudioLLMAdapter:
+    def hearing_adapter(self) -> Any:
         """The adapter that speech goes through."""
         return self.adapter if self.config.fusion == "feature" else self.speech_adapter
 
@@ -556,7 +556,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return torch.cat(kept, dim=1)
 
     def embed_branch(
-        self, part: str, features: torch.Tensor, mask: torch.Tensor | None, frames: EncodedWindows | None = None
+        self, part: str, features: torch.Tensor | None, mask: torch.Tensor | None, frames: EncodedWindows | None = None
     ) -> torch.Tensor:
         """Tokens of one branch of a model without feature fusion, `[windows, tokens, hidden]`.
 
@@ -568,7 +568,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         frames = self.branch_frames(part, features, mask) if frames is None else frames
         return getattr(self, f"{part}_adapter")(frames)
 
-    def branch_frames(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+    def branch_frames(self, part: str, features: torch.Tensor | None, mask: torch.Tensor | None) -> EncodedWindows:
         """What the encoder of one branch hears, before the adapter; arguments as for [`embed_branch`]."""
         return self._encode(part, features, mask)
 
@@ -586,7 +586,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         kept = kept_tokens(tokens, windows.sum(-1), windows.shape[-1])
         return (kept * math.ceil(frames / tokens)).clamp(max=frames).tolist()
 
-    def _encode(self, part: str, features: torch.Tensor, mask: torch.Tensor | None) -> EncodedWindows:
+    def _encode(self, part: str, features: Any, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.emotion_layer_mix
         encoder = getattr(self, f"{part}_encoder")
         return encode(encoder, _real_windows(features, mask), self._heard(part, mask), all_layers=all_layers)
@@ -976,7 +976,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
 
     def _word_embeddings(self) -> torch.Tensor:
         """The language model's token embeddings, which alignment leaves as they are."""
-        weight = self.get_input_embeddings().weight.detach()
+        embeddings: Any = self.get_input_embeddings()
+        weight = embeddings.weight.detach()
         return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
     @torch.no_grad()

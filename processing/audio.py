@@ -399,7 +399,7 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
         advice = "`pip install av` to read its sound, or extract it: ffmpeg -i FILE -vn -ac 1 -ar 16000 CLIP.wav"
         raise AudioError(source, f"is video or AAC; {advice}")
     try:
-        film = stack.enter_context(ffmpeg.open(file, mode="r", format=container, metadata_errors="ignore"))
+        film: Any = stack.enter_context(ffmpeg.open(file, mode="r", format=container, metadata_errors="ignore"))
         stream = next(iter(film.streams.audio), None)
     except Exception as error:  # FFmpeg's many, and ValueError, MemoryError, ...
         raise _undecodable(source, error) from error

@@ -38,7 +38,8 @@ class AudioLLMCollator:
         keys: bool = False,
         words: WordTargets | None = None,
     ):
-        self.processor, self.keys, self.classes, self.words = processor, keys, list(classes), words
+        self.processor: Any = processor
+        self.keys, self.classes, self.words = keys, list(classes), words
         self._kept: dict[str, np.ndarray] = {}
         self._room = KEPT_BYTES
 

@@ -36,7 +36,7 @@ OPENINGS = 5
 TASKS = {"er": "emotion", "sr": "sentiment"}
 # Where recordings may come from, by how the page has them.
 _MEDIA = {"embed": "data:", "link": "'self' file:", "none": "'none'"}
-_OUTCOME_COLOURS = dict(zip(OUTCOMES, ("#0b7a75", "#7cc4bd", "#cf4037", "#d99a1b", GRID)))
+_OUTCOME_COLOURS: dict[str, str] = dict(zip(OUTCOMES, ("#0b7a75", "#7cc4bd", "#cf4037", "#d99a1b", GRID)))
 _MOST_LABELS, _MOST_FAULTS = 24, 10
 
 

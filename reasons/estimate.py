@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..language_models import LanguageModel, Messages
 from .prompts import Prompts
@@ -65,7 +66,7 @@ def probe(teacher: LanguageModel, jobs: Iterable[Job], prompts: Prompts) -> Prob
     """Ask a few jobs, for the time it takes; the answers are thrown away."""
     start = time.perf_counter()
     replies = [reply for _, reply in teacher.ask(job_messages(job, prompts) for job in jobs)]
-    tokens = [reply.new_tokens for reply in replies if reply.text is not None]
+    tokens: list[Any] = [reply.new_tokens for reply in replies if reply.text is not None]
     errors = sum(reply.text is None for reply in replies)
     new_tokens = None if None in tokens else sum(tokens)
     return Probe(len(replies) - errors, time.perf_counter() - start, new_tokens, errors)

@@ -214,7 +214,7 @@ def load_trainable(model: nn.Module, folder: str | Path):
 def save_origin(origin: dict[str, Any], config: AudioLLMConfig, processor: AudioLLMProcessor, folder: str | Path):
     """Write beside the parameters that learnt what they belong to, so that the folder can be read without its run."""
     config.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    processor.save_pretrained(str(folder))
     (Path(folder) / ORIGIN_NAME).write_text(json.dumps(origin, indent=1), encoding="utf-8")
 
 
@@ -247,7 +247,7 @@ def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Pa
         model = model.merge_and_unload()
     assert isinstance(model, AudioLLMForConditionalGeneration)
     model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    processor.save_pretrained(str(folder))
 
 
 def copy_ctc_head(source: str | Path, folder: str | Path):
@@ -271,6 +271,6 @@ def merge_checkpoint(checkpoint: str | Path, folder: str | Path) -> None:
         folder: to write, for `from_pretrained` and `pipeline`.
     """
     model, processor = load_trained(checkpoint)
-    first = model.name_or_path
+    first = str(model.name_or_path)
     save_merged(model, processor, folder)
     copy_ctc_head(checkpoint if "speech_encoder" in _learnt(checkpoint) else first, folder)

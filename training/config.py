@@ -127,7 +127,7 @@ def _check_architecture(given: Mapping[str, Any], where: str) -> None:
     kind = given.get("model_type")
     if kind not in CONFIG_MAPPING:
         raise ConfigError(f"{where}.model_type is {kind!r}; it must be an architecture that transformers knows.")
-    known = AutoConfig.for_model(kind)
+    known = AutoConfig.for_model(str(kind))
     refuse_unknown(given, {*known.to_dict(), *known.attribute_map}, where)
 
 
@@ -351,7 +351,8 @@ def set_field(config: dict[str, Any], override: str) -> None:
         target = target[_key(target, section, override)]
     if not isinstance(target, dict | list):
         raise ConfigError(f"--set {override!r}: {'.'.join(sections)} is {target!r}, which has no fields.")
-    target[_key(target, last, override)] = yaml_value(value, f"--set {override!r}")
+    key: Any = _key(target, last, override)
+    target[key] = yaml_value(value, f"--set {override!r}")
 
 
 def _key(target: Any, name: str, override: str) -> str | int:

@@ -43,7 +43,7 @@ def _published(source: Source) -> PreTrainedConfig:
     if source.path in known:
         settings = dict(known[source.path])
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
-    return AutoConfig.from_pretrained(source.path, revision=source.revision)
+    return AutoConfig.from_pretrained(source.path, revision=source.revision or "main")
 
 
 def config_of(section: dict[str, Any]) -> AudioLLMConfig:
@@ -76,7 +76,7 @@ def parts_of(section: dict[str, Any]) -> list[str]:
         return list(part_parameters(AudioLLMForConditionalGeneration(config_of(section))))
 
 
-def _saved_bytes(module: nn.Module, **inputs: torch.Tensor) -> int:
+def _saved_bytes(module: nn.Module, **inputs: Any) -> int:
     """Bytes that autograd keeps of a forward pass on the meta device, parameters left out."""
     own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -109,7 +109,7 @@ def _language_activations(config: AudioLLMConfig, lora: dict[str, Any] | None, b
         return _saved_bytes(model, inputs_embeds=inputs, attention_mask=mask, use_cache=False)
 
 
-def _encoder_activations(encoder: nn.Module, config: AudioLLMConfig, batch: int) -> int:
+def _encoder_activations(encoder: Any, config: AudioLLMConfig, batch: int) -> int:
     length = feature_length(encoder.config, config.window_seconds)
     bins = getattr(encoder.config, "num_mel_bins", None)
     if encoder.config.model_type == "whisper":
@@ -139,7 +139,7 @@ def estimate(config: dict[str, Any], rounds: list[Round], gpus: int, shard: bool
     dtype = torch.bfloat16 if settings.get("bf16", True) else torch.float32
     batch, checkpointing = settings.get("per_device_train_batch_size", 8), settings.get("gradient_checkpointing", True)
     with torch.device("meta"):
-        model = AudioLLMForConditionalGeneration(audio)
+        model: Any = AudioLLMForConditionalGeneration(audio)
     sizes = {part: sum(p.numel() for _, p in named) for part, named in part_parameters(model).items()}
     everything = sum(sizes.values())
     if lora:

@@ -95,7 +95,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _amounts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    clips = {_path(row["audio"]): row.get("seconds") for row in rows}
+    clips: dict[str, Any] = {_path(row["audio"]): row.get("seconds") for row in rows}
     known = None not in clips.values()
     return {
         "rows": dict(Counter(row["task"] for row in rows)),

@@ -231,7 +231,8 @@ def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]
 
 def without_lora(model: Any) -> AudioLLMForConditionalGeneration:
     """The model itself, without what PEFT wraps around it."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    return base
 
 
 def part_of(parameter: str) -> str:

@@ -78,7 +78,8 @@ def build_trainer(
     arguments = SFTConfig(**AUDIO_SFT, **checked.training_arguments())
     set_seed(arguments.seed)
     dataset = read_rows_of(checked.data, checked.data.train, "train")
-    validation = checked.data.validation and by_task(read_rows_of(checked.data, checked.data.validation, "validation"))
+    named = checked.data.validation
+    validation = None if named is None else by_task(read_rows_of(checked.data, named, "validation"))
     if arguments.process_index == 0:
         for rows in (dataset, *(validation or {}).values()):
             refuse_bad_rows(rows)

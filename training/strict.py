@@ -74,6 +74,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
 
 
+def _values(enum: Any) -> list[str]:
+    return [str(member.value) for member in enum]
+
+
 def _is_enum(option: Any) -> bool:
     return isinstance(option, type) and issubclass(option, Enum)
 
@@ -90,7 +94,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         if items is not None and isinstance(value, list | tuple):
             read = [_read(items, item, f"{where}.{number}") for number, item in enumerate(value)]
             return tuple(read) if get_origin(option) is tuple else read
-    names = [str(member.value) for option in options if _is_enum(option) for member in option]
+    names = [name for option in options if _is_enum(option) for name in _values(option)]
     if value is False and "no" in names:  # as YAML reads a `no` without quotes
         return "no"
     if names and isinstance(value, str) and value not in names:
@@ -122,7 +126,7 @@ def _fits(option: Any, value: Any) -> bool:
     if plain is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if _is_enum(plain):
-        return isinstance(value, plain) or value in [member.value for member in plain]
+        return isinstance(value, plain) or value in _values(plain)
     return not isinstance(plain, type) or isinstance(value, plain)
 
 
@@ -137,6 +141,6 @@ def _name(option: Any) -> str:
     if _item_type(option) is not None:
         return f"a list of {_name(_item_type(option))}"
     if _is_enum(option):
-        return f"one of {', '.join(str(member.value) for member in option)}"
+        return f"one of {', '.join(_values(option))}"
     plain = get_origin(option) or option
     return "a mapping" if plain in (dict, Mapping) else getattr(plain, "__name__", str(plain))

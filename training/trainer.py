@@ -161,11 +161,8 @@ class AudioLLMTrainer(SFTTrainer):
     train_dataset: Dataset
     data_collator: AudioLLMCollator
     processing_class: AudioLLMProcessor
-    # Trainer takes all kinds of models, datasets and processors; here they are these.
-    args: SFTConfig
+    # Trainer takes all kinds of models.
     model: Any
-    train_dataset: Any
-    processing_class: Any
     optimizer: Any
 
     def __init__(
@@ -239,10 +236,11 @@ class AudioLLMTrainer(SFTTrainer):
             state.distributed_type = DistributedType.FSDP
             state.fsdp_plugin = FullyShardedDataParallelPlugin()
             self.is_fsdp_enabled = True
-        if self.is_fsdp_enabled and not state.fsdp_plugin.transformer_cls_names_to_wrap:
+        plugin: Any = state.fsdp_plugin if self.is_fsdp_enabled else None
+        if plugin and not plugin.transformer_cls_names_to_wrap:
             # accelerate asks for every layer class the architecture may have; a Whisper encoder has no decoder's.
             present = {type(module).__name__ for module in self.model.modules()}
-            state.fsdp_plugin.transformer_cls_names_to_wrap = sorted(set(self.model._no_split_modules) & present)
+            plugin.transformer_cls_names_to_wrap = sorted(set(self.model._no_split_modules) & present)
 
     def report_plan(self) -> str:
         """The plan as a table, with the rows, clips and parameters at hand."""

@@ -22,7 +22,7 @@ def _utterances(request: Request) -> Iterator[Utterance | Reject]:
     language = request.option("language", "en")
     if language not in LANGUAGES:
         raise CorpusError(f"esd: language={language!r} is not there; it is one of {', '.join(LANGUAGES)}.")
-    texts: dict[str, tuple[str, str]] = {}
+    texts: dict[str, tuple[str, str | None]] = {}
     for table in sorted(request.root.rglob("[0-9][0-9][0-9][0-9].txt")):
         texts |= _texts(table)
     for path in audio_files(request.root):

@@ -54,7 +54,7 @@ def _nemo_emotion(word: str) -> str:
     return "surprised" if word == "surprise" else word
 
 
-def _nemo_texts(root: Path) -> dict[str, str]:
+def _nemo_texts(root: Path) -> dict[str, str | None]:
     table = next((root / name for name in ("metadata.jsonl", "data.tsv") if (root / name).is_file()), None)
     rows = (item[1] for item in read_table(table) if not isinstance(item, Reject)) if table else ()
     return {

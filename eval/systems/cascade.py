@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Cascade(System):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         # bfloat16 products are tens of times slower than float32 ones on CPUs without native support.
         dtype = torch.float16 if device == "cuda" else torch.float32
-        self.recogniser = pipeline("automatic-speech-recognition", model=recogniser, dtype=dtype, device=device)
+        self.recogniser: Any = pipeline("automatic-speech-recognition", model=recogniser, dtype=dtype, device=device)
         if self.recogniser.tokenizer.pad_token is None:  # the pipeline asks for one before it batches sound
             self.recogniser.tokenizer.pad_token = self.recogniser.tokenizer.eos_token
         self.model, self.question_format, self.batch_size = model, question_format, batch_size

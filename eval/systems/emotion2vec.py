@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ class Emotion2VecClassifier(System):
         self.extractor = AutoFeatureExtractor.from_pretrained(folder)
         self.name = "emotion2vec"
         self.fingerprint = fingerprint_of("emotion2vec", folder)
-        labels = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+        config: Any = self.model.config
+        labels = [config.id2label[index] for index in range(config.num_labels)]
         self.kept = [index for index, label in enumerate(labels) if label not in NO_EMOTION]
         self.labels = [labels[index] for index in self.kept]
 
