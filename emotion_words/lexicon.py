@@ -60,6 +60,7 @@ class Lexicon:
     exceptions: frozenset[str]
     questions: frozenset[str]
     model_refusals: frozenset[tuple[str, ...]]
+    overlapping: frozenset[frozenset[str]]
     phrases: dict[str, list[tuple[tuple[str, ...], frozenset[str], str | None]]] = field(repr=False)
 
     def concept(self, word: str) -> str | None:
@@ -118,6 +119,7 @@ def load_lexicon() -> Lexicon:
         exceptions=frozenset(data["exceptions"]),
         questions=frozenset(data["questions"]),
         model_refusals=frozenset(map(split_words, data["model_refusals"])),
+        overlapping=frozenset(map(frozenset, data["overlapping"])),
         phrases=index,
     )
 
@@ -173,6 +175,12 @@ def spell_label(label: str, labels: tuple[str, ...]) -> str:
     if reading is None or not reading.plain:
         raise LabelError(f"label {label!r} is not in the label set {', '.join(labels)}.")
     return reading.labels[0]
+
+
+def labels_overlap(one: str, other: str) -> bool:
+    """Whether two labels name classes that people do not tell apart well (`overlapping` in the vocabulary)."""
+    lexicon = load_lexicon()
+    return frozenset((lexicon.concept(one), lexicon.concept(other))) in lexicon.overlapping
 
 
 def find_label_set(labels: Iterable[str]) -> tuple[str, tuple[str, ...]]:

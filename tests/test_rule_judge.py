@@ -49,7 +49,8 @@ def test_special_cases_are_unscored_and_named():
 def test_whether_a_case_is_special_does_not_depend_on_its_label():
     for case in CASES:
         labels = LABEL_SETS[case["label_set"]]
-        kinds = {judge.judge_one(case["prediction"], label, labels).special for label in labels}
+        verdicts = [judge.judge_one(case["prediction"], label, labels) for label in labels]
+        kinds = {verdict.special if verdict.score is None else None for verdict in verdicts}
         assert len(kinds) == 1, case["prediction"]
 
 
@@ -180,3 +181,15 @@ def test_a_long_answer_takes_as_much_longer_as_it_is(piece):
 def test_an_answer_without_end_is_not_read():
     verdict = RuleJudge().judge_one("sad " * 20_000, "sad", ("sad", "happy", "neutral"))
     assert verdict.score is None and "longer than 50,000 characters" in verdict.reason
+
+
+def test_the_rule_counts_overlapping_classes_as_wrong_and_marks_them():
+    labels = ("angry", "excited", "frustrated", "happy", "sad")
+    judge = RuleJudge()
+    for said, label in (("excited", "happy"), ("happy", "excited"), ("frustrated", "angry")):
+        verdict = judge.judge_one(f"The speaker sounds {said}.", label, labels)
+        assert (verdict.score, verdict.special, verdict.predicted) == (0, OVERLAPPING, said)
+    assert judge.judge_one("The speaker sounds sad.", "happy", labels).special is None
+    assert judge.judge_one("The speaker sounds happy.", "happy", labels) == Verdict(
+        1, "states happy; the label is happy.", ("happy",)
+    )

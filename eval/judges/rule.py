@@ -13,8 +13,10 @@ case (section 7 of the paper leaves such cases to a larger judge), with one of t
     refusal               "I cannot determine the emotion"
     no_emotion            nothing the lexicon knows
 
-Whether a case is special depends on the prediction and the label set, never on the label: leaving out the special
-cases does not choose among right and wrong ones. An empty prediction is wrong, as is one that ends in its thoughts.
+Whether a case is unscored depends on the prediction and the label set, never on the label: leaving out the special
+cases does not choose among right and wrong ones. An empty prediction is wrong, as is one that ends in its thoughts. A
+plain prediction of a class that overlaps with the right one (excited for happy) is wrong too, and marked
+`overlapping_classes`, so that figures count it and a language model can be asked.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...emotion_words.lexicon import Reading, spell_label
+from ...emotion_words.lexicon import Reading, labels_overlap, spell_label
 from ...emotion_words.reading import SEVERAL, Reader, Statement, reader_of
 from ...language_models.replies import final_answer
-from .base import Case, Judge, Verdict
+from .base import OVERLAPPING, Case, Judge, Verdict
 
 
 SPECIAL_KINDS = {
@@ -75,7 +77,10 @@ class RuleJudge(Judge):
         if kind:
             named = f": {', '.join(stated)}" if stated else ""
             return Verdict(None, f"{SPECIAL_KINDS[kind]}{named}.", stated, kind)
-        return Verdict(int(stated[0] == reference), f"states {stated[0]}; the label is {reference}.", stated)
+        reason = f"states {stated[0]}; the label is {reference}."
+        if labels_overlap(stated[0], reference):
+            return Verdict(0, reason, stated, OVERLAPPING)
+        return Verdict(int(stated[0] == reference), reason, stated)
 
     def stated_labels(self, prediction: str, labels: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         """The labels that a prediction states or comes near, and the kind of special case or None."""
