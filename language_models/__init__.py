@@ -3,8 +3,8 @@
 Teachers of reasons, judges and the language half of a cascade all ask through here. A journal keeps every reply.
 """
 
-from .base import LanguageModel, Messages, Reply, load_language_model
+from .base import LanguageModel, LanguageModelError, Messages, Reply, load_language_model
 from .served import ServerModel
 
 
-__all__ = ["LanguageModel", "Messages", "Reply", "ServerModel", "load_language_model"]
+__all__ = ["LanguageModel", "LanguageModelError", "Messages", "Reply", "ServerModel", "load_language_model"]

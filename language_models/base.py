@@ -7,8 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..redact import redact
+
 
 Messages = list[dict[str, Any]]
+
+
+class LanguageModelError(ValueError):
+    """A language model that can't be asked, and what to change."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,9 @@ def load_language_model(spec: str, **options: Any) -> LanguageModel:
     Args:
         spec: `server:MODEL` (at `OPENAI_BASE_URL`), `server:MODEL@URL`, or a checkpoint (folder or Hub id).
         options: for [`ServerModel`] or [`LocalModel`].
+
+    Raises:
+        LanguageModelError: if there is no such model, or a server's URL has no `http://`.
     """
     kind, _, rest = spec.partition(":")
     if kind != "server":
@@ -66,15 +75,16 @@ def load_language_model(spec: str, **options: Any) -> LanguageModel:
     return ServerModel(model, url, **options)
 
 
-def split_server(text: str) -> tuple[str, str | None]:
-    """Model and address of `MODEL@URL`; a model's own name may hold `@` too.
+def split_server(spec: str) -> tuple[str, str | None]:
+    """`NAME` or `NAME@URL` as name and URL; the name itself may hold an @, as in `model@revision`.
 
     Raises:
-        ValueError: for an address without `http://` or `https://`, which no request could go to.
+        LanguageModelError: if the name is empty, or what looks like a URL has no `http://`.
     """
-    found = re.fullmatch(r"(.+?)@(https?://.+)", text)
-    if found:
-        return found[1], found[2]
-    if re.search(r"@[^@/]+:\d+(/|$)|@localhost", text):
-        raise ValueError(f"{text}: write the address with http:// or https://, as in MODEL@http://localhost:8000/v1.")
-    return text, None
+    found = re.fullmatch(r"(.*?)@(https?://.+)", spec, re.S)
+    model, url = found.groups() if found else (spec, None)
+    if not model or (url is None and re.search(r"@(?:[\w.-]+:\d+(?:/|$)|localhost|[\w.-]+/)", model)):
+        raise LanguageModelError(
+            f"{redact(spec)}: write the address with http:// or https://, as in MODEL@http://localhost:8000/v1."
+        )
+    return model, url

@@ -43,7 +43,8 @@ class Journal:
     def append(self, entry: dict[str, Any]):
         """Write an item and hand it to the operating system: it outlives a kill of this process."""
         offset = self._file.seek(0, os.SEEK_END)
-        self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
+        # Half of a character pair, which UTF-8 cannot hold, is written as JSON's escape of it.
+        self._file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         self._file.flush()
         self.entries[entry[self.key]] = self._keep(entry, offset)
 

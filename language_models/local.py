@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from .base import Messages, Reply
+from .base import LanguageModelError, Messages, Reply
 
 
 LEAST_SHARED = 32  # tokens with which all prompts begin, from which reading them only once pays
@@ -45,7 +45,9 @@ class LocalModel:
         dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, padding_side="left")
         if self.tokenizer.chat_template is None:
-            raise ValueError(f"{checkpoint}: its tokenizer has no chat template; choose an instruction-tuned model.")
+            raise LanguageModelError(
+                f"{checkpoint}: its tokenizer has no chat template; choose an instruction-tuned model."
+            )
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(device).eval()

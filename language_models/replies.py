@@ -48,6 +48,11 @@ def without_thoughts(text: str) -> str:
     return "".join([*kept, *([] if opened else [text[at:]])]).strip()
 
 
+def whole_characters(text: str) -> str:
+    """A text in which halves of character pairs, which no file can hold, are joined or replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def final_answer(text: str) -> str:
     """The last tagged answer of a text; without tags, the text without its thoughts.
 

@@ -29,12 +29,15 @@ class Drop(Exception):
 
 
 @contextmanager
-def chat_server(answer: Callable[[dict], str | tuple[int, str]], delay: float = 0.0) -> Iterator[ChatServer]:
+def chat_server(
+    answer: Callable[[dict], str | tuple[int, str]], delay: float = 0.0, drip: float = 0.0
+) -> Iterator[ChatServer]:
     """Serve `/v1/chat/completions` on a free port.
 
     Args:
         answer: from a request's body to the text to say, or to `(status, raw body)`; [`Drop`] drops the connection.
         delay: seconds before each answer.
+        drip: seconds between the bytes of each answer.
     """
     lock = threading.Lock()
     open_now = 0
@@ -63,7 +66,13 @@ def chat_server(answer: Callable[[dict], str | tuple[int, str]], delay: float = 
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw.encode())))
             self.end_headers()
-            self.wfile.write(raw.encode())
+            try:
+                for piece in [raw.encode()] if not drip else (bytes([byte]) for byte in raw.encode()):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+                    time.sleep(drip)
+            except OSError:  # the client has gone
+                self.close_connection = True
 
         def log_message(self, *args):
             pass

@@ -360,3 +360,24 @@ def test_the_metrics_ask_the_judge_that_they_are_given(tmp_path):
         emotion = evaluate.load(os.path.join(FOLDER, "emotion_judge"), cache_dir=str(tmp_path))
         said = {"predictions": ["happy or sad"], "references": ["sad"], "labels": "emotion7"}
         assert emotion.compute(**said, judge=f"hybrid:server:j@{server.url}")["weighted_average"] == 100.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"rating": NaN}',
+        '{"rating": Infinity}',
+        '{"rating": 1e999}',
+        '{"rating": "' + "9" * 400 + '"}',
+        "Rating: " + "9" * 400,
+        '{"rating": true}',
+        '{"rating": [2]}',
+        "[" * 90_000,
+        '{"a":' * 15_000,
+        "x" * 2_000_000,
+        "",
+    ],
+)
+def test_a_reply_that_is_no_verdict_is_unscored_and_no_crash(reply):
+    rating = read_rating(reply, 5)
+    assert rating.score is None and rating.failure and len(rating.raw) <= 100_100

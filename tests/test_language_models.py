@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -95,6 +96,74 @@ def test_a_server_without_schemas_is_asked_without():
         replies = dict(model.ask([user("a"), user("b"), user("c")], schema={"type": "object"}))
     assert [replies[n].text for n in range(3)] == ["fine"] * 3
     assert sum("response_format" in body for body in server.requests) == 1
+
+
+@pytest.mark.parametrize("status, body", [(404, "{}"), (422, "no"), (500, "{}"), (200, '{"choices": null}')])
+def test_a_server_that_fails_by_a_schema_without_a_word_is_asked_without(status, body):
+    with chat_server(lambda asked: (status, body) if "response_format" in asked else "fine") as server:
+        model = ServerModel("m", server.url, concurrency=1, retries=0)
+        replies = dict(model.ask([user(str(n)) for n in range(5)], schema={"type": "object"}))
+    assert [replies[n].text for n in range(5)] == ["fine"] * 5
+    assert sum("response_format" in asked for asked in server.requests) == 3
+
+
+@pytest.mark.parametrize("refused", ["max_tokens", "temperature", "seed"])
+def test_what_a_reasoning_model_refuses_is_left_out_or_renamed(refused):
+    def answer(asked):
+        said = f'{{"error": {{"message": "Unsupported parameter: \'{refused}\' is not supported with this model."}}}}'
+        return (400, said) if refused in asked else "fine"
+
+    with chat_server(answer) as server:
+        model = ServerModel("m", server.url, concurrency=1)
+        replies = dict(model.ask([user("a"), user("b")]))
+    assert [replies[n].text for n in range(2)] == ["fine", "fine"] and len(server.requests) == 3
+    last = server.requests[-1]
+    assert refused not in last and (refused != "max_tokens" or last["max_completion_tokens"] == 256)
+
+
+@pytest.mark.parametrize(
+    "message, text",
+    [
+        (None, None),
+        ({}, None),
+        ({"content": None}, None),
+        ({"content": [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]}, "hello"),
+        ({"content": "half \ud83d of a pair"}, "half \ufffd of a pair"),
+        ({"content": 5}, None),
+    ],
+)
+def test_every_form_of_a_message_is_text_or_a_reason(message, text):
+    with chat_server(lambda asked: (200, json.dumps({"choices": [{"message": message}]}))) as server:
+        ((_, reply),) = ServerModel("m", server.url).ask([user("a")])
+    assert reply.text == text and (text is not None or "holds no text" in reply.error)
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, "{}", "not json", '{"choices": []}', "NaN", '{"choices": [7]}', ""])
+def test_an_answer_of_another_form_is_a_reason_and_no_crash(body):
+    with chat_server(lambda asked: (200, body)) as server:
+        ((_, reply),) = ServerModel("m", server.url).ask([user("a")])
+    assert reply.text is None and len(reply.error) < 400
+
+
+def test_an_answer_of_megabytes_is_given_up():
+    with chat_server(lambda asked: (200, "x" * (9 << 20))) as server:
+        ((_, reply),) = ServerModel("m", server.url, retries=0).ask([user("a")])
+    assert reply.text is None and "8 MiB" in reply.error
+
+
+def test_a_server_that_drips_has_a_deadline():
+    with chat_server(lambda asked: "slow", drip=0.2) as server:
+        began = time.monotonic()
+        ((_, reply),) = ServerModel("m", server.url, retries=0, timeout=1.0).ask([user("a")])
+    assert reply.text is None and "imed out" in reply.error and time.monotonic() - began < 10
+
+
+def test_a_key_that_a_server_echoes_is_no_part_of_the_reason():
+    secret = "sk-veryverysecret1234567890"
+    echo = (401, json.dumps({"error": {"message": f"Incorrect API key provided: {secret}"}}))
+    with chat_server(lambda asked: echo) as server:
+        ((_, reply),) = ServerModel("m", server.url, api_key=secret, retries=0).ask([user("a")])
+    assert reply.text is None and "Incorrect API key" in reply.error and secret not in reply.error
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from ...language_models.replies import without_thoughts
 from ...modeling_audiollm.evidence import find_quotes
 
 
+LONGEST_REPLY = 100_000  # characters: more is no verdict but a model that did not stop
 FAILURES = {
     "no_reply": "the judge could not be asked",
     "no_verdict": "the reply holds no verdict",
@@ -60,10 +62,12 @@ def read_rating(reply: str, highest: int, candidate: str = "") -> Rating:
         candidate: the judged answer. A verdict of the reply that stands in it letter by letter may be its echo, and
             is not counted.
     """
+    if len(reply) > LONGEST_REPLY:
+        return _unscored("no_verdict", f"{reply[:1000]}... ({len(reply):,} characters)")
     text = without_thoughts(reply)
     try:
         found, prose = _json_verdict(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand levels deep
         return _unscored("broken_json", reply)
     if found is not None:
         verdict, source = found
@@ -121,7 +125,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, strict=False)
 def _rating(value: Any, highest: int, reason: str, reply: str) -> Rating:
     if isinstance(value, str) and re.fullmatch(r"\s*-?\d+(?:\.0+)?\s*", value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value % 1:
         return _unscored("no_verdict", reply)
     if not 0 <= value <= highest:
         return _unscored("out_of_range", reply)
