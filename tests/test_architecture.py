@@ -1,6 +1,7 @@
 """The rooms import one way, and the figure of them is what the code has."""
 
 import ast
+import graphlib
 import importlib.util
 from pathlib import Path
 
@@ -20,6 +21,10 @@ def test_every_room_has_a_place_in_the_figure():
 
 def test_imports_run_down_the_floors_and_services_know_none():
     assert rooms.wrong_ways(rooms.imports()) == []
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    graphlib.TopologicalSorter({room: used - {room} for room, used in rooms.imports().items()}).prepare()
 
 
 def test_evaluation_does_not_know_training():

@@ -21,7 +21,7 @@ FLOORS = (
     {"demo": "the web page"},
     {"hub": "publishes models, and the web page of one"},
 )
-# Services know no floor but the ground.
+# Services know no floor but the ground, and each other in no circle.
 SERVICES = {
     "reporting": "templates, plots, quotes, players",
     "language_models": "asked locally or served",
@@ -86,7 +86,7 @@ def wrong_ways(found: dict[str, set[str]]) -> list[str]:
         for target in targets:
             below = floor_of(target)
             if room in SERVICES:
-                allowed = below == 0
+                allowed = below == 0 or (target in SERVICES and room not in found.get(target, ()))
             else:
                 allowed = target in SERVICES or (below is not None and floor is not None and below < floor)
             if not allowed:
