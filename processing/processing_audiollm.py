@@ -229,9 +229,8 @@ class AudioLLMProcessor(ProcessorMixin):
         an answer belongs to the prompt, not to what is learnt and generated.
         """
         content = [{"type": "audio"}, {"type": "text", "text": question}]
-        return self.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False
-        )
+        silent = {"enable_thinking": False} if "enable_thinking" in str(self.chat_template) else {}
+        return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, **silent)
 
     def apply_chat_template(self, conversation, *args, **kwargs):
         """As transformers', for contents in OpenAI's forms too (`input_audio`, `audio_url`, `input_text`).

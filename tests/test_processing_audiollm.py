@@ -429,3 +429,8 @@ def test_an_empty_block_of_thoughts_is_prompt_and_not_answer(tiny, tone, tmp_pat
     assert processor.prompt("How?").endswith("<think>\n\n</think>\n\n")
     batch = AudioLLMCollator(processor)([_row(tmp_path, tone(0.5))])
     assert processor.decode(batch["labels"][batch["labels"] != -100]) == "sad, for the dog<|end|>"
+
+
+def test_a_prompt_is_made_without_a_warning(tiny, caplog):
+    tiny[1].prompt("how does the speaker feel")
+    assert not caplog.records
