@@ -170,7 +170,8 @@ def test_the_endpoint_system_answers_as_the_folder_does(served, tone):
     remote = Endpoint("tiny", server.url, max_new_tokens=12, concurrency=4).answer_batch(clips, questions)
     local = AudioLLM(str(folder), max_new_tokens=12, quote_confidence=0)
     answers = [local.answer(clip, question) for clip, question in zip(clips, questions)]
-    # A random model may end within a character, which vLLM leaves out.
+    # A random model may end within a character, which vLLM leaves out, or say nothing but special tokens.
+    remote = ["" if isinstance(said, ValueError) and "spent before" in str(said) else said for said in remote]
     assert [text.rstrip("\ufffd") for text in remote] == [text.rstrip("\ufffd") for text in answers]
 
 
@@ -181,7 +182,7 @@ def test_a_judge_is_held_to_its_schema_and_slow_replies_are_counted(served):
     items = [Item(str(number), {**shown, "question": f"q {number}"}) for number in range(6)]
     held = Rater(ServerModel("tiny", server.url, max_new_tokens=64))
     ratings = held.rate("emotion", items)
-    assert held.model.takes_schema
+    assert "response_format" not in held.model.refused
     assert all(rating.raw.lstrip().startswith("{") for rating in ratings)
     assert sum(rating.score is None for rating in ratings) == held.tallies["emotion"].failures.total()
     hasty = Rater(ServerModel("tiny", server.url, timeout=0.001, retries=0))
