@@ -27,7 +27,7 @@ _OPEN_QUOTE = re.compile(r"(?:(?<=[\s:,(])\"|\u201c)(?=\w)[^\"\u201d]*\Z")
 # What is found out, not heard: "cannot be determined" declines, where "no emotion can be heard" says neutral.
 _FIND_OUT = (
     "(?:tell|determin|judg|say|identif|assess|infer|know|conclu|deduc|ascertain|classif|categori|pinpoint|gauge|decid|"
-    "establish|confirm|nam|assign|specif|evaluat|interpret|draw)\\w*"
+    "establish|confirm|nam|assign|specif|evaluat|interpret|draw|understand|discern|work out|figure out)\\w*"
 )
 _FOUND_OUT = (
     "(?:told|determined|judged|said|identified|assessed|inferred|known|concluded|deduced|ascertained|classified|"
@@ -41,8 +41,9 @@ _DECLINES = re.compile(
         (
             # "one cannot judge", "too short to tell", "impossible for me to know", "no way of telling"
             r"(?<!speaker )(?<!he )(?<!they )(?<!person )\b(?:can ?not|can't|could not|couldn't|unable to|"
-            r"(?:not|hard|difficult|tough|tricky|challenging|impossible) (?:for \w+ )?(?:able |possible )?to|"
-            r"too \w+ (?:for \w+ )?(?:to|for)|no way (?:to|of)|(?:nobody|no one) (?:can|could)) (?:\w+ ){0,3}?"
+            r"(?:not|hard|difficult|tough|tricky|challenging|impossible) (?:for \w+ )?"
+            r"(?:able |possible |in a position )?to|"
+            r"too \w+ (?:\w+ ){0,3}?(?:to|for)|no way (?:to|of)|(?:nobody|no one) (?:can|could)) (?:\w+ ){0,3}?"
             rf"{_FIND_OUT}",
             rf"\b{_FIND_OUT} (?:\S+ ){{1,9}}?(?:not|n't|im)(?: be)? ?possible",
             # "cannot be determined", "I don't think it can be told", "no emotion can be assigned"

@@ -9,14 +9,14 @@ _WORDS = "think|thinking|thought|thoughts|reasoning|reflection|scratchpad|planni
 # <think> and its kin, with a prefix as in <seed:think>; <|START_THINKING|>, <|begin_of_thought|>; Magistral's [THINK];
 # Kimi's \u25c1think\u25b7; Gemma's <|channel>thought ... <channel|>.
 _MARK = re.compile(
-    rf"<\|?/?(?:begin_|start_|end_)?(?:of_)?(?:[a-z]{{1,20}}[:_])?({_WORDS})\|?>|\u25c1/?(think)\u25b7"
+    rf"<\|?/?(?:begin_|start_|end_)?(?:of_)?(?:[a-z]{{1,20}}[:_])?({_WORDS})\s?\|?>|\u25c1/?(think)\u25b7"
     r"|<\|channel>(thought)|<channel\|>|(?-i:\[/?(THINK)\])",
     re.I,
 )
 # Sections inside of thoughts: a lone mark of theirs says nothing of what stands before it.
 _SECTIONS = frozenset(("planning", "caption", "summary"))
 # gpt-oss speaks in channels; where a decoder drops their marks as special tokens, the names are left.
-_CHANNEL = re.compile(r"<\|channel\|>([^<]{0,60})<\|message\|>")
+_CHANNEL = re.compile(r"<\|channel\|>([^<]{0,60})(?:<\|constrain\|>[^<]{0,20})?<\|message\|>")
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _BARE_ANALYSIS, _BARE_FINAL = re.compile(r"analysis(?=[A-Z\"'])"), re.compile(r"(?:\A|assistant)final(?=[A-Z\"'\W])")
 # <answer> is R1-AQA's, <RESPONSE> is Audio-Reasoner's; an answer that is cut short has no closing tag.
@@ -35,6 +35,7 @@ def without_thoughts(text: str) -> str:
     at = 0
     for mark in _MARK.finditer(text):
         name = next((group for group in mark.groups() if group), "thought").lower()
+        name = "think" if name.startswith(("think", "thought")) else name  # <think> ... </thinking>
         if "/" in mark[0] or "end_" in mark[0].lower() or mark[0] == "<channel|>":
             if name in opened:
                 del opened[opened.index(name) :]

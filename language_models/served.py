@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from .replies import whole_characters
 logger = logging.getLogger(__name__)
 MOST_BYTES = 8 << 20  # of a server's answer
 LONGEST_REASON = 300  # characters of an error that are kept
+_SEARCHED = 8 * LONGEST_REASON  # and that are searched for secrets before it is cut
 # Statuses that say something of the request's parameters, rather than of the key, the load or the network.
 _OF_PARAMETERS = (400, 404, 405, 415, 422)
 _NAMED = {"response_format": r"response_format|schema|json|structured|guided|grammar"}
@@ -132,7 +134,7 @@ class ServerModel:
                 blamed = {"response_format"}.intersection(parameters)
                 guessed |= blamed
             if not blamed:
-                return reply
+                return replace(reply, error=self._shown(reply.error or ""))
             without |= blamed
 
     def _parameters(self, seed: int, schema: dict[str, Any] | None, without: set[str]) -> dict[str, Any]:
@@ -160,7 +162,11 @@ class ServerModel:
         """An error in one line, without the secrets that a server may echo."""
         cause = error.__cause__
         text = f"{type(error).__name__}: {error}" + (f" ({cause})" if cause is not None and str(cause) else "")
-        return redact(" ".join(text[: 8 * LONGEST_REASON].split()), self._secrets, paths=False)[:LONGEST_REASON]
+        return self._shown(text)
+
+    def _shown(self, text: str) -> str:
+        """A reason in one line. It is cut after its secrets are hidden: half a key would not be found."""
+        return redact(" ".join(text[:_SEARCHED].split()), self._secrets, paths=False)[:LONGEST_REASON]
 
 
 def named_parameters(status: int, said: str, parameters: Iterable[str]) -> set[str]:
@@ -177,11 +183,11 @@ def named_parameters(status: int, said: str, parameters: Iterable[str]) -> set[s
 
 
 def read_completion(body: str) -> Reply:
-    """The text of a chat completion, or why it holds none. Nothing in it raises."""
+    """The text of a chat completion, or why it holds none, with the body as it came. Nothing in it raises."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return Reply(None, f"the server's answer is not JSON: {' '.join(body[:80].split())!r}.")
+        return Reply(None, f"the server's answer is not JSON: {body[:_SEARCHED]}")
     answer = answer if isinstance(answer, dict) else {}
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
@@ -194,7 +200,7 @@ def read_completion(body: str) -> Reply:
         why = "it was spent before the answer began; allow more tokens" if ended == "length" else "it was filtered"
         return Reply(None, f"the server's answer holds no text ({ended}): {why}.")
     if text is None:
-        return Reply(None, f"the server's answer holds no text: {' '.join(body[:160].split())}")
+        return Reply(None, f"the server's answer holds no text: {body[:_SEARCHED]}")
     usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
     counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
     return Reply(whole_characters(text), None, *(count if isinstance(count, int) else None for count in counts))

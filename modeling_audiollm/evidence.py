@@ -22,6 +22,8 @@ _SINGLE_MARK = re.compile("['\u2019\u2018]")
 _ELISIONS = re.compile(
     r"(?:bout|cause|cuz|coz|em|im|er|round|til|till|tis|twas|twill|n|kay|sup|ve|ll|re|d|m|s|\d0s)\b", re.I
 )
+# Before compatibility normalisation, which makes a space of an acute accent that stands alone.
+_APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4`\uff40]")
 # Quotation marks that a wrong decoding or a wide font left: Windows-1252's in the place of controls, full-width ones.
 _STRAY_MARKS = str.maketrans(
     "\x82\x84\x8b\x91\x92\x93\x94\x9b\uff02\uff07\uff62\uff63",
@@ -149,8 +151,8 @@ def normalised_words(text: str) -> list[str]:
 
     Chinese characters and kana count as words of their own.
     """
-    folded = unicodedata.normalize("NFKC", text.translate(_STRAY_MARKS)).casefold()
-    return _WORD.findall(re.sub("[\u2018\u2019\u02bc`]", "'", folded))
+    text = _APOSTROPHE.sub("'", text.translate(_STRAY_MARKS))
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def _double_pairs(text: str) -> list[tuple[int, int]]:

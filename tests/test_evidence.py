@@ -159,3 +159,9 @@ def test_text_outside_quotes_is_never_cut():
 def test_quotes_that_a_wrong_decoding_or_a_wide_font_marked_are_found_and_grounded(text):
     (quote,) = find_quotes(text)
     assert text[quote.start : quote.end] == quote.text and ground_quote(quote.text, "i don't know").grounded
+
+
+@pytest.mark.parametrize("mark", "\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4`\uff07\uff40\x92")
+def test_every_way_to_write_an_apostrophe_is_one(mark):
+    assert ground_quote(f"I don{mark}t know", "i don't know").kind == "normalised"
+    assert ground_quote("I don't know", f"i don{mark}t know").kind == "normalised"

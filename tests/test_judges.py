@@ -381,3 +381,8 @@ def test_the_metrics_ask_the_judge_that_they_are_given(tmp_path):
 def test_a_reply_that_is_no_verdict_is_unscored_and_no_crash(reply):
     rating = read_rating(reply, 5)
     assert rating.score is None and rating.failure and len(rating.raw) <= 100_100
+
+
+def test_a_reasoning_with_half_a_character_can_be_written():
+    rating = read_rating(r'{"reasoning": "good \ud83d", "rating": 3}', 5)
+    assert rating.score == 3 and rating.reason.encode("utf-8").decode().startswith("good")

@@ -13,6 +13,9 @@ from audiollm.reasons.checks import clean_answer
     [
         "It is sad.",
         "<think>happy?</think>It is sad.",
+        "<think>happy?</thinking>It is sad.",
+        "<think >happy?</think >It is sad.",
+        "<|channel|>final <|constrain|>text<|message|>It is sad.",
         "<think>\n\n</think>\n\nIt is sad.",
         "happy? no</think>\nIt is sad.",
         "<thought>happy?</thought> It is sad.",

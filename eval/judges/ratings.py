@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...language_models.replies import without_thoughts
+from ...language_models.replies import whole_characters, without_thoughts
 from ...modeling_audiollm.evidence import find_quotes
 
 
@@ -129,7 +129,7 @@ def _rating(value: Any, highest: int, reason: str, reply: str) -> Rating:
         return _unscored("no_verdict", reply)
     if not 0 <= value <= highest:
         return _unscored("out_of_range", reply)
-    return Rating(int(value), reason, None, reply)
+    return Rating(int(value), whole_characters(reason), None, reply)
 
 
 def _unscored(failure: str, reply: str) -> Rating:
