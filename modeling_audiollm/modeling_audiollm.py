@@ -337,6 +337,18 @@ def _first_tokens(tokens: int, mask: torch.Tensor | Sequence[torch.Tensor]) -> t
     return torch.arange(tokens, device=real.device) < counts[:, None]
 
 
+def _window_counts(features: torch.Tensor | None, mask: torch.Tensor | None) -> list[int] | None:
+    """Windows of real audio of each clip, or none where features and mask are not of the same.
+
+    Empty windows behind a clip's own may be more in one branch than in the other, as vLLM batches requests.
+    """
+    if mask is None:
+        return None if features is None else [features.shape[1]] * features.shape[0]
+    if features is not None and features.shape[:2] != mask.shape[:2]:
+        return None
+    return mask.bool().any(-1).sum(-1).tolist()
+
+
 def _check_match(
     input_features: Any, input_features_mask: Any, input_values: Any = None, input_values_mask: Any = None
 ):
@@ -352,7 +364,12 @@ def _check_match(
         "input_values_mask": input_values_mask,
     }
     tensors = {name: tensor for name, tensor in given.items() if isinstance(tensor, torch.Tensor)}
-    if len({tensor.shape[:2] for tensor in tensors.values()}) > 1:
+    windows = [
+        _window_counts(tensors.get(name), tensors.get(f"{name}_mask"))
+        for name in ("input_features", "input_values")
+        if name in tensors or f"{name}_mask" in tensors
+    ]
+    if None in windows or any(counts != windows[0] for counts in windows):
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
         raise ValueError(f"Audio inputs are not of the same clips and windows: {shapes}.")
     for name in ("input_features", "input_values"):

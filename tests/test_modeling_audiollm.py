@@ -506,3 +506,12 @@ def test_generate_refuses_what_does_not_fit_before_it_encodes(beams, tone, monke
     monkeypatch.setattr(model.model, "get_audio_features", lambda *_, **__: pytest.fail("was encoded"))
     with pytest.raises(ValueError, match="reads at most 10"):
         model.generate(**inputs, max_new_tokens=2, num_beams=beams)
+
+
+def test_empty_windows_of_one_branch_change_nothing(tone):
+    model, processor = tiny_model_and_processor(emotion="emotion2vec")
+    inputs = inputs_for(processor, tone(0.7))
+    expected = model.eval()(**inputs).logits
+    for name in ("input_values", "input_values_mask"):
+        inputs[name] = torch.cat([inputs[name], torch.zeros_like(inputs[name])], dim=1)
+    torch.testing.assert_close(model(**inputs).logits, expected)
