@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from audiollm.corpora.schema import read_rows
-from audiollm.emotion_words.lexicon import load_lexicon
 from audiollm.eval.judges import Case, RuleJudge
 from audiollm.eval.rows import select_rows
 from audiollm.eval.systems import SAMPLING_RATE, System, load_system
+from audiollm.modeling_audiollm.emotion_lexicon import load_lexicon
 from audiollm.processing.audio import load_audio
 
 

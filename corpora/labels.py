@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..emotion_words.lexicon import load_lexicon
+from ..modeling_audiollm.emotion_lexicon import load_lexicon
 
 
 RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..corpora.schema import EMOTION_TASKS, TASKS
-from ..emotion_words.lexicon import spell_label
+from ..modeling_audiollm.emotion_lexicon import spell_label
 from . import EvalError
 from .emotion_judge.emotion_judge import emotion_figures
 from .evidence_score import evidence_score

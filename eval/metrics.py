@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..corpora.schema import EMOTION_TASKS
-from ..emotion_words.lexicon import spell_label
+from ..modeling_audiollm.emotion_lexicon import spell_label
 from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from . import EvalError
 from .evidence_score.evidence_score import JUDGED

@@ -12,7 +12,7 @@ import yaml
 
 from ..corpora.readers import read_corpus
 from ..corpora.schema import EMOTION_TASKS, TASKS
-from ..emotion_words.lexicon import LabelError, find_label_set, named_label_set, spell_label
+from ..modeling_audiollm.emotion_lexicon import LabelError, find_label_set, named_label_set, spell_label
 from . import EvalError
 
 

@@ -15,9 +15,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..modeling_audiollm.replies import whole_characters
 from ..redact import redact
 from .base import LanguageModelError, Messages, Reply
-from .replies import whole_characters
 
 
 logger = logging.getLogger(__name__)

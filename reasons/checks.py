@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..corpora.labels import SENTIMENTS
-from ..emotion_words.lexicon import Reading, find_phrase, load_lexicon, phrases, split_words
-from ..emotion_words.reading import reader_of
-from ..language_models.replies import without_thoughts
+from ..modeling_audiollm.emotion_lexicon import Reading, find_phrase, load_lexicon, phrases, split_words
+from ..modeling_audiollm.emotion_reading import reader_of
 from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
+from ..modeling_audiollm.replies import without_thoughts
 
 
 # A run of so many words makes a loop when it comes so often.

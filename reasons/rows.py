@@ -14,7 +14,7 @@ from typing import Any
 from ..corpora.rejects import Reject
 from ..corpora.schema import EMOTION_TASKS, RowError, validate_row
 from ..corpora.stored import Stored, is_dataset, row_files, stored_rows
-from ..emotion_words.lexicon import split_words
+from ..modeling_audiollm.emotion_lexicon import split_words
 
 
 TEACHER_TARGETS = ("interpretive", "evidence")

@@ -13,7 +13,6 @@ import evaluate
 import pytest
 
 import audiollm.eval
-from audiollm.emotion_words.lexicon import load_lexicon
 from audiollm.eval import EvalError
 from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
 from audiollm.eval.judges import Case, load_judge
@@ -21,6 +20,7 @@ from audiollm.eval.judges.llm import HybridJudge, Item, LLMJudge, Rater
 from audiollm.eval.judges.ratings import rating_figures, read_rating
 from audiollm.eval.judges.rubrics import PROMPTS, find_prompts
 from audiollm.language_models import Reply, ServerModel
+from audiollm.modeling_audiollm.emotion_lexicon import load_lexicon
 from tests.chat_server import Drop, chat_server
 
 

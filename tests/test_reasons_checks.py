@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from audiollm.corpora.labels import SENTIMENTS
-from audiollm.emotion_words.lexicon import load_lexicon
 from audiollm.eval.judges import RuleJudge
+from audiollm.modeling_audiollm.emotion_lexicon import load_lexicon
 from audiollm.reasons.checks import FAULTS, Demand, Fault, clean_answer, find_faults
 from audiollm.reasons.prompts import DEFAULT_PROMPTS, PromptError, read_prompts
 

@@ -4,7 +4,7 @@ import pytest
 
 from audiollm.eval.judges import RuleJudge
 from audiollm.eval.judges.ratings import read_rating
-from audiollm.language_models.replies import final_answer, without_thoughts
+from audiollm.modeling_audiollm.replies import final_answer, without_thoughts
 from audiollm.reasons.checks import clean_answer
 
 

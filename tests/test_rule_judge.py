@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from audiollm.emotion_words.lexicon import find_label_set, load_lexicon, named_label_set
 from audiollm.eval.emotion_judge.emotion_judge import emotion_figures
 from audiollm.eval.judges import OVERLAPPING, Case, RuleJudge, Verdict, load_judge
 from audiollm.eval.judges.rule import SPECIAL_KINDS
+from audiollm.modeling_audiollm.emotion_lexicon import find_label_set, load_lexicon, named_label_set
 
 
 CASES = [

@@ -36,8 +36,8 @@ from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
 from audiollm.language_models import Reply
 from audiollm.language_models.base import split_server
-from audiollm.language_models.replies import final_answer
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
+from audiollm.modeling_audiollm.replies import final_answer
 from tests.chat_server import chat_server
 from tests.tiny import ENCODERS, tiny_tokenizer
 

@@ -25,7 +25,6 @@ FLOORS = (
 SERVICES = {
     "reporting": "templates, plots, quotes, players",
     "language_models": "asked locally or served",
-    "emotion_words": "emotions stated in free text",
     "redact": "what may leave the machine",
     "locks": "one job in a folder",
     "files": "whole or not there; full disks",

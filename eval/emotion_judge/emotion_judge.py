@@ -3,8 +3,8 @@
 import datasets
 import evaluate
 
-from audiollm.emotion_words.lexicon import find_label_set, named_label_set, spell_label
 from audiollm.eval.judges import Case, Verdict, load_judge
+from audiollm.modeling_audiollm.emotion_lexicon import find_label_set, named_label_set, spell_label
 
 
 UNSCORED, UNNAMED = "unscored", "no class named"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...language_models.replies import whole_characters, without_thoughts
 from ...modeling_audiollm.evidence import find_quotes
+from ...modeling_audiollm.replies import whole_characters, without_thoughts
 
 
 LONGEST_REPLY = 100_000  # characters: more is no verdict but a model that did not stop

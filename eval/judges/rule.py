@@ -1,6 +1,6 @@
 """The rule judge: finds the emotions that a free text states, offline and deterministically.
 
-It goes by an explicit answer if there is one, else by what the text states (see `emotion_words/reading.py`).
+It goes by an explicit answer if there is one, else by what the text states (see `emotion_reading.py`).
 
 A prediction that states exactly one class of the label set is plain, and right or wrong. Every other one is a special
 case (section 7 of the paper leaves such cases to a larger judge), with one of these kinds, and unscored:
@@ -24,9 +24,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...emotion_words.lexicon import Reading, labels_overlap, spell_label
-from ...emotion_words.reading import SEVERAL, Reader, Statement, reader_of
-from ...language_models.replies import final_answer
+from ...modeling_audiollm.emotion_lexicon import Reading, labels_overlap, spell_label
+from ...modeling_audiollm.emotion_reading import SEVERAL, Reader, Statement, reader_of
+from ...modeling_audiollm.replies import final_answer
 from .base import OVERLAPPING, Case, Judge, Verdict
 
 

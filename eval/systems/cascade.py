@@ -13,7 +13,7 @@ from transformers import pipeline
 
 from ...corpora.questions import ASR
 from ...language_models import LanguageModel
-from ...language_models.replies import final_answer
+from ...modeling_audiollm.replies import final_answer
 from .base import (
     SAMPLING_RATE,
     System,

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from ...language_models.replies import final_answer
+from ...modeling_audiollm.replies import final_answer
 from .. import EvalError
 from .base import SAMPLING_RATE, System, fingerprint_of, put_question
 

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from ...language_models import ServerModel
-from ...language_models.replies import final_answer
+from ...modeling_audiollm.replies import final_answer
 from .base import SAMPLING_RATE, System, fingerprint_of, put_question
 
 

@@ -1,16 +1,16 @@
-"""The vocabulary (lexicon.json), and how its concepts fall into the classes of a label set."""
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
+"""The vocabulary (emotion_vocabulary.py), and how its concepts fall into the classes of a label set."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+
+from .emotion_vocabulary import VOCABULARY
 
 
-LEXICON_FILE = Path(__file__).with_name("lexicon.json")
 _WORD_LISTS = (
     "several_emotions",
     "emotion_nouns",
@@ -96,30 +96,29 @@ def find_phrase(text: str, wanted: Collection[tuple[str, ...]]) -> str | None:
 
 @cache
 def load_lexicon() -> Lexicon:
-    """Read the vocabulary and index its phrases by their first word, longest phrases first."""
-    data = json.loads(LEXICON_FILE.read_text(encoding="utf-8"))
+    """The vocabulary, with an index of its phrases by their first word, longest phrases first."""
     roles: dict[tuple[str, ...], set[str]] = {}
     concepts: dict[tuple[str, ...], str] = {}
-    for concept, entry in data["emotions"].items():
+    for concept, entry in VOCABULARY["emotions"].items():
         for words in map(split_words, entry["words"]):
             concepts[words] = concept
             roles.setdefault(words, set()).add("emotion")
     for role in _WORD_LISTS:
-        for words in map(split_words, data[role]):
+        for words in map(split_words, VOCABULARY[role]):
             roles.setdefault(words, set()).add(role)
     index: dict[str, list] = {}
     for words in sorted(roles, key=lambda words: (-len(words), words)):
         index.setdefault(words[0], []).append((words, frozenset(roles[words]), concepts.get(words)))
     return Lexicon(
-        emotions=data["emotions"],
-        label_words={word: words[0] for words in data["labels"].values() for word in words},
-        label_sets={name: tuple(labels) for name, labels in data["label_sets"].items()},
-        bare_answers=data["bare_answers"],
-        negation_lists=frozenset(word for phrase in data["negation_lists"] for word in split_words(phrase)),
-        exceptions=frozenset(data["exceptions"]),
-        questions=frozenset(data["questions"]),
-        model_refusals=frozenset(map(split_words, data["model_refusals"])),
-        overlapping=frozenset(map(frozenset, data["overlapping"])),
+        emotions=VOCABULARY["emotions"],
+        label_words={word: words[0] for words in VOCABULARY["labels"].values() for word in words},
+        label_sets={name: tuple(labels) for name, labels in VOCABULARY["label_sets"].items()},
+        bare_answers=VOCABULARY["bare_answers"],
+        negation_lists=frozenset(word for phrase in VOCABULARY["negation_lists"] for word in split_words(phrase)),
+        exceptions=frozenset(VOCABULARY["exceptions"]),
+        questions=frozenset(VOCABULARY["questions"]),
+        model_refusals=frozenset(map(split_words, VOCABULARY["model_refusals"])),
+        overlapping=frozenset(map(frozenset, VOCABULARY["overlapping"])),
         phrases=index,
     )
 

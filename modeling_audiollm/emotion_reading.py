@@ -1,3 +1,4 @@
+# This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
 """What a text states of its speaker: concepts of the lexicon, sentence by sentence.
 
 It is read as a person skims it: the first sentence that names an emotion, and what later sentences say of the speaker.
@@ -12,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from ..modeling_audiollm.evidence import find_quotes
-from .lexicon import load_lexicon, read_concepts, split_words
+from .emotion_lexicon import load_lexicon, read_concepts, split_words
+from .evidence import find_quotes
 
 
 # A negation reaches this many words to its emotion: "does not seem to be expressing any strong sense of anger".

@@ -1,3 +1,4 @@
+# This file travels to the Hub with the weights, so it stands alone: standard library only, no import of ours.
 """What of a model's text is its answer: thoughts come off, answer tags are opened. Linear in the text's length."""
 
 from __future__ import annotations

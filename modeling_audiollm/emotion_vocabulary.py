@@ -1,5 +1,21 @@
+# This file travels to the Hub with the weights, so it stands alone: standard library only, no import of ours.
+"""What words say of a speaker, as data for `emotion_lexicon.py` and `emotion_reading.py`.
+
+`labels`: the adjective that stands for a concept in our label sets, and other words for it that corpora use as labels.
+`emotions`: per concept its words, every inflection written out, a hyphen as a space. A concept that is a class of the
+label set counts as that class. Else it counts as the one class of its `is` list in the set (two such classes:
+between_classes), else it is out of the set, near the classes of its `near` list. For a set with positive and negative
+it counts as its `valence`. `manner`: a way of speaking, which yields to any emotion named beside it.
+
+It is JSON inside a module because of a checkpoint's folder on the Hub only its modules are fetched with the code.
+"""
+
+import json
+from typing import Any
+
+
+VOCABULARY: dict[str, Any] = json.loads("""
 {
-  "about": "What words say of a speaker (reading.py). `labels`: the adjective that stands for a concept in our label sets, and other words for it that corpora use as labels. `emotions`: per concept its words, every inflection written out, a hyphen as a space. A concept that is a class of the label set counts as that class. Else it counts as the one class of its `is` list in the set (two such classes: between_classes), else it is out of the set, near the classes of its `near` list. For a set with positive and negative it counts as its `valence`. `manner`: a way of speaking, which yields to any emotion named beside it.",
   "label_sets": {
     "emotion7": ["neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised"],
     "ravdess8": ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"],
@@ -406,16 +422,16 @@
     "likely", "probably", "classified", "classify", "detected", "identified", "identify", "labeled", "labelled",
     "recognized", "perceived", "comes across", "coming across", "come across", "best described",
     "hint at", "hints at", "hinting at", "point to", "points to", "pointing to",
-    "touch of", "note of", "mostly", "mainly", "predominantly", "largely", "slightly", "somewhat", "possibly", "perhaps",
-    "maybe", "she's", "he's",
+    "touch of", "note of", "mostly", "mainly", "predominantly", "largely", "slightly", "somewhat", "possibly",
+    "perhaps", "maybe", "she's", "he's",
     "they're", "she", "he", "they", "is", "was", "are", "it's", "could be", "might be", "may be", "would be",
     "must be", "became", "becomes", "label", "answer", "category", "class", "says", "said", "prediction", "detect",
     "hear", "think", "believe", "guess", "say", "interpreted", "choose", "select", "pick", "go with", "it's more",
     "more like", "and sounds", "and seems", "and feels", "and is"
   ],
   "questions": [
-    "is", "are", "was", "were", "does", "do", "did", "can", "could", "would", "should", "will", "has", "have", "what", "which",
-    "who", "whose", "how", "why", "where", "when"
+    "is", "are", "was", "were", "does", "do", "did", "can", "could", "would", "should", "will", "has", "have", "what",
+    "which", "who", "whose", "how", "why", "where", "when"
   ],
   "first_person": [
     "i am", "i'm", "i was", "i feel", "i felt", "i've been", "we are", "we're", "we were", "makes me", "made me",
@@ -462,3 +478,4 @@
   },
   "overlapping": [["happiness", "excitement"], ["anger", "frustration"]]
 }
+""")
