@@ -22,6 +22,7 @@ NEGATION_REACH = 9
 # In a sentence this short an emotion is stated even without a word of stating ("sounds", "voice"): "Very sad indeed".
 SHORT_SENTENCE = 6
 FIRST_PERSON_REACH = 4
+TIME_REACH = 10  # words around an emotion that say whether it is over
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[.!?;:,\n()/\u2014\u2013\"]|--")
 _OPEN_QUOTE = re.compile(r"(?:(?<=[\s:,(])\"|\u201c)(?=\w)[^\"\u201d]*\Z")
@@ -84,12 +85,26 @@ _CHANGES = re.compile(
     r"(?:changes?|shifts?|moves?|goes|turns?) from|(?:starts?|begins?) (?:out |off )?|ends? up|becom(?:es?|ing)|"
     r"turn(?:s|ing)? (?:in)?to)\b"
 )
+# What stands before an emotion that is over: "once happy", "had been angry", "the earlier joy". That of a clip's own
+# beginning ("at first happy, then sad") is heard like its end: such answers name several emotions.
+_FORMER = re.compile(r"\b(?:formerly|previously|once|earlier|(?:had|having) (?:\w+ )?been)(?: \w+){0,2}\Z")
+# What stands before an emotion that has taken the place of those before it: "was happy before growing sad".
+_TAKES_OVER = re.compile(
+    r"\b(?:(?:before|until|till) (?:(?:it|she|he|they|the \w+|then|\w+ly) )*"
+    r"(?:grow(?:s|ing)|grew|becom(?:es?|ing)|became|turn(?:s|ed|ing)?|gets?|got|getting|end(?:s|ed|ing)? up)"
+    r"|replaced by|\w+ (?:in its|in their) place)(?: \w+){0,2}\Z"
+)
+_WAS = re.compile(r"\b(?:was|were|felt|sounded|seemed|appeared)(?: \w+){0,3}\Z")
+_NOW_BEFORE = re.compile(r"\bnow(?: \w+){0,3}\Z")
+_LONG_AGO_AFTER = re.compile(
+    r"(?:before|earlier|previously|once|yesterday|(?:\w+ ){1,3}ago|last \w+)(?= [,;]|\Z| but| and)"
+)
 _SENTENCE_END = frozenset(".!?\n")
 _PUNCTUATION = frozenset(',;:()/\u2014\u2013"') | {"--"}
 SEVERAL = "several"  # stands among concepts for "mixed emotions"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Mention:
     concept: str
     start: int
@@ -98,6 +113,13 @@ class _Mention:
     weak: bool = False
     anchored: bool = False
     denies_all: bool = False  # "no emotion", which is neutral unless an exception follows ("other than sadness")
+    over: bool = False  # told as over, which yields to what is said of now
+    was: bool = False  # told in the past, which yields to what is said to be so now
+    now: bool = False
+
+    @property
+    def firm(self) -> bool:
+        return not self.negated and not self.weak
 
 
 @dataclass
@@ -117,6 +139,7 @@ class _Scope:
         self.first_person_at: int | None = None
         self.refused = self.refusing = self.anchored = False
         self.reason = self.leading_reason = False
+        self.made_way = 0  # how many mentions are known to be over
 
     def enter(self, start: int, end: int, roles: frozenset[str], stated: bool) -> None:
         """Take in a lexicon entry; `stated` says whether the sentence has stated an emotion before it."""
@@ -267,6 +290,7 @@ class Reader:
             elif concept or "several_emotions" in roles:
                 mention = _Mention(concept or SEVERAL, start, end, weak=scope.weakens(start))
                 mention.negated = scope.denies(start) or self._in_denied_list(tokens, mentions, start)
+                _place_in_time(mention, tokens, mentions, scope)
                 scope.negated_at = None if mention.negated else scope.negated_at
                 mentions.append(mention)
         scope.refused = scope.refused or declined is not None
@@ -280,7 +304,7 @@ class Reader:
             mention.anchored = scope.anchored or changes
             alone = mention.start == 0 and tokens[mention.end : mention.end + 1] in ([","], [":"], [";"], ["\u2014"])
             mention.weak = mention.weak or not (mention.anchored or alone or short)
-        firm = {mention.concept for mention in mentions if not mention.negated and not mention.weak}
+        firm = {mention.concept for mention in _present(mentions)}
         if changes and len(firm) > 1:
             mentions.append(_Mention(SEVERAL, len(tokens), len(tokens), anchored=True))
         return _Sentence(mentions, refusal=scope.refused)
@@ -315,6 +339,30 @@ def _spread_denial(tokens: list[str], mentions: list[_Mention]) -> None:
                 mention.negated = True
 
 
+def _place_in_time(mention: _Mention, tokens: list[str], earlier: list[_Mention], scope: _Scope) -> None:
+    """Whether an emotion is over, or is the one that those before it have made way for."""
+    before = " ".join(tokens[max(0, mention.start - TIME_REACH) : mention.start])
+    after = " ".join(tokens[mention.end : mention.end + TIME_REACH])
+    if _TAKES_OVER.search(before):
+        mention.weak = scope.refusing
+        for other in earlier[scope.made_way :]:
+            other.over = True
+        scope.made_way = len(earlier)
+    mention.was = _WAS.search(before) is not None
+    mention.over = _FORMER.search(before) is not None or (mention.was and _LONG_AGO_AFTER.match(after) is not None)
+    mention.now = not mention.over and (
+        _NOW_BEFORE.search(before) is not None or after.startswith(("now", "right now"))
+    )
+
+
+def _present(mentions: Iterable[_Mention]) -> set[_Mention]:
+    """The firm mentions, without those of what is over where others say what is."""
+    firm = [mention for mention in mentions if mention.firm]
+    now = any(mention.now for mention in firm)
+    present = {mention for mention in firm if not (mention.over or (now and mention.was and not mention.now))}
+    return present or set(firm)
+
+
 def _mask_quotes(text: str) -> str:
     """The text without what it quotes, and without the quote that an answer cut short leaves open at its end."""
     pieces, end = [], 0
@@ -333,8 +381,9 @@ def reader_of(labels: tuple[str, ...]) -> Reader:
 def _state(sentences: list[_Sentence]) -> Statement:
     first: list[str] = []
     later: list[str] = []
+    present = _present(mention for sentence in sentences if not sentence.question for mention in sentence.mentions)
     for sentence in sentences:
-        firm = [mention for mention in sentence.mentions if not mention.negated and not mention.weak]
+        firm = [mention for mention in sentence.mentions if mention in present]
         if sentence.question:
             continue
         if first:

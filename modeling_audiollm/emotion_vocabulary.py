@@ -380,7 +380,8 @@ VOCABULARY: dict[str, Any] = json.loads("""
     "free from", "hardly", "barely", "scarcely", "rather than", "instead of", "as opposed to", "opposed to",
     "far from", "anything but", "nothing", "cannot", "can't", "couldn't", "wouldn't", "won't", "unlike", "absent",
     "little", "fails to", "fail to", "failing to", "failed to", "excludes", "excluding", "rules out", "ruling out",
-    "no longer", "minus", "nowhere near", "neither of"
+    "no longer", "used to be", "used to feel", "used to sound", "used to seem", "stopped being", "stopped feeling",
+    "stops being", "no more", "overcame", "overcomes", "got over", "gets over", "minus", "nowhere near", "neither of"
   ],
   "negation_lists": [
     "or", "nor", "and", "any", "even", "particularly", "especially", "very", "too", "a", "an", "the", "of", "in",

@@ -71,6 +71,28 @@ def test_a_special_verdict_says_what_it_may_be():
     assert judge.judge_one("The speaker sounds excited.", "sad", EMOTION7).predicted is None
 
 
+@pytest.mark.parametrize(
+    "answer, stated",
+    {
+        "The speaker was happy before growing sad.": "sad",
+        "The speaker used to be angry, now calm.": "neutral",
+        "No longer sad but happy.": "happy",
+        "A once happy voice is now sad.": "sad",
+        "The speaker was angry. Now she is happy.": "happy",
+        "The speaker sounds sad. They used to be happy.": "sad",
+        "The speaker was sad before the call.": "sad",
+        "The voice sounded scared a moment ago, but is happy now.": "happy",
+    }.items(),
+)
+def test_what_is_over_yields_to_what_is(answer, stated):
+    assert judge.stated_labels(answer, EMOTION7) == ((stated,), None)
+
+
+def test_a_change_within_the_clip_is_several_emotions():
+    for answer in ("The voice goes from joy to anger.", "From joy to anger.", "Happy at first, then sad."):
+        assert judge.stated_labels(answer, EMOTION7)[1] == "several_emotions"
+
+
 def test_labels_of_the_users_own_are_found():
     verdict = judge.judge_one("The speaker sounds sleepy.", "sleepy", ("sleepy", "happy"))
     assert verdict.score == 1
