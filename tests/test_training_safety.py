@@ -281,7 +281,7 @@ def test_a_full_disk_is_said_as_such_and_the_last_checkpoint_stays(config, monke
             raise error
         save(tensors, folder)
 
-    from audiollm.training import trainer as module
+    from audiollm.training import run_trainer as module
 
     save = module.save_trainable
     monkeypatch.setattr(module, "save_trainable", full)

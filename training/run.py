@@ -21,7 +21,7 @@ from .checkpoints import naming_a_full_disk, newest_whole_checkpoint
 from .clips import BadRowsError
 from .facts import FACTS_NAME, read_facts, training_facts, write_facts
 from .identity import claim_folder, run_identity
-from .trainer import AudioLLMTrainer
+from .run_trainer import RunTrainer
 
 
 logger = logging.getLogger("audiollm.train")
@@ -29,7 +29,7 @@ logger = logging.getLogger("audiollm.train")
 IN_WORKER = re.compile(r"^Caught (?:Audio|Value)Error in DataLoader.*\n[\w.]*(?:Audio|Value)Error: (.*?)\s*\Z", re.S)
 
 
-def run(config: Mapping[str, Any], trainer: AudioLLMTrainer) -> str:
+def run(config: Mapping[str, Any], trainer: RunTrainer) -> str:
     """Train in `training.output_dir`, or go on where a killed run stopped; gives the folder of the merged model.
 
     Args:
@@ -68,7 +68,7 @@ def run(config: Mapping[str, Any], trainer: AudioLLMTrainer) -> str:
         return str(final)
 
 
-def _train(trainer: AudioLLMTrainer, checkpoint: Path | None):
+def _train(trainer: RunTrainer, checkpoint: Path | None):
     """Train to the end of the schedule; a checkpoint that was saved there is loaded, and not trained on by a step."""
     state = checkpoint and TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     if state:

@@ -25,8 +25,9 @@ from .encoder_losses import EncoderLossTrainer, label_classes
 from .feature_cache import FeatureCache
 from .lora import lora_settings
 from .run import run
+from .run_trainer import refuse_deepspeed
 from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned
-from .trainer import AUDIO_SFT, AudioLLMTrainer, refuse_deepspeed
+from .trainer import AUDIO_SFT, AudioLLMTrainer
 
 
 logger = logging.getLogger("audiollm.train")

@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, save_fsdp_optimizer
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from datasets import Dataset
 from peft import LoraConfig
-from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers.integrations.liger import apply_liger_kernel
-from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTConfig, SFTTrainer
-from trl.trainer import utils as trl_utils
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
-from ..processing.processing_audiollm import AudioLLMProcessor
-from .alternation import AlternationCallback, AlternationSampler, ScheduledRows, set_learning
+from .alternation import AlternationCallback, ScheduledRows
 from .averaging import AveragingCallback
-from .checkpoints import (
-    STAGING_NAME,
-    TRAINABLE_NAME,
-    copy_ctc_head,
-    discard_checkpoint,
-    gather_tensors,
-    load_trainable,
-    load_trained,
-    naming_a_full_disk,
-    publish_checkpoint,
-    save_merged,
-    save_origin,
-    save_trainable,
-    whole_checkpoints,
-)
 from .feature_cache import FeatureCache
 from .frozen_branches import FrozenBranches
-from .lora import refuse_outside
 from .rates import round_rates
+from .run_trainer import RunTrainer, asks_for_fsdp, lay_out, shrink_tiles
 from .samples import SampleCallback
-from .schedule import Plan, Round, without_lora
+from .schedule import Plan, Round
 from .token_sums import TokenSums
 
 
@@ -67,43 +43,9 @@ AUDIO_SFT = {
 ALIGNMENT_INPUTS = ("alignment_words", "alignment_labels")
 
 
-class NotFiniteError(ValueError):
-    """A loss or a weight that is not a number any more; says at which step, and what to do."""
-
-
-def _shrink_tiles():
-    """Let TRL compute an eighth of its tile of logits at a time where it has no Triton.
-
-    There it holds some seven copies of a tile, which were a tenth of the peak memory of a model of 135 M. This can go
-    when `trl.kernels.chunked_logprob._backward_tile` works in place (TRL 1.16 does not).
-    """
-    trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = 4096
-
-
-def _asks_for_fsdp(args: SFTConfig) -> bool:
-    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
-def refuse_deepspeed(training: dict[str, Any]):
-    """Refuse DeepSpeed before `SFTConfig` sees it, which asks for a package that need not be there.
-
-    Args:
-        training: the `training` section of a configuration.
-
-    Raises:
-        ValueError: if the section or `accelerate launch` asks for DeepSpeed.
-    """
-    if training.get("deepspeed") or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise ValueError(
-            "DeepSpeed ZeRO is not supported: it decides by `requires_grad` at the start what it optimizes and saves "
-            "(DeepSpeed#4055, #2615), and does not see that other parts learn in another round. Use DDP, or FSDP2 for "
-            "models that do not fit: configs/accelerate/."
-        )
-
-
 def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Sequence[Round]):
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
-    if not _asks_for_fsdp(args):
+    if not asks_for_fsdp(args):
         return
     version = (args.fsdp_config or {}).get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
     if str(version) != "2":
@@ -133,7 +75,7 @@ def _use_liger(language_model: nn.Module, settings: dict[str, Any] | None):
         raise ValueError(f"Liger has no kernels for {language_model.config.model_type}; leave use_liger_kernel out.")
 
 
-class AudioLLMTrainer(SFTTrainer):
+class AudioLLMTrainer(RunTrainer, SFTTrainer):
     """Trains an AudioLLM by a schedule.
 
     Args:
@@ -156,14 +98,8 @@ class AudioLLMTrainer(SFTTrainer):
 
     round_type: ClassVar[type[Round]] = Round
     # What transformers' trainer may have of many kinds is of one here.
-    model: Any
     args: SFTConfig
-    train_dataset: Dataset
     data_collator: AudioLLMCollator
-    processing_class: AudioLLMProcessor
-    # Trainer takes all kinds of models.
-    model: Any
-    optimizer: Any
 
     def __init__(
         self,
@@ -182,10 +118,10 @@ class AudioLLMTrainer(SFTTrainer):
         _refuse_distribution(args, cache, rounds)
         rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.tasks = train_dataset["task"]
-        self.plan = Plan.of(rounds, self.tasks, rows_per_step)
-        args.max_steps = min(max_steps or self.plan.total_steps, self.plan.total_steps)
+        plan = Plan.of(rounds, self.tasks, rows_per_step)
+        args.max_steps = min(max_steps or plan.total_steps, plan.total_steps)
         if args.device.type == "cpu":
-            _shrink_tiles()
+            shrink_tiles()
         if args.use_liger_kernel:
             _use_liger(model.model.language_model, args.liger_kernel_config)
         super().__init__(
@@ -197,24 +133,13 @@ class AudioLLMTrainer(SFTTrainer):
             peft_config=lora,
             **kwargs,
         )
-        if lora is not None:
-            refuse_outside(self.model)
-        # All that ever learns must be trainable when the optimizer is built; the callback freezes from then on.
-        set_learning(self.model, tuple(self.plan.parts))
-        self.learnable = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        self.order = self._lay_out()
-        self.origin = origin
+        self.begin_run(plan, lay_out(plan, train_dataset, args), lora, origin)
         self.sums = TokenSums(args.device)
         self.alignment_losses: list[torch.Tensor] = []  # since the last log
         if args.world_size > 1 and any(round_.align and round_.lm for round_ in rounds):
             raise ValueError("Several processes align in rounds of their own: give rounds with `align` `lm: 0`.")
-        self.folder = Path(str(args.output_dir))  # of the run; while a checkpoint is saved, the argument is another
-        self.seconds_before = 0.0  # of processes that trained this run before
-        self._started = time.monotonic()
         self._logged = (0, self._started)
         self._parameters: int | None = None
-        # What a checkpoint holds beside the model: each has `state_dict` and `load_state_dict`.
-        self.companions: dict[str, Any] = {}
         if any(round_.average for round_ in rounds):
             self.averaging = AveragingCallback(self.plan, self.companions)
             self.companions["average"] = self.averaging
@@ -232,7 +157,7 @@ class AudioLLMTrainer(SFTTrainer):
         """As transformers does, but with FSDP2 on CPUs too, where accelerate 1.15 would silently use DDP instead."""
         super().create_accelerator_and_postprocess()
         state = self.accelerator.state
-        if _asks_for_fsdp(self.args) and state.distributed_type == DistributedType.MULTI_CPU:
+        if asks_for_fsdp(self.args) and state.distributed_type == DistributedType.MULTI_CPU:
             state.distributed_type = DistributedType.FSDP
             state.fsdp_plugin = FullyShardedDataParallelPlugin()
             self.is_fsdp_enabled = True
@@ -250,66 +175,10 @@ class AudioLLMTrainer(SFTTrainer):
         counts = {task: len(paths) for task, paths in clips.items()}
         return self.plan.report(self.model, counts, self.args.learning_rate)
 
-    @property
-    def audio_model(self) -> AudioLLMForConditionalGeneration:
-        """The model in training, without what PEFT wraps around it."""
-        return without_lora(self.model)
-
-    @property
-    def seconds(self) -> float:
-        """How long this run has trained, over all processes that went on with it."""
-        return self.seconds_before + time.monotonic() - self._started
-
-    def checkpoint_files(self) -> list[str]:
-        """Patterns of the files that a checkpoint must have to go on from it just as if nothing had happened."""
-        processes = self.args.world_size
-        random = [f"rng_state_{index}.pth" for index in range(processes)] if processes > 1 else ["rng_state.pth"]
-        optimizer = "optimizer*" if self.is_fsdp_enabled else OPTIMIZER_NAME
-        files = [TRAINER_STATE_NAME, TRAINABLE_NAME, optimizer, SCHEDULER_NAME, *random]
-        files += [SCALER_NAME] if self.args.fp16 else []
-        return files + [f"{name}.safetensors" for name in self.companions]
-
-    def refuse_not_finite(self, values: Mapping[str, torch.Tensor | float]):
-        """Stop a run that learns nothing any more, before its state is saved.
-
-        Args:
-            values: by what they are.
-
-        Raises:
-            NotFiniteError: naming the first of them that is not finite, and the last checkpoint.
-        """
-        wrong = next((name for name, value in values.items() if not torch.as_tensor(value).isfinite().all()), None)
-        if wrong is not None:
-            saved = whole_checkpoints(self.folder)
-            raise NotFiniteError(
-                f"step {self.state.global_step}: {wrong} is not finite, so nothing is learnt any more; this state is "
-                f"not saved ({f'the last checkpoint is {saved[-1]}' if saved else 'there is no checkpoint'}). Lower "
-                "the learning rate, or look for clips of absurd levels; then train in another training.output_dir."
-            )
-
-    def learnt_tensors(self) -> dict[str, torch.Tensor]:
-        """What ever learns, on this process."""
-        named = self.model.named_parameters()
-        found = {name: parameter.detach() for name, parameter in named if name in self.learnable}
-        return {name: value.to_local() if isinstance(value, DTensor) else value for name, value in found.items()}
-
-    def create_model_card(self, *args: Any, **kwargs: Any):
-        """Write no card: TRL's tells of text generation, and ours is made of the run's facts when it is published."""
-
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the whole run, in the order of the schedule."""
         rows = ScheduledRows(self.train_dataset, self.order)
         return self._get_dataloader(rows, "Training", self._train_batch_size, SequentialSampler, is_training=True)
-
-    def _lay_out(self) -> np.ndarray:
-        """For each place of the run, the index of its row."""
-        lengths = None
-        if self.args.train_sampling_strategy == "group_by_length":
-            lengths = self.train_dataset[self.args.length_column_name]
-            if None in lengths:
-                raise ValueError(f"group_by_length needs {self.args.length_column_name!r} in every training row.")
-        sampler = AlternationSampler(self.plan, self.tasks, self.args.seed, lengths)
-        return np.fromiter(sampler, dtype=np.int64, count=len(sampler))
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
         """The scheduler of the arguments, over the whole run or over one round, at each round's own learning rate."""
@@ -394,69 +263,3 @@ class AudioLLMTrainer(SFTTrainer):
             self._total_train_tokens += logs["num_tokens"]
             logs["num_tokens"] = self._total_train_tokens
         super().log(logs, start_time)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
-        """Save what ever learns, not the whole model: a checkpoint of a 10 B model stays below 1 GB."""
-        folder = output_dir or str(self.args.output_dir)
-        tensors = gather_tensors(self.model, self.learnable)
-        self.refuse_not_finite(tensors)
-        if not self.args.should_save:
-            return
-        os.makedirs(folder, exist_ok=True)
-        save_trainable(tensors, folder)
-        for name, companion in self.companions.items():
-            save_file(companion.state_dict(), os.path.join(folder, f"{name}.safetensors"))
-        if self.origin is not None:
-            save_origin(self.origin, self.audio_model.config, self.processing_class, folder)
-
-    def save_merged(self, folder: str | Path):
-        """Save the whole model for `from_pretrained` and `pipeline`, with LoRA merged."""
-        # Under FSDP no process has the whole model; the last checkpoint does.
-        last = whole_checkpoints(self.folder)[-1] if self.is_fsdp_enabled else None
-        save_merged(load_trained(last)[0] if last else self.model, self.processing_class, folder)
-        if "speech_encoder" not in self.plan.parts:
-            copy_ctc_head(self.audio_model.name_or_path, folder)
-
-    # transformers has no public hook for any of what follows; each can go when it has one.
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None):
-        """Load what [`save_model`] wrote; transformers looks for a whole model or for adapters alone."""
-        load_trainable(model or self.model, resume_from_checkpoint)
-        for name, companion in self.companions.items():
-            file = Path(resume_from_checkpoint, f"{name}.safetensors")
-            companion.load_state_dict(load_file(file, device=str(self.args.device)))
-
-    def _save_optimizer_and_scheduler(self, output_dir: str):
-        """As transformers does, but without FSDP's second copy of the model, which of a LoRA model is a part."""
-        if not self.is_fsdp_enabled:
-            super()._save_optimizer_and_scheduler(output_dir)
-            return
-        save_fsdp_optimizer(
-            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
-        )
-        if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any):
-        """Save so that a kill at any moment leaves either this checkpoint, whole, or the one before it."""
-        run, staging = self.folder, self.folder / STAGING_NAME
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        self.args.output_dir = str(staging)
-        try:
-            with naming_a_full_disk(run):
-                super()._save_checkpoint(model, trial)
-        except OSError:
-            shutil.rmtree(staging, ignore_errors=True)  # gives back the room that it took
-            raise
-        finally:
-            self.args.output_dir = str(run)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            publish_checkpoint(staging / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", run)
-            for old in whole_checkpoints(run)[: -(self.args.save_total_limit or len(self.order))]:
-                discard_checkpoint(old, staging)
-            shutil.rmtree(staging)
-        self.accelerator.wait_for_everyone()
