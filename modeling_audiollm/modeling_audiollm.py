@@ -209,7 +209,8 @@ class AudioLLMAdapter(nn.Module):
         states = encoded.states
         frames = self.mixes[index](states) if len(states) > 1 else states[0]
         real = encoded.real_frames()
-        frames = torch.zeros_like(frames).masked_scatter(real.unsqueeze(-1), self.norms[index](frames[real]))
+        normed = self.norms[index](frames[real])  # which autocast gives in float32
+        frames = normed.new_zeros(frames.shape).masked_scatter(real.unsqueeze(-1), normed)
         missing = self.tokens * self.stacks[index] - frames.shape[1]
         if missing < 0:
             raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")

@@ -312,6 +312,15 @@ def test_layer_mix_starts_as_the_mean_of_all_layers_and_learns(tone):
     assert model.model.emotion_adapter.mixes[0].logits.grad.abs().sum() > 0
 
 
+def test_frames_of_less_precision_than_their_norm_are_taken(tone):
+    """As autocast gives them on a GPU: a mix of layers in bfloat16, its norm in float32."""
+    model, processor = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
+    adapter = model.model.emotion_adapter
+    adapter.mixes[0].register_forward_hook(lambda module, args, output: output.bfloat16())
+    adapter.norms[0].register_forward_pre_hook(lambda module, args: args[0].float())
+    assert model(**inputs_for(processor, tone(1.0))).logits.isfinite().all()
+
+
 def test_layer_mix_survives_saving(tmp_path, tone):
     model, processor = tiny_model_and_processor(emotion="wavlm", emotion_layer_mix=True)
     torch.nn.init.normal_(model.model.emotion_adapter.mixes[0].logits)

@@ -52,6 +52,9 @@ class FrozenBranches(TrainerCallback):
             learns = {*round_.train, *round_.weighed.values()}
             if encoder not in checksums or encoder in learns:
                 continue
+            # Without the language model, only what alignment goes through runs: one adapter over both, or speech's.
+            if not round_.lm and not (round_.align and (branch == "speech" or "adapter" in checksums)):
+                continue
             facts = (config, extractor.to_dict(), precision)
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
