@@ -215,7 +215,7 @@ def _die_while_saving(trainer):
 
 def _die_before_renaming(trainer):
     """Kill this process when its next checkpoint is whole, but not yet under its name."""
-    import audiollm.training.trainer as module
+    import audiollm.training.run_trainer as module
 
     module.publish_checkpoint = lambda staged, run: os.kill(os.getpid(), signal.SIGKILL)
 

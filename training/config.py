@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -312,18 +312,27 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     Raises:
         ConfigError: for a malformed override, or a configuration that [`check_config`] refuses.
     """
+    return load_config(path, overrides, _check_with_rounds)
+
+
+def load_config(path: str | Path, overrides: Sequence[str], check: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """As [`read_config`], for a configuration of another kind, which `check` refuses or not."""
     config = yaml_value(_find(Path(path)).read_text(encoding="utf-8"), str(path))
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: a configuration is a mapping of sections; see configs/.")
     for override in overrides:
         set_field(config, override)
     try:
-        checked = check_config(config)
-        if not isinstance(checked.schedule, str):
-            read_rounds(checked.schedule)
+        check(config)
     except (ConfigError, ScheduleError) as error:
         raise ConfigError(f"{path}: {error}") from error
     return config
+
+
+def _check_with_rounds(config: dict[str, Any]) -> None:
+    checked = check_config(config)
+    if not isinstance(checked.schedule, str):
+        read_rounds(checked.schedule)
 
 
 def _find(path: Path) -> Path:

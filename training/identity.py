@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import TrainingArguments
 from trl import SFTConfig
 
 from .proof import part_checksums
@@ -22,7 +23,6 @@ FREE += tuple(f"model.parts.{part}" for part in ("speech", "emotion", "text"))
 FREE_PREFIXES = ("training.logging_", "training.log_", "training.save_", "training.report_", "training.hub_")
 FREE_PREFIXES += ("training.dataloader_", "training.push_to_hub", "training.eval_", "training.per_device_eval_")
 FREE += tuple(f"training.{name}" for name in ("output_dir", "disable_tqdm", "run_name", "project"))
-DEFAULTS = {f"training.{field.name}": field.default for field in fields(SFTConfig)}
 
 
 class OtherRunError(ValueError):
@@ -57,13 +57,16 @@ def run_identity(
     }
 
 
-def claim_folder(folder: str | Path, identity: Mapping[str, Any], begun: bool):
+def claim_folder(
+    folder: str | Path, identity: Mapping[str, Any], begun: bool, arguments: type[TrainingArguments] = SFTConfig
+):
     """Write down whose folder this is, or refuse it as another run's.
 
     Args:
         folder: of the run.
         identity: what [`run_identity`] gave.
         begun: whether the folder holds results or checkpoints of a run.
+        arguments: of the section `training`, whose defaults hold for what is left out there.
 
     Raises:
         OtherRunError: naming each difference.
@@ -75,17 +78,18 @@ def claim_folder(folder: str | Path, identity: Mapping[str, Any], begun: bool):
         return
     if not path.is_file():
         raise OtherRunError(f"{folder} holds a run that does not say what it was ({RUN_NAME} is missing); {way_out}")
-    differences = _differences(json.loads(path.read_text(encoding="utf-8")), identity)
+    differences = _differences(json.loads(path.read_text(encoding="utf-8")), identity, arguments)
     if differences:
         raise OtherRunError(
             f"{folder} holds another run: {'; '.join(differences)}. Go on as it was started, or {way_out}"
         )
 
 
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any], arguments: type[TrainingArguments]) -> list[str]:
+    defaults = {f"training.{field.name}": field.default for field in fields(arguments)}
     found = []
     for name in sorted(then["settings"].keys() | now["settings"].keys()):
-        default = getattr(DEFAULTS.get(name), "value", DEFAULTS.get(name))
+        default = getattr(defaults.get(name), "value", defaults.get(name))
         before, after = (facts["settings"].get(name, default) for facts in (then, now))
         if before != after:
             found.append(f"{name} was {before!r}, is {after!r}")

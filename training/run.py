@@ -47,7 +47,7 @@ def run(config: Mapping[str, Any], trainer: RunTrainer) -> str:
             new = new_parts(config["model"], trainer.audio_model)
             identity = run_identity(config, trainer.train_dataset, trainer.model, new, trainer.args.world_size)
             begun = [*output.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), *output.glob(FACTS_NAME), *output.glob("model")]
-            claim_folder(output, identity, bool(begun))
+            claim_folder(output, identity, bool(begun), type(trainer.args))
             logger.info("plan\n%s", trainer.report_plan())
         trainer.accelerator.wait_for_everyone()
         final = output / "model"

@@ -165,6 +165,12 @@ class RunTrainer(Trainer):
                 "the learning rate, or look for clips of absurd levels; then train in another training.output_dir."
             )
 
+    def refuse_broken(self, logs: Mapping[str, float]):
+        """As [`refuse_not_finite`], by what is logged of a step."""
+        # The gradients' scale of fp16 is found by trying; those that are not finite are left out there.
+        norm = 0.0 if self.args.fp16 else logs.get("grad_norm", 0.0)
+        self.refuse_not_finite({"the loss": logs["loss"], "the norm of the gradients": norm})
+
     def learnt_tensors(self) -> dict[str, torch.Tensor]:
         """What ever learns, on this process."""
         named = self.model.named_parameters()

@@ -248,9 +248,7 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None):
         """Log what TRL does, with the round, so that losses can be read by it, and the rows trained in a second."""
         if "loss" in logs:
-            # The gradients' scale of fp16 is found by trying; those that are not finite are left out there.
-            norm = 0.0 if self.args.fp16 else logs.get("grad_norm", 0.0)
-            self.refuse_not_finite({"the loss": logs["loss"], "the norm of the gradients": norm})
+            self.refuse_broken(logs)
             step, now = self.state.global_step, time.monotonic()
             logs["round"] = self.plan.index_at(step - 1) + 1
             logs["samples_per_second"] = (step - self._logged[0]) * self.plan.rows_per_step / (now - self._logged[1])

@@ -20,8 +20,8 @@ from tests.tiny_run import config, corpus  # noqa: F401
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(config, accelerate: str, tmp_path: Path, stop: int) -> list[dict]:
-    """Run `run.py` in two processes and read what each wrote."""
+def launch(config, accelerate: str, tmp_path: Path, stop: int, script: str = "run.py") -> list[dict]:
+    """Run a script in two processes and read what each wrote."""
     config["training"] |= {"gradient_accumulation_steps": 1, "disable_tqdm": True}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
@@ -32,7 +32,7 @@ def launch(config, accelerate: str, tmp_path: Path, stop: int) -> list[dict]:
         "--main_process_port",
         "0",
     ]
-    command += [str(Path(__file__).with_name("run.py")), str(path), str(stop)]
+    command += [str(Path(__file__).with_name(script)), str(path), str(stop)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with (tmp_path / "errors").open("w+") as errors:
         # A session of its own, so that a hanging collective leaves no processes behind.
@@ -118,6 +118,25 @@ def test_batch_norms_of_two_processes_do_not_pass_for_frozen_parts_that_move(con
     ]
     moved = [fact["moved"] for fact in launch(config, "cpu-ddp", tmp_path, stop=0)]
     assert moved == [[["speech_adapter", "speech_encoder"], ["language_model", "lora"]]] * 2
+
+
+def test_two_processes_train_by_rewards_hear_and_resume(config, tmp_path):
+    """Each prompt's four answers are sampled by both, and advantages are of all four."""
+    config |= {"rewards": [{"name": "letters"}], "train": ["lora", "emotion_adapter"], "max_steps": 4}
+    del config["schedule"]
+    config["training"] |= {"num_generations": 4, "max_completion_length": 5, "save_steps": 2}
+    facts = launch(config, "cpu-ddp", tmp_path, stop=3, script="run_rl.py")
+    assert [fact["world"] for fact in facts] == [2, 2]
+    assert max(fact["hearing_error"] for fact in facts) < 1e-5
+    assert facts[0]["sum"] == facts[1]["sum"] and facts[0]["rewards"] == facts[1]["rewards"]
+    assert facts[0]["moved"] == [["emotion_adapter", "lora"]]
+    first, second = (fact["rows"] for fact in facts)
+    assert all(one == other and len(set(one)) == 1 for one, other in zip(first, second))
+    assert len(first) == 4 and len({ids[0] for ids in first}) == 4
+    output = config["training"]["output_dir"]
+    whole, resumed = (final_weights(folder) for folder in (output, f"{output}-resumed"))
+    for name in whole:
+        torch.testing.assert_close(whole[name], resumed[name], rtol=0, atol=0)
 
 
 def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypatch):

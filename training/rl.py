@@ -1,0 +1,83 @@
+"""From a configuration and rewards to a trainer, and to a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import set_seed
+from trl import GRPOConfig
+
+from . import estimate
+from .assemble import assemble, new_parts
+from .clips import refuse_bad_rows
+from .grpo import AUDIO_RL, AudioLLMGRPOTrainer, report_rewards
+from .lora import lora_settings
+from .reward_checks import CheckedReward, Reward
+from .rl_config import check_rl_config
+from .run import run
+from .run_trainer import refuse_deepspeed
+from .schedule import Round, ScheduleError, part_parameters, refuse_unlearned
+from .sft import by_task, read_rows_of
+
+
+def build_rl_trainer(
+    config: dict[str, Any], rewards: Mapping[str, Reward], model: Any = None, processor: Any = None
+) -> AudioLLMGRPOTrainer:
+    """The trainer that a configuration describes.
+
+    Args:
+        config: as [`read_rl_config`] gives it.
+        rewards: what its section `rewards` names, by name.
+        model, processor: to train these instead of what the `model` section describes.
+    """
+    checked = check_rl_config(config)
+    refuse_deepspeed(checked.training)
+    weights = [reward.weight for reward in checked.rewards]
+    arguments = GRPOConfig(**checked.training, **AUDIO_RL, reward_weights=weights)
+    set_seed(arguments.seed)
+    rows = read_rows_of(checked.data, checked.data.train, "train")
+    named = checked.data.validation
+    validation = None if named is None else by_task(read_rows_of(checked.data, named, "validation"))
+    if arguments.process_index == 0:
+        for some in (rows, *(validation or {}).values()):
+            refuse_bad_rows(some, answers=False)
+    if model is None:
+        model, processor = assemble(config["model"])
+    lora = config.get("lora") and lora_settings(config["lora"], model)
+    parts = [*part_parameters(model), *(["lora"] if lora else [])]
+    lacking = [part for part in checked.train if part not in parts]
+    if lacking:
+        raise ScheduleError(f"train: this model has no {' and no '.join(lacking)}; it has {', '.join(parts)}.")
+    learning = Round(tuple(dict.fromkeys(rows["task"])), tuple(checked.train), checked.epochs)
+    refuse_unlearned([learning], new_parts(config["model"], model))
+    return AudioLLMGRPOTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        processor=processor,
+        rewards={reward.name: rewards[reward.name] for reward in checked.rewards},
+        train=checked.train,
+        lora=LoraConfig(**lora) if lora else None,
+        epochs=checked.epochs,
+        max_steps=checked.steps,
+        origin={"model": config["model"], "lora": lora},
+        eval_dataset=validation,
+    )
+
+
+def report_rl_plan(config: dict[str, Any], rewards: Mapping[str, Reward], gpus: Sequence[int]) -> str:
+    """What each GPU must hold while it learns, and which rows each reward judges; nothing is loaded but the rows."""
+    checked = check_rl_config(config)
+    rows: Dataset = read_rows_of(checked.data, checked.data.train, "train")
+    learning = Round(tuple(dict.fromkeys(rows["task"])), tuple(checked.train), checked.epochs)
+    judged = [CheckedReward(reward.name, rewards[reward.name]) for reward in checked.rewards]
+    lines = report_rewards(judged, [reward.weight for reward in checked.rewards], rows)
+    return "\n".join([estimate.report(config, [learning], gpus), *lines])
+
+
+def train_by_rewards(config: dict[str, Any], rewards: Mapping[str, Reward]) -> str:
+    """Train, or go on where a killed run of it stopped; gives the folder of the merged model."""
+    return run(config, build_rl_trainer(config, rewards))

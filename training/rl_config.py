@@ -1,0 +1,122 @@
+"""The configuration of a training by rewards: every section, its fields, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from trl import GRPOConfig
+
+from .config import Data, Model, load_config
+from .schedule import PARTS
+from .strict import ConfigError, check_fields, nearest, read_section
+
+
+# What the trainer sets itself, or what would leave audio out: setting it would do nothing, or harm.
+NOT_YOURS = {
+    "num_train_epochs": "`epochs` says how many passes there are",
+    "reward_weights": "`rewards` gives each its weight",
+    "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
+    "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
+    "disable_dropout": "what is scored has to be what was sampled, so there never is dropout",
+    "chat_template_kwargs": "prompts are written as they are everywhere",
+    **dict.fromkeys(("model_init_kwargs", "trust_remote_code"), "the section `model` describes the model"),
+    **dict.fromkeys(("remove_unused_columns", "shuffle_dataset"), "the run is laid out by the trainer"),
+    **dict.fromkeys(("use_vllm", "use_transformers_continuous_batching"), "it would sample without audio"),
+    **dict.fromkeys(("sync_ref_model", "cast_lm_head_to_fp32"), "TRL's code for it does not know audio models"),
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
+}
+
+
+@dataclass(frozen=True)
+class RewardChoice:
+    """A reward.
+
+    Args:
+        name: as `audiollm.rewards` knows it.
+        weight: in the sum of all.
+        options: of this reward.
+    """
+
+    name: str
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not math.isfinite(self.weight) or self.weight == 0:
+            raise ConfigError(f"rewards: {self.name} has the weight {self.weight:g}; leave it out, or give it one.")
+
+
+@dataclass(frozen=True)
+class RLConfiguration:
+    """A training by rewards.
+
+    Args:
+        model: what is trained: a checkpoint that answers already.
+        data: rows with questions, and what rewards need (`transcript`, `label`). Their answers are not read.
+        rewards: what answers are rewarded for.
+        train: parts that learn; encoders, adapters and the language model have the names of a schedule's.
+        epochs: passes over the rows.
+        lora: fields of PEFT's `LoraConfig`, for the language model; none without it.
+        training: fields of TRL's `GRPOConfig`.
+        max_steps: stop after so many steps (0: run to the end).
+    """
+
+    model: Model
+    data: Data
+    rewards: list[RewardChoice]
+    training: dict[str, Any]
+    train: list[str] = field(default_factory=lambda: ["lora"])
+    epochs: float = 1.0
+    lora: dict[str, Any] | None = None
+    max_steps: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "training", check_fields(GRPOConfig, self.training, "training"))
+        for name in self.training:
+            if NOT_YOURS.get(name):
+                raise ConfigError(f"training.{name} cannot be set: {NOT_YOURS[name]}.")
+        names = [reward.name for reward in self.rewards]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"rewards are {', '.join(names) or 'none'}; give at least one, and each once.")
+        for part in self.train:
+            if part not in PARTS:
+                raise ConfigError(f"train: {part} is no part; {nearest(part, PARTS)}")
+        if not self.train or ("lora" in self.train) != (self.lora is not None):
+            raise ConfigError("train names what learns: `lora` where there is a section `lora`, and only there.")
+        if not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise ConfigError(f"epochs is {self.epochs:g}; it must be above 0.")
+        if self.max_steps and self.training.get("max_steps", -1) not in (-1, self.max_steps):
+            raise ConfigError("max_steps and training.max_steps are the same field; give one.")
+        if self.lora is not None:
+            check_fields(LoraConfig, self.lora, "lora")
+        wanted = self.training.get("eval_strategy", "no")
+        if wanted != "no" and self.data.validation is None:
+            raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
+
+    @property
+    def steps(self) -> int:
+        """Stop after so many steps; 0 runs to the end."""
+        return self.max_steps or max(self.training.get("max_steps", -1), 0)
+
+
+def check_rl_config(config: Mapping[str, Any]) -> RLConfiguration:
+    """The typed form of a configuration.
+
+    Raises:
+        ConfigError: naming the field that is unknown, of another type, or in contradiction to others.
+    """
+    return read_section(RLConfiguration, config, "")
+
+
+def read_rl_config(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration from YAML; arguments as for [`read_config`].
+
+    Raises:
+        ConfigError: for a malformed override, or a configuration that [`check_rl_config`] refuses.
+    """
+    return load_config(path, overrides, check_rl_config)
