@@ -57,7 +57,12 @@ def write_rows(folder: Path, clips: int) -> None:
         soundfile.write(folder / f"{number}.wav", chance.normal(0, 0.05, round(seconds * RATE)), RATE)
         words = " ".join(chance.choice(WORDS, round(2.5 * seconds)))
         for task, answer in {"asr": words, "er": ANSWER.format(words[:30])}.items():
-            row = {"id": f"{number}-{task}", "task": task, "audio": f"{number}.wav", "question": f"What is it, {task}?"}
+            row = {
+                "id": f"{number}-{task}",
+                "task": task,
+                "audio": f"{number}.wav",
+                "question": f"What is it, {task}?",
+            }
             row |= {"answer": answer, "transcript": words, "corpus": "noise", "split": "train", "seconds": seconds}
             lines.append(json.dumps(row))
     (folder / "train.jsonl").write_text("\n".join(lines))
