@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,32 @@ def write_whole(path: str | Path, content: str | bytes, **how: Any) -> None:
 
 
 @contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Write a folder that appears when it is whole; what fails or is stopped leaves nothing.
+
+    Args:
+        path: of the folder. It may be there, if it is empty.
+
+    Raises:
+        FileExistsError: if something is there.
+    """
+    path = Path(path).absolute()
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{path} is there already, with other files; give a new or empty folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PART, dir=path.parent))
+    try:
+        with naming_a_full_disk(path.parent):
+            yield part
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o777 & ~umask)  # mkdtemp's are the owner's alone
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
 def naming_a_full_disk(
     folder: str | Path, advice: str = "make room and give the same command again"
 ) -> Iterator[None]:
@@ -74,4 +101,4 @@ def naming_a_full_disk(
         raise OSError(number or errno.ENOSPC, f"the disk is full; what is there is whole: {advice}", place) from error
 
 
-__all__ = ["naming_a_full_disk", "replacing", "write_whole"]
+__all__ = ["naming_a_full_disk", "new_folder", "replacing", "write_whole"]

@@ -1,17 +1,46 @@
-"""A training checkpoint (what learnt) to a whole, merged model, as `from_pretrained` and `pipeline` take it."""
+"""A whole, merged model, as `from_pretrained` and `pipeline` take it, of a training checkpoint or of a delta.
+
+Of a delta (see `audiollm delta`) the public weights come from the Hub, or from folders; they are compared with those
+that it was trained on."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+
+from .arguments import add_pairs, pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint-* folder of a training")
-    parser.add_argument("out", help="folder to write")
+    parser.add_argument("source", help="a checkpoint-* folder of a training, or a delta")
+    parser.add_argument("folder", nargs="?", metavar="OUT", help="new folder to write")
+    parser.add_argument("--out", metavar="OUT", help="the same")
+    add_base(parser)
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Folders for the public weights of a delta."""
+    add_pairs(
+        parser,
+        "--base",
+        metavar="PART=FOLDER",
+        help="take public weights of a delta from a folder, not from the Hub: speech, emotion, text (or model)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     from ..training.checkpoints import merge_checkpoint
+    from ..training.delta import is_delta, merge_delta, notes
 
-    merge_checkpoint(options.checkpoint, options.out)
-    print(options.out)
+    if (options.folder is None) == (options.out is None):
+        raise ValueError("say once which folder to write: OUT, or --out OUT.")
+    out = options.folder or options.out
+    given = pairs(options.base, "--base")
+    if is_delta(options.source):
+        for note in notes(merge_delta(options.source, out, given)):
+            print(f"note: {note}", file=sys.stderr)
+    elif given:
+        raise ValueError(f"--base is for a delta, and {options.source} is none (it has no delta.json).")
+    else:
+        merge_checkpoint(options.source, out)
+    print(out)

@@ -27,9 +27,11 @@ def describe(name: str, parameters: int, facts: Mapping[str, Any] | None) -> str
     Args:
         name: of the model.
         parameters: how many it has.
-        facts: of its training, or none.
+        facts: of its training, or none; `hears` in them is what people who measured it say.
     """
     who = f"The model that answers here is **{plain(name)}**, {parameters / 1e6:,.0f} M parameters."
+    if facts and facts.get("hears"):
+        return f"{who} {plain(facts['hears'])}"
     corpora = [str(corpus.get("title") or corpus.get("name")) for corpus in (facts or {}).get("corpora", ())]
     if not corpora:
         return f"{who} What it learnt from is not recorded, so nobody knows which voices it can hear."

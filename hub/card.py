@@ -14,10 +14,11 @@ from safetensors import safe_open
 
 import audiollm
 
+from ..demo.about import describe
 from ..eval.metrics import METRICS, TASK_NAMES
 from ..eval.rows import data_name
 from ..eval.tables import Table
-from ..reporting.markdown import plain_all
+from ..reporting.markdown import plain, plain_all
 
 
 TEMPLATE = Path(audiollm.__file__).parent / "model_card.md"
@@ -46,6 +47,7 @@ class CardFacts:
         clip_url: of a file of the repository, to which its path is added; none where it is not known.
         carbon: grams of CO2 equivalents that the training caused, if they were measured.
         home: folder of the run; what names a folder here or above it is no model of the Hub.
+        trained: parameters that are in the repository, where it has only what was trained (a delta).
     """
 
     name: str
@@ -59,6 +61,12 @@ class CardFacts:
     clip_url: str | None = None
     carbon: float | None = None
     home: Path = Path()
+    trained: int | None = None
+
+    @property
+    def licence(self) -> str:
+        """Of the weights: as stated with the facts of the training."""
+        return (self.training or {}).get("licence", CODE_LICENCE)
 
 
 def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
@@ -73,7 +81,7 @@ def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
         "parts": model_parts(facts),
         "settings": _settings(facts.config),
         "labels": facts.config.get("emotion_labels", ()),
-        "training": facts.training and _training(facts.training),
+        "training": _training(facts.training) if "plan" in (facts.training or {}) else None,
         "evaluations": [_conditions(result) for result in facts.results],
         "clips": [{**clip, "path": quote(clip["path"])} for clip in facts.clips],
     }
@@ -82,6 +90,9 @@ def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
         template_path=str(template),
         model_id=facts.model_id,
         parameters=_count(sum(facts.parameters.values())),
+        trained=None if facts.trained is None else _count(facts.trained),
+        about=describe(facts.name, sum(facts.parameters.values()), facts.training),
+        licence=plain(facts.licence),
         carbon=facts.carbon,
         tables=[table.markdown() for table in facts.tables],
         code_licence=CODE_LICENCE,
@@ -105,7 +116,7 @@ def card_metadata(facts: CardFacts) -> ModelCardData:
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="audio-text-to-text",
-        license=CODE_LICENCE,
+        license=facts.licence,
         language=languages,
         tags=["audio", "speech", "speech-emotion-recognition", "reasoning", "audiollm"],
         base_model=_base_models(training, facts.home) or None,

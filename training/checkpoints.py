@@ -72,7 +72,7 @@ def newest_whole_checkpoint(run: str | Path, patterns: Sequence[str]) -> Path | 
     numbered = {path: path.name.rpartition("-")[2] for path in Path(run).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
     damages = []
     for path in sorted((path for path in numbered if numbered[path].isdecimal()), key=lambda p: -int(numbered[p])):
-        damage = _damage(path, patterns)
+        damage = damage_of(path, patterns)
         if damage is None:
             return path
         logger.warning("%s; the checkpoint before it is tried.", damage)
@@ -85,13 +85,13 @@ def newest_whole_checkpoint(run: str | Path, patterns: Sequence[str]) -> Path | 
     return None
 
 
-def _damage(checkpoint: Path, patterns: Sequence[str]) -> str | None:
-    """What is wrong with the files of a checkpoint, with the name of the first that is."""
+def damage_of(folder: Path, patterns: Sequence[str]) -> str | None:
+    """What is wrong with files that a folder must have, with the name of the first that is; None if nothing is."""
     for pattern in patterns:
-        files = sorted(path for path in checkpoint.glob(pattern))
-        if not files:
-            return f"{checkpoint / pattern} is missing"
-        for file in files:
+        found = sorted(folder.glob(pattern))
+        if not found:
+            return f"{folder / pattern} is missing"
+        for file in found:
             try:
                 _read_through(file)
             except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
@@ -227,18 +227,39 @@ def load_trained(folder: str | Path) -> tuple[nn.Module, AudioLLMProcessor]:
     Raises:
         FileNotFoundError: if the folder does not say what it belongs to.
     """
+    origin = read_origin(folder)
+    processor = AudioLLMProcessor.from_pretrained(folder)
+    model, _ = assemble(origin["model"])
+    return restore(model, folder, origin["lora"]).eval(), processor
+
+
+def read_origin(folder: str | Path) -> dict[str, Any]:
+    """What [`save_origin`] wrote: the sections `model` and `lora` of the run.
+
+    Raises:
+        FileNotFoundError: if the folder does not say what it belongs to.
+    """
     path = Path(folder) / ORIGIN_NAME
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; is {folder} a checkpoint of train_sft.py?")
-    origin = json.loads(path.read_text(encoding="utf-8"))
-    processor = AudioLLMProcessor.from_pretrained(folder)
-    model, _ = assemble(origin["model"])
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def restore(
+    model: AudioLLMForConditionalGeneration, folder: str | Path, lora: dict[str, Any] | None
+) -> AudioLLMForConditionalGeneration | PeftModel:
+    """Give a model that was assembled anew what a checkpoint of it learnt.
+
+    Args:
+        model: changed in place.
+        folder: the checkpoint.
+        lora: fields of `LoraConfig`, or none.
+    """
     if AudioLLMConfig.from_pretrained(folder).speech_alignment:
         model.add_speech_alignment()
-    if origin["lora"]:
-        model = get_peft_model(model, LoraConfig(**origin["lora"]))
-    load_trainable(model, folder)
-    return model.eval(), processor
+    wrapped: Any = get_peft_model(model, LoraConfig(**lora)) if lora else model
+    load_trainable(wrapped, folder)
+    return wrapped
 
 
 def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Path):
@@ -257,7 +278,7 @@ def copy_ctc_head(source: str | Path, folder: str | Path):
         shutil.copy(head, folder)
 
 
-def _learnt(checkpoint: str | Path) -> set[str]:
+def learnt_parts(checkpoint: str | Path) -> set[str]:
     """The parts that a training checkpoint holds."""
     with safe_open(Path(checkpoint) / TRAINABLE_NAME, "pt") as tensors:
         return {part_of(name) for name in tensors.keys()}
@@ -268,9 +289,10 @@ def merge_checkpoint(checkpoint: str | Path, folder: str | Path) -> None:
 
     Args:
         checkpoint: a `checkpoint-*` folder of a training.
-        folder: to write, for `from_pretrained` and `pipeline`.
+        folder: to write, for `from_pretrained` and `pipeline`; new or empty.
     """
     model, processor = load_trained(checkpoint)
     first = str(model.name_or_path)
-    save_merged(model, processor, folder)
-    copy_ctc_head(checkpoint if "speech_encoder" in _learnt(checkpoint) else first, folder)
+    with files.new_folder(folder) as new:
+        save_merged(model, processor, new)
+        copy_ctc_head(checkpoint if "speech_encoder" in learnt_parts(checkpoint) else first, new)
