@@ -25,6 +25,7 @@ FLOORS = (
 SERVICES = {
     "reporting": "templates, plots, quotes, players",
     "language_models": "asked locally or served",
+    "voice_claims": "said of a voice, and measured",
     "redact": "what may leave the machine",
     "locks": "one job in a folder",
     "files": "whole or not there; full disks",
