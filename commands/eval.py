@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quote-confidence", type=float, help="least probability of a quoted word, 0 to 1; default: the checkpoint's"
     )
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="TURNS",
+        help="earlier turns told with a row, at most (all that it has); 0: none",
+    )
     parser.add_argument("--limit", type=count, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (0)")
     parser.add_argument(
@@ -91,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         trust_remote_code=options.trust_remote_code,
         quote_confidence=options.quote_confidence,
         limit=options.limit,
+        context=options.context,
         seed=options.seed,
     )
     folders = system_folders(options.system, Path(options.out))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from .clips import Clip, ClipStore
+from .dialogue import Turn, anonymous, context_turns
 from .labels import SENTIMENTS, find_label, itself, label_answer
 from .questions import draw_number, draw_question
 from .rejects import MAX_FIELD, BadRow, CorpusError, Reject
@@ -41,6 +42,7 @@ class Utterance:
         question, answer: of spoken question answering, or of another task that brings its own question.
         task: the one task this serves; all that it has fields for when left out.
         speaker, dialogue: unique within the corpus.
+        before: past turns of its dialogue, oldest first, as [`past_turns`] gives them; for rows with context.
         subset: part of the corpus that is counted on its own.
         looked_in: folders in which its clip was looked for, where that is more than its path says.
     """
@@ -56,6 +58,7 @@ class Utterance:
     task: str | None = None
     speaker: str | None = None
     dialogue: str | None = None
+    before: tuple[Turn, ...] = ()
     subset: str | None = None
     looked_in: tuple[str, ...] = ()
 
@@ -293,6 +296,8 @@ class Reader:
         }
         published = {"er": item.emotion, "sr": item.sentiment}.get(task)
         extra = {"dialogue": text["dialogue"], "subset": item.subset, "label_published": published}
+        if context_turns(request.options) is not None:
+            extra["context"], extra["context_speaker"] = anonymous(item.before, item.speaker)
         return row | {key: value for key, value in extra.items() if value is not None}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..processing.conversation import ContextError, read_turns
 from .rejects import CorpusError, Reject
 from .stored import stored_rows
 
@@ -29,6 +30,8 @@ TYPES = {
     "answer": "string",
     "target": "string",
     "speaker": "string",
+    "context": "turns",
+    "context_speaker": "string",
     "seconds": "float64",
 }
 COLUMNS = tuple(TYPES)
@@ -44,10 +47,13 @@ class RowError(ValueError):
 
 def features() -> Any:
     """The schema as `datasets.Features`."""
-    from datasets import Audio, Features, Value
+    from datasets import Audio, Features, List, Value
 
-    audio = Audio(sampling_rate=16_000)
-    return Features({column: audio if kind == "audio" else Value(kind) for column, kind in TYPES.items()})
+    kinds = {
+        "audio": Audio(sampling_rate=16_000),
+        "turns": List({"speaker": Value("string"), "text": Value("string")}),
+    }
+    return Features({column: kinds.get(kind) or Value(kind) for column, kind in TYPES.items()})
 
 
 def read_rows(path: str | Path, split: str | None = None) -> list[dict[str, Any]]:
@@ -119,6 +125,7 @@ def validate_row(row: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
     checked = {field: _text(field, row.get(field), where) for field in _TEXTS} | {
         "audio": _text("audio", row["audio"], where),
         "seconds": _seconds(row.get("seconds"), where),
+        "context": _context(row.get("context"), where),
     }
     if checked["task"] not in TASKS:
         raise RowError(f"{where}: task {checked['task']!r} is unknown; it is one of {', '.join(TASKS)}.")
@@ -157,6 +164,19 @@ def _seconds(value: Any, where: str) -> float | None:
     if not (math.isfinite(value) and value >= 0):
         raise RowError(f"{where}: field 'seconds' must be a length, not {value}.")
     return float(value)
+
+
+def _context(value: Any, where: str) -> list[dict[str, str | None]] | None:
+    if value is None:
+        return None
+    try:
+        turns = read_turns(value)
+    except ContextError as error:
+        raise RowError(f"{where}: field {str(error)}") from error
+    for number, turn in enumerate(turns, 1):
+        for field in turn:
+            _text(f"context, turn {number}, {field}", turn[field], where)
+    return turns
 
 
 def _kind(value: Any) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..language_models.journal import Journal
 from ..processing.audio import AudioError, load_audio
+from ..processing.conversation import asked
 from . import EvalError
 from .systems import SAMPLING_RATE, System
 
@@ -76,7 +77,7 @@ def _without_place(row: dict) -> dict:
 
 
 def _unanswered(row: dict, prediction: dict | None) -> bool:
-    return prediction is None or prediction["error"] is not None or prediction["question"] != row["question"]
+    return prediction is None or prediction["error"] is not None or asked(prediction) != asked(row)
 
 
 def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
@@ -101,7 +102,7 @@ def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
     """`(row, prediction, error)` of a batch; if the batch is refused, row by row."""
     rows = [row for row, _ in batch]
     try:
-        answers = system.answer_batch([audio for _, audio in batch], [row["question"] for row in rows])
+        answers = system.answer_batch([audio for _, audio in batch], [asked(row) for row in rows])
     except ValueError as error:
         if len(batch) == 1:
             return [(rows[0], None, _describe(error))]

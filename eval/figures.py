@@ -125,7 +125,8 @@ def figures_of(
 
 
 def _evidence(rows: list[dict], judgements: Judgements) -> dict:
-    figures = evidence_figures(*_columns(rows, "transcript"))
+    contexts = [[turn["text"] for turn in row.get("context") or ()] for row in rows]
+    figures = evidence_figures(*_columns(rows, "transcript"), contexts=contexts)
     judged = {what: _ratings(rows, judgements.ratings[what]) for what in JUDGED if what in judgements.ratings}
     return figures | judged_evidence(judged)
 

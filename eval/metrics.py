@@ -149,6 +149,17 @@ def quotation_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return _pairs([(bool(find_quotes(row["prediction"])), 1) for row in rows])
 
 
+def context_quote_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Quotes that occur in an earlier turn alone, and quotes with a transcript and a context: `[rows, 2]`."""
+    counts = []
+    for row in rows:
+        before = [turn["text"] for turn in row.get("context") or ()]
+        quotes = find_quotes(row["prediction"]) if row.get("transcript") and before else []
+        found = [ground_quote(quote.text, row["transcript"], context=before).kind for quote in quotes]
+        counts.append((found.count("context"), len(found)))
+    return _pairs(counts)
+
+
 def quote_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """Quotes that occur in the transcript, and quotes with a transcript: `[rows, 2]`."""
     counts = []
@@ -300,6 +311,16 @@ METRICS = (
         grouped=True,
         title="quotes said",
         hub=("quotes_grounded", "quotes that were said (%)"),
+    ),
+    Metric(
+        name="quotes_from_context",
+        tasks=EMOTION_TASKS,
+        path=("evidence", "quotes_from_context"),
+        heading="quotes from context",
+        counts=context_quote_counts,
+        higher_is_better=False,
+        tested=False,
+        title="quotes of earlier turns",
     ),
     *(
         Metric(

@@ -301,8 +301,11 @@ def _answer(row: dict | None, transcript: str | None, run: Run, titled: bool) ->
             score = "unscored" if rating["score"] is None else f"{rating['score']} of {HIGHEST[what]}"
             name = "answer" if what == "sqa" else what
             shown["badges"].append({"kind": "", "title": rating["reason"], "text": f"{name} {score}"})
+    before = [turn["text"] for turn in row.get("context") or ()]
     # Only explanations quote: the marks of a transcription or an answer are no claim that something was said.
-    shown["segments"] = mark_quotes(row["prediction"], transcript if row["task"] in EMOTION_TASKS else None)
+    shown["segments"] = mark_quotes(
+        row["prediction"], transcript if row["task"] in EMOTION_TASKS else None, context=before
+    )
     return shown
 
 

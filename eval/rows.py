@@ -81,6 +81,19 @@ def select_rows(rows: list[dict], tasks: Sequence[str] = (), limit: int | None =
     return rows
 
 
+def with_context(rows: list[dict], most: int | None = None) -> list[dict]:
+    """Rows with at most the last `most` turns of their context; with none of it for 0, as they are for `None`.
+
+    Raises:
+        EvalError: if no row has a context.
+    """
+    if most is None:
+        return rows
+    if not any(row.get("context") for row in rows):
+        raise EvalError("no row has a context; read the corpus with --option context=N.")
+    return [{**row, "context": row["context"][-most:] if most else []} if row.get("context") else row for row in rows]
+
+
 def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:
     """The label set of each emotion task in the rows: `{task: (name, labels)}`.
 

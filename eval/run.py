@@ -17,6 +17,7 @@ from typing import Any
 
 from ..files import naming_a_full_disk
 from ..locks import folder_lock
+from ..processing.conversation import asked
 from ..redact import redact
 from . import EvalError
 from .answering import answer_rows, join_predictions
@@ -37,7 +38,7 @@ from .results import (
     write_json,
     write_lines,
 )
-from .rows import find_label_sets, read_data, select_rows
+from .rows import find_label_sets, read_data, select_rows, with_context
 from .systems import System, load_system
 
 
@@ -66,6 +67,7 @@ class Settings:
         batch_size: clips answered together.
         max_new_tokens: longest answer, in tokens.
         question_format, system_prompt, trust_remote_code, quote_confidence: of the system (see [`load_system`]).
+        context: earlier turns told with each row, at most; all that a row has when left out.
         limit: evaluate a random sample of so many rows.
         seed: of that sample, and of a judge that samples.
     """
@@ -88,6 +90,7 @@ class Settings:
     quote_confidence: float | None = None
     limit: int | None = None
     seed: int = 0
+    context: int | None = None
 
 
 def evaluate_system(
@@ -129,6 +132,7 @@ def evaluate_system(
     """
     out = Path(out)
     rows = select_rows(read_data(settings.data, settings.split), settings.tasks, settings.limit, settings.seed)
+    rows = with_context(rows, settings.context)
     label_sets = find_label_sets(rows, settings.label_set)
     check_columns(rows, settings.group_by)
     load_normalizer(settings.normalizer)
@@ -270,12 +274,12 @@ def _plain(settings: Settings) -> dict:
 
 
 def _content(row: dict) -> list:
-    return [row.get(name) for name in ("task", "question", "label", "transcript", "answer")]
+    return [asked(row), *(row.get(name) for name in ("task", "label", "transcript", "answer"))]
 
 
 def _conditions(settings: dict, labels: dict[str, Sequence[str]], judge: str) -> dict:
     """What figures depend on beside the answers."""
-    told = {name: settings.get(name) for name in (*CHOICE, "normalizer", "group_by")}
+    told = {name: settings.get(name) for name in (*CHOICE, "context", "normalizer", "group_by")}
     told |= {f"{TASK_NAMES[task]} classes": list(classes) for task, classes in labels.items()}
     return told | {"judge": judge, "prompts": settings.get("prompts") if judge != "rule" else None}
 

@@ -47,7 +47,8 @@ class Grounding:
     """How a transcript holds a quote.
 
     `kind` is `"exact"` (letter by letter), `"normalised"` (but for case, punctuation and spaces), `"fuzzy"` (at least
-    the threshold's share of its words) or None (not found). `similarity` in [0, 1] is 1 minus word edits per word.
+    the threshold's share of its words), `"context"` (not said there, but in a turn before it) or None (not found).
+    `similarity` in [0, 1] is 1 minus word edits per word. Only what the transcript holds is grounded.
     """
 
     kind: str | None
@@ -55,7 +56,7 @@ class Grounding:
 
     @property
     def grounded(self) -> bool:
-        return self.kind is not None
+        return self.kind not in (None, "context")
 
 
 def find_quotes(text: str) -> list[Quote]:
@@ -116,18 +117,30 @@ def _longest_run(good: Sequence[bool]) -> tuple[int, int] | None:
     return best
 
 
-def ground_quote(quote: str, transcript: str, threshold: float = FUZZY_THRESHOLD) -> Grounding:
+def ground_quote(
+    quote: str, transcript: str, threshold: float = FUZZY_THRESHOLD, context: Sequence[str] = ()
+) -> Grounding:
     """Look for a quote in what was said, deterministically.
 
     Args:
         quote: the quoted words. An ellipsis inside it stands for left-out words: its pieces must occur in order.
         transcript: what was said.
         threshold: least `similarity` in (0, 1] of a fuzzy match.
+        context: what was said before, turn by turn; a quote that only a turn of it holds is of the kind `"context"`.
 
     Returns:
         The strictest `Grounding` that holds. Fuzzy similarity is 1 - d / n, where n is the quote's number of words and
         d the fewest word insertions, deletions and substitutions that turn it into some run of the transcript's words.
     """
+    found = _ground(quote, transcript, threshold)
+    if found.grounded:
+        return found
+    before = (_ground(quote, turn, threshold) for turn in context)
+    nearest = max((there.similarity for there in before if there.grounded), default=None)
+    return found if nearest is None else Grounding("context", nearest)
+
+
+def _ground(quote: str, transcript: str, threshold: float) -> Grounding:
     stripped = quote.strip()
     if stripped and re.search(_whole_words(stripped), transcript):
         return Grounding("exact", 1.0)

@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig, Pipeline
 
 from .answering import generate_answers
-from .evidence import find_quotes
+from .evidence import find_quotes, ground_quote
 from .voice_cues import voice_cues
 
 
@@ -46,6 +46,9 @@ class AudioEmotionReasoningPipeline(Pipeline):
         labels (`list[str]`, *optional*): label set to score; by default that of the model. Upper and lower case do
             not matter to the score; `scores` has them as they were given.
         question (`str`, *optional*): a free question. Labels are then scored only if `labels` is given.
+        context (`list[dict]`, *optional*): what was said before, turns `{"speaker": "A", "text": "..."}`, oldest
+            first; the same for all clips of the call.
+        speaker (`str`, *optional*): who of them speaks in the clip.
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
         quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
             that of the model's configuration.
@@ -54,7 +57,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
     Returns:
         For each clip a mapping, or with `num_return_sequences` above 1 a list of so many, with one label and set of
         scores: `generated_text`; `reasoning`, the answer without its opening label sentence where it
-        says more than the label; `quotes`, each with `text`, `start` and `end` in `reasoning`; `scores`, a probability
+        says more than the label; `quotes`, each with `text`, `start` and `end` in `reasoning`, and with `context`
+        `in_context`: whether a turn of it holds the words, which then may not be the clip's; `scores`, a probability
         for each label, from the likelihood of its words after "The speaker sounds"; `label` and `score`, the most
         likely one. `label`, `score` and `scores` are `None` where no labels are scored. With `return_cues`, `cues`:
         pitch, loudness, rate and pauses, measured on the clip, not inferred by the model; see [`VoiceCues`].
@@ -99,10 +103,13 @@ class AudioEmotionReasoningPipeline(Pipeline):
         labels: Sequence[str] | None = None,
         question: str | None = None,
         return_cues: bool | None = None,
+        context: Sequence[dict[str, Any]] | None = None,
+        speaker: str | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict, dict, dict]:
         labels = None if labels is None else _read_labels(labels)
         given = {"task": task, "labels": labels, "question": question, "return_cues": return_cues}
+        given |= {"context": context, "speaker": speaker}
         forward = {key: value for key, value in given.items() if value is not None}
         if task is not None and task not in tuple(TASKS):
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
@@ -110,6 +117,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
             raise ValueError(f"question must be text; got {question!r}.")
         if not isinstance(return_cues, bool | None):
             raise ValueError(f"return_cues must be True or False; got {return_cues!r}.")
+        if speaker is not None and not context:
+            raise ValueError("speaker says who of the context speaks in the clip; give the context too.")
         _check_generation(generate_kwargs)
         return {}, {**forward, **({"generate_kwargs": generate_kwargs} if generate_kwargs else {})}, {}
 
@@ -134,21 +143,24 @@ class AudioEmotionReasoningPipeline(Pipeline):
         labels: Sequence[str] | None = None,
         question: str | None = None,
         return_cues: bool = False,
+        context: Sequence[dict[str, Any]] | None = None,
+        speaker: str | None = None,
         generate_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, list[dict]]:
         clips = model_inputs["clips"]
         default_question, opening, label_field = TASKS[task]
         settings = {**self._generation_defaults, **self._generate_kwargs, **(generate_kwargs or {})}
-        prompt = self.processor.prompt(question or default_question)
+        before = {"context": context, "speaker": speaker} if context else {}
+        prompt = self.processor.prompt(question or default_question, **before)
         self._refuse_what_does_not_fit(clips, prompt, settings)
         audio = self._encode(clips)
         texts = generate_answers(self.model, self.processor, self._ask(clips, audio, prompt), **settings)[0]
         if labels is None and question is None:
             labels = getattr(self.model.config, label_field)
-        scores = [None] * len(clips) if labels is None else self._score(clips, audio, task, labels)
+        scores = [None] * len(clips) if labels is None else self._score(clips, audio, task, labels, **before)
         each = len(texts) // len(clips)  # several sequences of a clip stand beside each other
         answers = [
-            {"texts": texts[each * index : each * (index + 1)], "scores": row, "opening": opening}
+            {"texts": texts[each * index : each * (index + 1)], "scores": row, "opening": opening, "context": context}
             for index, row in enumerate(scores)
         ]
         if return_cues:
@@ -189,10 +201,12 @@ class AudioEmotionReasoningPipeline(Pipeline):
         """
         return self._score(clips, self._encode(clips), task, labels)
 
-    def _score(self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str]) -> list[dict[str, float]]:
+    def _score(
+        self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str], **before: Any
+    ) -> list[dict[str, float]]:
         question, opening, label_field = TASKS[task]
         labels = labels or getattr(self.model.config, label_field)
-        opening = self.processor.prompt(question) + opening
+        opening = self.processor.prompt(question, **before) + opening
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
         known = {label.casefold(): label for label in getattr(self.model.config, label_field)}
@@ -249,7 +263,10 @@ def _result(text: str, answer: dict[str, Any]) -> dict[str, Any]:
     scores = answer["scores"]
     label = max(scores, key=scores.get) if scores else None
     reasoning = _without_label_sentence(text, answer["opening"])
-    quotes = [{"text": quote.text, "start": quote.start, "end": quote.end} for quote in find_quotes(reasoning)]
+    quotes: list[dict[str, Any]] = [asdict(quote) for quote in find_quotes(reasoning)]
+    turns = [turn["text"] for turn in answer["context"] or ()]
+    for quote in quotes if turns else ():
+        quote["in_context"] = ground_quote(quote["text"], "", context=turns).kind == "context"
     return {
         "label": label,
         "score": scores[label] if scores else None,

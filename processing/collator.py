@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .audio import AudioError, load_audio
+from .conversation import asked
 from .processing_audiollm import AudioLLMProcessor
 from .word_targets import IGNORED, WordTargets
 
@@ -100,8 +101,8 @@ class AudioLLMCollator:
         if not row.get("answer"):
             raise ValueError(f"row {row['id']!r} has no answer to learn; extract its reasons first.")
         eos = self.processor.tokenizer.eos_token
-        content = [{"type": "audio"}, {"type": "text", "text": row["question"]}]
-        prompt = self.processor.prompt(row["question"])
+        content = [{"type": "audio"}, {"type": "text", "text": asked(row)}]
+        prompt = self.processor.prompt(asked(row))
         said = self.processor.plain_text(row["answer"])
         whole = self.processor.apply_chat_template(
             [{"role": "user", "content": content}, {"role": "assistant", "content": said}]

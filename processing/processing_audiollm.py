@@ -4,7 +4,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
 
 from .audio import load_audio
+from .conversation import in_context
 
 
 AUDIO_TOKENS = ("<|audio_start|>", "<|audio|>", "<|audio_end|>")
@@ -222,13 +223,19 @@ class AudioLLMProcessor(ProcessorMixin):
         fits = (self.tokenizer.model_max_length // self.tokens_per_window + 1) * self.window_seconds
         return load_audio(audio, self.feature_extractor.sampling_rate, **{"max_seconds": fits, **settings})
 
-    def prompt(self, question: str) -> str:
+    def prompt(
+        self, question: str, context: Sequence[Mapping[str, Any]] | None = None, speaker: str | None = None
+    ) -> str:
         """The prompt for one question about one clip: the same in training, evaluation and pipeline.
+
+        Args:
+            question: what is asked.
+            context, speaker: what was said before the clip, and who of them speaks in it; see [`in_context`].
 
         Templates of models that may think aloud (Qwen3) are told not to: then the empty block that they write before
         an answer belongs to the prompt, not to what is learnt and generated.
         """
-        content = [{"type": "audio"}, {"type": "text", "text": question}]
+        content = [{"type": "audio"}, {"type": "text", "text": in_context(question, context, speaker)}]
         silent = {"enable_thinking": False} if "enable_thinking" in str(self.chat_template) else {}
         return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, **silent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_words
@@ -12,13 +12,16 @@ from ..modeling_audiollm.evidence import find_quotes, ground_quote, normalised_w
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+(?:['\u2019\u2018\u02bc`][^\\W_]+)*")
 
 
+_TITLES = {"unsaid": "not in the transcript", "before": "said before, not in this recording"}
+
+
 @dataclass(frozen=True)
 class Segment:
     """A piece of a text, for the macro `marked`.
 
     Args:
         text: as it is.
-        kind: `said` or `unsaid` for a quote, else empty.
+        kind: `said`, `unsaid` or `before` (said in an earlier turn) for a quote, else empty.
         title: what a pointer on the quote shows.
         number: of the quote, where its place in time is shown elsewhere.
     """
@@ -54,22 +57,23 @@ def cut(text: str, marks: Iterable[Mark]) -> list[Segment]:
     return [segment for segment in (*segments, Segment(text[end:])) if segment.text]
 
 
-def mark_quotes(text: str, transcript: str | None, fuzzy: bool = True) -> list[Segment]:
+def mark_quotes(text: str, transcript: str | None, fuzzy: bool = True, context: Sequence[str] = ()) -> list[Segment]:
     """A text with its quotes marked as said or not.
 
     Args:
         text: an answer that may quote.
         transcript: what was said; without one nothing is marked.
         fuzzy: whether words that differ slightly from the transcript count as said.
+        context: what was said before, turn by turn.
     """
     if transcript is None:
         return cut(text, ())
     marks = []
     for quote in find_quotes(text):
-        kind = ground_quote(quote.text, transcript).kind
-        said = kind is not None and (fuzzy or kind != "fuzzy")
-        title = f"said ({kind})" if said else "not in the transcript"
-        marks.append(Mark(quote.start, quote.end, "said" if said else "unsaid", title))
+        found = ground_quote(quote.text, transcript, context=context)
+        said = found.grounded and (fuzzy or found.kind != "fuzzy")
+        kind = "said" if said else "before" if found.kind == "context" else "unsaid"
+        marks.append(Mark(quote.start, quote.end, kind, f"said ({found.kind})" if said else _TITLES[kind]))
     return cut(text, marks)
 
 

@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import AudioLLMCollator
+from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import AlternationCallback, ScheduledRows
 from .heard import HeardClips
@@ -286,7 +287,7 @@ class HearingCheck(TrainerCallback):
 
 def with_prompts(processor: AudioLLMProcessor, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows with their prompts, which are written as everywhere."""
-    return [{**row, "prompt": processor.prompt(row["question"])} for row in rows]
+    return [{**row, "prompt": processor.prompt(asked(row))} for row in rows]
 
 
 def report_rewards(rewards: Sequence[Any], weights: Sequence[float], rows: Dataset) -> list[str]:

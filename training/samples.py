@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainerCallback
 
+from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .schedule import Plan, without_lora
 
@@ -44,8 +45,7 @@ class SampleCallback(TrainerCallback):
             return
         rows = [self.rows[index] for task in round_.tasks for index in self.first[task]]
         samples = [
-            {"id": row["id"], "task": row["task"], "question": row["question"], "answer": row["answer"]}
-            for row in rows
+            {"id": row["id"], "task": row["task"], "question": asked(row), "answer": row["answer"]} for row in rows
         ]
         asked = (("heard", self._hear, "transcript") if round_.align else None, ("said", self._answer, "answer"))
         for kind, ask, wanted in filter(None, asked if round_.lm else asked[:1]):
@@ -71,7 +71,7 @@ class SampleCallback(TrainerCallback):
         """Greedy answers, which draw no random numbers: the run goes on as if nothing had been asked."""
         model.eval()
         inputs = self.processor(
-            text=[self.processor.prompt(row["question"]) for row in rows], audio=[row["audio"] for row in rows]
+            text=[self.processor.prompt(asked(row)) for row in rows], audio=[row["audio"] for row in rows]
         ).to(model.device)
         tokens = model.generate(**inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS)
         model.train()

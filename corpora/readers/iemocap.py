@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..dialogue import CONTEXT_OPTION, Turn, context_turns, past_turns
 from ..labels import IEMOCAP
 from ..reader import (
     Published,
@@ -23,17 +24,24 @@ from ..rejects import CorpusError, Reject
 
 IEMOCAP_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(?P<turn>\S+)\t(?P<label>\w+)\t\[")
 IEMOCAP_TURN = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+_(?P<who>[FM])\w*$")
-IEMOCAP_TEXT = re.compile(r"(?P<turn>Ses\S+) \[[\d.]+-[\d.]+\]: ?(?P<text>.*)$")
+IEMOCAP_TEXT = re.compile(r"(?P<turn>Ses\S+) \[(?P<start>\d[\d.]*)-(?P<end>\d[\d.]*)\]: ?(?P<text>.*)$")
+_SOUND = re.compile(r"\[[^\]]*\]")  # [LAUGHTER], [BREATHING]: no words
 NO_AGREEMENT = {"xxx": "the annotators agreed on no label (`xxx`)."}
 
 
 def _iemocap(request: Request) -> Iterator[Utterance | Reject]:
     top = corpus_folder(request.root, "Session[1-5]/dialog/EmoEvaluation")
     held_out = _iemocap_held_out(request, top)
+    most = context_turns(request.options) or 0
+    if most and request.option("test_session") is None:
+        raise CorpusError(
+            "iemocap: a seeded tenth of the turns is test, so that turns of one dialogue lie in both splits and would "
+            "be each other's context; hold out a session instead: test_session=5."
+        )
     for session in range(1, 6):
         dialog = top / f"Session{session}" / "dialog"
         for listing in visible((dialog / "EmoEvaluation").glob("Ses*.txt")):
-            texts = None
+            texts, worded = None, []
             for item in _iemocap_turns(listing):
                 if isinstance(item, Reject):
                     if request.split == "train":  # a line that names no turn belongs to no split: told once
@@ -42,15 +50,21 @@ def _iemocap(request: Request) -> Iterator[Utterance | Reject]:
                 where, turn, label, who = item
                 if (turn in held_out) != (request.split == "test"):
                     continue
-                texts = _iemocap_texts(dialog / "transcriptions" / listing.name) if texts is None else texts
+                if texts is None:
+                    texts = _iemocap_texts(dialog / "transcriptions" / listing.name)
+                    worded = [said for said in texts.values() if any(map(str.isalnum, _SOUND.sub("", said.text)))]
+                if most and turn not in texts:
+                    yield Reject(where, "context", "is not in the transcription, which tells what was said before.")
+                    continue
                 yield Utterance(
                     where=where,
                     name=turn,
                     audio=as_posix(top / f"Session{session}/sentences/wav/{listing.stem}/{turn}.wav", request.root),
-                    transcript=texts.get(turn),
+                    transcript=texts[turn].text if turn in texts else None,
                     emotion=label,
                     speaker=f"{turn[:5]}{who}",
                     dialogue=listing.stem,
+                    before=past_turns(worded, texts[turn], most) if most else (),
                 )
 
 
@@ -70,10 +84,16 @@ def _iemocap_turns(listing: Path) -> Iterator[tuple[str, str, str, str] | Reject
             yield Reject(where, None, "is no evaluation line, `[START - END]<tab>TURN<tab>LABEL<tab>[V, A, D]`.")
 
 
-def _iemocap_texts(path: Path) -> dict[str, str]:
+def _iemocap_texts(path: Path) -> dict[str, Turn]:
     lines = (item for item in text_lines(path) if not isinstance(item, Reject))
     found = (IEMOCAP_TEXT.match(line) for _, line in lines)
-    return {match["turn"]: match["text"] for match in found if match}
+    return {match["turn"]: _iemocap_turn(match) for match in found if match}
+
+
+def _iemocap_turn(match: re.Match[str]) -> Turn:
+    name = IEMOCAP_TURN.match(match["turn"])
+    speaker = f"{match['turn'][:5]}{name['who']}" if name else None
+    return Turn(float(match["start"]), float(match["end"]), speaker, match["text"])
 
 
 def _iemocap_held_out(request: Request, top: Path) -> set[str]:
@@ -134,5 +154,8 @@ IEMOCAP_READER = Reader(
         ),
     ),
     licence="by request from USC SAIL, research only",
-    options={"test_session": "hold out a session (1 to 5) instead of a seeded tenth: no speaker in both splits"},
+    options={
+        "test_session": "hold out a session (1 to 5) instead of a seeded tenth: no speaker in both splits",
+        **CONTEXT_OPTION,
+    },
 )

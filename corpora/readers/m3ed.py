@@ -5,8 +5,10 @@ Layout as EmoBox reads it (emo-box/EmoBox, preprocess/scripts/m3ed.py) and as us
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from ..dialogue import CONTEXT_OPTION, Turn, context_turns, past_turns
 from ..labels import M3ED
 from ..reader import (
     Published,
@@ -30,6 +32,7 @@ def _m3ed(request: Request) -> Iterator[Utterance | Reject]:
     if not films or not annotation.is_file():
         return
     annotated = json_file(annotation)
+    most = context_turns(request.options) or 0
     for film in sorted(films):
         dialogues = annotated.get(film)
         if not isinstance(dialogues, dict):
@@ -40,15 +43,39 @@ def _m3ed(request: Request) -> Iterator[Utterance | Reject]:
             if not isinstance(turns, dict):
                 yield Reject(f"annotation.json, {dialogue}", "Dialog", UNLIKE)
                 continue
+            spoken = {turn: _turn(film, clip, turn, said) for turn, said in turns.items()} if most else {}
             for turn, said in turns.items():
-                yield _m3ed_turn(film, dialogue, clip, turn, said)
+                item = _m3ed_turn(film, dialogue, clip, turn, said)
+                if most and isinstance(item, Utterance):
+                    item = _in_dialogue(item, spoken, turn, most)
+                yield item
+
+
+def _in_dialogue(item: Utterance, spoken: dict[str, Turn | None], turn: str, most: int) -> Utterance | Reject:
+    now = spoken[turn]
+    if now is None:
+        return Reject(
+            item.where, "context", "its name does not end in a number, so its place in the dialogue is unknown."
+        )
+    return replace(item, before=past_turns(filter(None, spoken.values()), now, most))
+
+
+def _turn(film: str, clip: dict[str, Any], turn: str, said: Any) -> Turn | None:
+    number = turn.rpartition("_")[2]
+    if not number.isdecimal() or not isinstance(said, dict):
+        return None
+    return Turn(int(number), int(number), _person(film, clip, said.get("Speaker")), said.get("Text"))
+
+
+def _person(film: str, clip: dict[str, Any], letter: Any) -> str:
+    return f"{film}-{clip.get('SpeakerInfo', {}).get(letter, {}).get('Name', letter)}"
 
 
 def _m3ed_turn(film: str, dialogue: str, clip: dict[str, Any], turn: str, said: Any) -> Utterance | Reject:
     where = f"annotation.json, {turn}"
     try:
         letter, label = said["Speaker"], said["EmoAnnotation"]["final_main_emo"]
-        person = clip.get("SpeakerInfo", {}).get(letter, {}).get("Name", letter)
+        speaker = _person(film, clip, letter)
     except (TypeError, KeyError, AttributeError) as error:
         return Reject(where, str(error).strip("'")[:40], UNLIKE)
     return Utterance(
@@ -57,7 +84,7 @@ def _m3ed_turn(film: str, dialogue: str, clip: dict[str, Any], turn: str, said: 
         audio=f"modality_speech/{letter}_{turn}.wav",
         transcript=said.get("Text"),
         emotion=label,
-        speaker=f"{film}-{person}",
+        speaker=speaker,
         dialogue=dialogue,
     )
 
@@ -93,4 +120,5 @@ M3ED_READER = Reader(
     ),
     licence="research only, by request from AIM3, RUC",
     language="zh",
+    options=CONTEXT_OPTION,
 )

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from ..dialogue import CONTEXT_OPTION, Turn, context_turns, past_turns
 from ..hub_tables import usual_split
 from ..labels import MELD
 from ..reader import (
@@ -38,6 +41,8 @@ def _meld(request: Request) -> Iterator[Utterance | Reject]:
         return
     clips = _clips(request.root, split, alone=sum(map(bool, tables.values())) == 1)
     folders = sorted({os.path.dirname(path) or "." for path in clips.values()})
+    most = context_turns(request.options) or 0
+    said = _dialogues(table, request) if most else {}
     for item in read_table(table, MELD_COLUMNS, request.option("encoding")):
         if isinstance(item, Reject):
             yield item
@@ -48,6 +53,7 @@ def _meld(request: Request) -> Iterator[Utterance | Reject]:
             yield Reject(where, "Dialogue_ID", f"{dialogue[:40]!r}, {utterance[:40]!r} are no numbers.")
             continue
         clip = f"dia{dialogue}_utt{utterance}"
+        turn = _turn(row)
         yield Utterance(
             where=where,
             name=f"{split}-{clip}",
@@ -57,8 +63,23 @@ def _meld(request: Request) -> Iterator[Utterance | Reject]:
             sentiment=row["Sentiment"],
             speaker=row["Speaker"],
             dialogue=f"{split}-{dialogue}",
+            before=past_turns(said.get(dialogue, ()), turn, most),
             looked_in=tuple(folders) or (f"folders named for {split}",),
         )
+
+
+def _dialogues(table: Path, request: Request) -> dict[str, list[Turn]]:
+    """Turns of each dialogue of a split's table; lines that are no turn are told where they are read as rows."""
+    found: dict[str, list[Turn]] = defaultdict(list)
+    for item in read_table(table, MELD_COLUMNS, request.option("encoding")):
+        if not isinstance(item, Reject) and item[1]["Utterance_ID"].strip().isdecimal():
+            found[item[1]["Dialogue_ID"].strip()].append(_turn(item[1]))
+    return found
+
+
+def _turn(row: Mapping[str, Any]) -> Turn:
+    number = int(row["Utterance_ID"])
+    return Turn(number, number, row["Speaker"], row["Utterance"])
 
 
 def _table(root: Path, split: str) -> Path | None:
@@ -125,5 +146,5 @@ MELD_READER = Reader(
     emotions=MELD,
     published=tuple(_meld_published()),
     licence="GPL-3.0 (annotations)",
-    options={"encoding": "of the CSV, if it is not UTF-8"},
+    options={"encoding": "of the CSV, if it is not UTF-8", **CONTEXT_OPTION},
 )

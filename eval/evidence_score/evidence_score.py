@@ -23,6 +23,7 @@ Args:
     references (list of str): transcripts of the recordings; None or empty where there is none (quotes there are
         counted, and left out of groundedness).
     threshold (float): least share of right words of a fuzzy match.
+    contexts (list of list of str): earlier turns that each explanation's system was told, if any.
     judge (str): "rule" (no language model), or "llm:MODEL", where MODEL is a folder or "server:NAME@URL".
     questions (list of str): what was asked; the judge of relevance is shown it.
     journal (str): file that keeps the judge's verdicts, so that none is asked for twice.
@@ -31,6 +32,8 @@ Returns:
     quotes_grounded: quotes that occur in the transcript, in percent of all quotes with a transcript.
     quotes_exact, quotes_normalised: the same with exact, and with exact or normalised matches only.
     answers_grounded: explanations whose quotes all occur, in percent of the explanations that quote.
+    quotes_from_context: quotes that occur in an earlier turn alone, in percent as above; they are not grounded. None
+        without context.
     n, n_quoting, n_quotes, n_quotes_without_transcript; threshold.
     groundedness, relevance (with a language model as judge): mean rating of all explanations that were scored, 0 to
         100; groundedness_judge, relevance_judge: counts of ratings and failures behind them.
@@ -72,10 +75,11 @@ class EvidenceScore(evaluate.Metric):
         references: list[str],
         threshold: float = FUZZY_THRESHOLD,
         judge: str = "rule",
+        contexts: list[list[str]] | None = None,
         questions: list[str] | None = None,
         journal: str | None = None,
     ) -> dict:
-        figures = evidence_figures(predictions, references, threshold)
+        figures = evidence_figures(predictions, references, threshold, contexts)
         if judge == "rule":
             return figures
         texts = zip(predictions, references, questions or [""] * len(predictions))
@@ -99,26 +103,31 @@ def judged_evidence(ratings: dict[str, list[Rating]]) -> dict:
 
 
 def evidence_figures(
-    predictions: Sequence[str], transcripts: Sequence[str | None], threshold: float = FUZZY_THRESHOLD
+    predictions: Sequence[str],
+    transcripts: Sequence[str | None],
+    threshold: float = FUZZY_THRESHOLD,
+    contexts: Sequence[Sequence[str]] | None = None,
 ) -> dict:
     """Quotation and groundedness of explanations, as described for the module."""
     kinds, quoting, answers, grounded_answers, without = [], 0, 0, 0, 0
-    for prediction, transcript in zip(predictions, transcripts):
+    before = contexts or [()] * len(predictions)
+    for prediction, transcript, context in zip(predictions, transcripts, before):
         quotes = find_quotes(prediction)
         quoting += bool(quotes)
         if not transcript:
             without += len(quotes)
             continue
-        found = [ground_quote(quote.text, transcript, threshold).kind for quote in quotes]
-        kinds += found
+        found = [ground_quote(quote.text, transcript, threshold, context) for quote in quotes]
+        kinds += [grounding.kind for grounding in found]
         answers += bool(found)
-        grounded_answers += bool(found) and all(found)
+        grounded_answers += bool(found) and all(grounding.grounded for grounding in found)
     exact, normalised, fuzzy = (kinds.count(kind) for kind in ("exact", "normalised", "fuzzy"))
     return {
         "quotation": _percent(quoting, len(predictions)),
         "quotes_grounded": _percent(exact + normalised + fuzzy, len(kinds)),
         "quotes_exact": _percent(exact, len(kinds)),
         "quotes_normalised": _percent(exact + normalised, len(kinds)),
+        "quotes_from_context": _percent(kinds.count("context"), len(kinds)) if any(before) else None,
         "answers_grounded": _percent(grounded_answers, answers),
         "n": len(predictions),
         "n_quoting": quoting,

@@ -34,7 +34,7 @@ class System(Protocol):
 
         Args:
             audio: mono float32 samples in [-1, 1] at 16 kHz, shape `[samples]`.
-            question: what is asked.
+            question: what is asked; for a row with context after what was said before (see [`in_context`]).
 
         Raises:
             ValueError: if this clip or question can't be answered; the row is then recorded with the error.

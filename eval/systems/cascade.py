@@ -14,6 +14,7 @@ from transformers import pipeline
 from ...corpora.questions import ASR
 from ...language_models import LanguageModel
 from ...modeling_audiollm.replies import final_answer
+from ...processing.conversation import bare_question
 from .base import (
     SAMPLING_RATE,
     System,
@@ -81,7 +82,9 @@ class Cascade(System):
 
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str | ValueError]:
         answers: list[str | ValueError] = list(self.transcribe(audios))
-        asked = [number for number, question in enumerate(questions) if not asks_for_transcript(question)]
+        asked = [
+            number for number, question in enumerate(questions) if not asks_for_transcript(bare_question(question))
+        ]
         requests = [self._messages(str(answers[number]), questions[number]) for number in asked]
         for number, reply in self.model.ask(requests):
             failed = ValueError(f"the language model gave no answer: {reply.error}")

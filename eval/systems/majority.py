@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...processing.conversation import bare_question
 from .base import System
 
 
@@ -39,6 +40,7 @@ class Majority(System):
         self.fingerprint = "majority-" + hashlib.sha256(repr(sorted(self._answers.items())).encode()).hexdigest()[:16]
 
     def answer(self, audio: np.ndarray, question: str) -> str:
+        question = bare_question(question)
         guess = "sr" if "sentiment" in question.lower() else "er"
         return self._answers.get(self._task_of.get(question, guess), "")
 
