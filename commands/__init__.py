@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "rows as a datasets folder, Parquet, ShareGPT or AudioBench",
     "push": "rows to the Hub, with a dataset card",
     "train": "train a model by a configuration, or show what that takes",
+    "rl": "train a model by rewards for its answers, or show what that takes",
     "delta": "a training checkpoint -> what learnt alone, small, to publish",
     "merge": "a training checkpoint or a delta -> a whole, merged model",
     "eval": "answer, judge and count: systems on a corpus",

@@ -7,19 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training.grpo import AUDIO_RL, AudioLLMGRPOTrainer, DeafPolicyError
+from audiollm.training.identity import OtherRunError
 from audiollm.training.lora import lora_settings
 from audiollm.training.reward_checks import CheckedReward, RewardError
 from audiollm.training.rl import build_rl_trainer, train_by_rewards
+from audiollm.training.rl_config import check_rl_config
 from audiollm.training.run import run
+from audiollm.training.schedule import ScheduleError
+from audiollm.training.strict import ConfigError
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config as sft_config  # noqa: F401
 from tests.tiny_run import corpus  # noqa: F401
@@ -289,16 +295,16 @@ def weights(folder):
 def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config["epochs"] = 1.5  # so that the kill falls into the second pass, whose order is another one
-    whole = train_by_rewards(config, {"letters": letters})
+    whole = train_by_rewards(config, lambda rows: {"letters": letters})
     assert "reward letters x 2: 12 of 12 rows" in caplog.text
     config["training"]["output_dir"] += "-resumed"
-    trainer = build_rl_trainer(config, {"letters": letters})
+    trainer = build_rl_trainer(config, lambda rows: {"letters": letters})
     assert trainer.args.max_steps == 9
     trainer.add_callback(Stop(7))
     trainer.save_merged = lambda folder: None
     run(config, trainer)
     (Path(config["training"]["output_dir"]) / "training.json").unlink()
-    again = train_by_rewards(config, {"letters": letters})
+    again = train_by_rewards(config, lambda rows: {"letters": letters})
     first, second = weights(whole), weights(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
     start = weights(config["model"]["checkpoint"])
@@ -308,3 +314,61 @@ def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_pa
     state = json.loads((Path(again).parent / "trainer_state.json").read_text())
     proof = [entry["moved"] for entry in state["log_history"] if "moved" in entry]
     assert sorted(proof[-1]) == ["emotion_adapter", "lora"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": []}, "reward is unknown; did you mean rewards"),
+        ({"rewards": [{"name": "label", "wait": 1}]}, "rewards.0.wait is unknown; did you mean weight"),
+        ({"rewards": [{"name": "label"}, {"name": "label"}]}, "rewards are label, label; give at least one, and each"),
+        ({"rewards": [{"name": "label", "weight": 0.0}]}, "label has the weight 0"),
+        ({"train": ["lorra"]}, "train: lorra is no part; did you mean lora"),
+        ({"train": ["emotion_adapter"]}, "`lora` where there is a section `lora`"),
+        ({"epochs": 0.0}, "epochs is 0; it must be above 0"),
+        ({"training": {"num_generation": 4}}, "training.num_generation is unknown; did you mean num_generations"),
+        ({"training": {"reward_weights": [1.0]}}, "reward_weights cannot be set: `rewards` gives each its weight"),
+        ({"training": {"use_vllm": True}}, "use_vllm cannot be set: it would sample without audio"),
+        ({"training": {"eval_strategy": "steps"}}, "data.validation names no rows"),
+    ],
+)
+def test_what_a_configuration_cannot_mean_is_refused_by_name(config, change, message):
+    with pytest.raises(ConfigError, match=message):
+        check_rl_config({**config, **change})
+
+
+def test_a_part_that_the_model_does_not_have_is_refused(config):
+    with pytest.raises(ScheduleError, match="this model has no adapter; it has .*speech_adapter"):
+        build_rl_trainer(config | {"train": ["lora", "adapter"]}, lambda rows: {"letters": letters})
+
+
+def test_another_run_in_the_folder_is_refused_and_a_finished_one_is_left(config, caplog):
+    caplog.set_level(logging.INFO)
+    config["max_steps"] = 1
+    train_by_rewards(config, lambda rows: {"letters": letters})
+    train_by_rewards(config, lambda rows: {"letters": letters})
+    assert "this run is finished (1 steps)" in caplog.text
+    config["training"]["learning_rate"] = 0.5
+    with pytest.raises(OtherRunError, match="training.learning_rate was 0.01, is 0.5"):
+        train_by_rewards(config, lambda rows: {"letters": letters})
+
+
+def test_rows_to_validate_with_are_answered_and_rewarded_too(config, corpus, tmp_path):
+    (tmp_path / "validation.jsonl").write_text((corpus / "train.jsonl").read_text().replace('"train"', '"validation"'))
+    config |= {"data": {**config["data"], "validation": [str(corpus)]}, "max_steps": 2}
+    config["training"] |= {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8}
+    trainer = build_rl_trainer(config, lambda rows: {"letters": letters})
+    trainer.train()
+    assert any({"eval_rewards/letters/mean", "eval_er_loss"} <= entry.keys() for entry in trainer.state.log_history)
+
+
+def test_the_command_shows_its_plan_and_trains_the_model(config, corpus, tmp_path, capsys):
+    config["rewards"] = [{"name": "label"}, {"name": "quotes_said", "weight": 0.5}]
+    (tmp_path / "rl.yaml").write_text(yaml.safe_dump(config))
+    assert main(["rl", "--config", str(tmp_path / "rl.yaml"), "--plan", "--gpus", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "lora" in said or "activations" in said
+    assert "reward quotes_said x 0.5: 12 of 12 rows" in said
+    assert main(["rl", "--config", str(tmp_path / "rl.yaml"), "--set", "max_steps=1"]) == 0
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert any("rewards/quotes_said/std" in entry for entry in state["log_history"])

@@ -8,8 +8,6 @@ from typing import Any
 
 
 Reward = Callable[..., Sequence[float | None]]
-# What TRL gives a reward beside the columns of the rows.
-_NO_COLUMNS = ("trainer_state", "log_extra", "log_metric", "environments")
 
 
 class RewardError(ValueError):
@@ -36,9 +34,8 @@ class CheckedReward:
         Raises:
             RewardError: naming the reward and the first row that is wrong.
         """
-        columns = {name: values for name, values in given.items() if name not in _NO_COLUMNS}
-        rows = columns.get("id") or [f"number {number}" for number in range(len(completions))]
-        values = self._values(completions, columns, rows)
+        rows = given.get("id") or [f"number {number}" for number in range(len(completions))]
+        values = self._values({"completions": completions, **given}, rows)
         if len(values) != len(completions):
             raise RewardError(
                 f"reward {self.__name__} gave {len(values)} values for {len(completions)} answers, the first of them "
@@ -52,19 +49,19 @@ class CheckedReward:
             log_metric(f"rewards/{self.__name__}/unscored", sum(value is None for value in values) / len(values))
         return values
 
-    def _values(self, completions: Sequence[Any], columns: dict[str, Any], rows: Sequence[Any]) -> list[float | None]:
+    def _values(self, given: dict[str, Any], rows: Sequence[Any]) -> list[float | None]:
         try:
-            return list(self.reward(completions=completions, **columns))
+            return list(self.reward(**given))
         except Exception as error:
-            wrong = next((row for place, row in enumerate(rows) if self._fails(completions, columns, place)), None)
+            wrong = next((row for place, row in enumerate(rows) if self._fails(given, place, len(rows))), None)
             where = "all rows together" if wrong is None else f"row {wrong!r}"
             raise RewardError(f"reward {self.__name__} failed on {where}: {type(error).__name__}: {error}") from error
 
-    def _fails(self, completions: Sequence[Any], columns: dict[str, Any], place: int) -> bool:
+    def _fails(self, given: dict[str, Any], place: int, many: int) -> bool:
+        columns = {name for name, values in given.items() if isinstance(values, list | tuple) and len(values) == many}
         try:
             self.reward(
-                completions=completions[place : place + 1],
-                **{name: values[place : place + 1] for name, values in columns.items()},
+                **{name: values[place : place + 1] if name in columns else values for name, values in given.items()}
             )
         except Exception:
             return True

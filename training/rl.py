@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -23,14 +23,17 @@ from .schedule import Round, ScheduleError, part_parameters, refuse_unlearned
 from .sft import by_task, read_rows_of
 
 
+Rewards = Callable[[Dataset], Mapping[str, Reward]]
+
+
 def build_rl_trainer(
-    config: dict[str, Any], rewards: Mapping[str, Reward], model: Any = None, processor: Any = None
+    config: dict[str, Any], rewards: Rewards, model: Any = None, processor: Any = None
 ) -> AudioLLMGRPOTrainer:
     """The trainer that a configuration describes.
 
     Args:
         config: as [`read_rl_config`] gives it.
-        rewards: what its section `rewards` names, by name.
+        rewards: gives for the rows what the section `rewards` names, by name.
         model, processor: to train these instead of what the `model` section describes.
     """
     checked = check_rl_config(config)
@@ -39,6 +42,7 @@ def build_rl_trainer(
     arguments = GRPOConfig(**checked.training, **AUDIO_RL, reward_weights=weights)
     set_seed(arguments.seed)
     rows = read_rows_of(checked.data, checked.data.train, "train")
+    given = rewards(rows)
     named = checked.data.validation
     validation = None if named is None else by_task(read_rows_of(checked.data, named, "validation"))
     if arguments.process_index == 0:
@@ -58,7 +62,7 @@ def build_rl_trainer(
         args=arguments,
         train_dataset=rows,
         processor=processor,
-        rewards={reward.name: rewards[reward.name] for reward in checked.rewards},
+        rewards={reward.name: given[reward.name] for reward in checked.rewards},
         train=checked.train,
         lora=LoraConfig(**lora) if lora else None,
         epochs=checked.epochs,
@@ -68,16 +72,17 @@ def build_rl_trainer(
     )
 
 
-def report_rl_plan(config: dict[str, Any], rewards: Mapping[str, Reward], gpus: Sequence[int]) -> str:
+def report_rl_plan(config: dict[str, Any], rewards: Rewards, gpus: Sequence[int]) -> str:
     """What each GPU must hold while it learns, and which rows each reward judges; nothing is loaded but the rows."""
     checked = check_rl_config(config)
     rows: Dataset = read_rows_of(checked.data, checked.data.train, "train")
     learning = Round(tuple(dict.fromkeys(rows["task"])), tuple(checked.train), checked.epochs)
-    judged = [CheckedReward(reward.name, rewards[reward.name]) for reward in checked.rewards]
+    given = rewards(rows)
+    judged = [CheckedReward(reward.name, given[reward.name]) for reward in checked.rewards]
     lines = report_rewards(judged, [reward.weight for reward in checked.rewards], rows)
     return "\n".join([estimate.report(config, [learning], gpus), *lines])
 
 
-def train_by_rewards(config: dict[str, Any], rewards: Mapping[str, Reward]) -> str:
+def train_by_rewards(config: dict[str, Any], rewards: Rewards) -> str:
     """Train, or go on where a killed run of it stopped; gives the folder of the merged model."""
     return run(config, build_rl_trainer(config, rewards))

@@ -18,6 +18,7 @@ FLOORS = (
     {"corpora": "published corpora to rows"},
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
+    {"rewards": "what of an answer can be verified"},
     {"demo": "the web page"},
     {"hub": "publishes models, and the web page of one"},
 )

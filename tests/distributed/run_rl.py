@@ -33,7 +33,7 @@ class Ending(TrainerCallback):
 def main(path: str, stop: int):
     config = json.loads(Path(path).read_text())
     output = config["training"]["output_dir"]
-    trainer = build_rl_trainer(config, {"letters": letters})
+    trainer = build_rl_trainer(config, lambda rows: {"letters": letters})
     ending = Ending(trainer)
     trainer.add_callback(ending)
     rows: list = []
@@ -44,14 +44,14 @@ def main(path: str, stop: int):
     runs.run(config, trainer)
     if stop:
         config["training"]["output_dir"] = f"{output}-resumed"
-        stopped = build_rl_trainer(config, {"letters": letters})
+        stopped = build_rl_trainer(config, lambda rows: {"letters": letters})
         stopped.add_callback(Stop(stop))
         stopped.save_merged = lambda folder: None
         runs.run(config, stopped)
         if dist.get_rank() == 0:
             (Path(config["training"]["output_dir"]) / "training.json").unlink()
         dist.barrier()
-        train_by_rewards(config, {"letters": letters})
+        train_by_rewards(config, lambda rows: {"letters": letters})
     facts = {
         "world": dist.get_world_size(),
         "rows": rows,

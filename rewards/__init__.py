@@ -1,0 +1,10 @@
+"""Rewards: what of an explanation can be verified, as small functions that TRL's trainers take as they are."""
+
+from __future__ import annotations
+
+from .functions import form, label, quotes_enough, quotes_said
+from .judged import JudgeReward
+from .registry import REWARDS, load_rewards
+
+
+__all__ = ["REWARDS", "JudgeReward", "form", "label", "load_rewards", "quotes_enough", "quotes_said"]

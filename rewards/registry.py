@@ -1,0 +1,66 @@
+"""Rewards by name, with their options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ..training.strict import ConfigError, nearest, refuse_unknown
+from . import functions
+from .judged import JudgeReward
+
+
+REWARDS: dict[str, Callable[..., Any]] = {
+    "label": functions.label,
+    "quotes_said": functions.quotes_said,
+    "quotes_enough": functions.quotes_enough,
+    "form": functions.form,
+    "judge": JudgeReward,
+}
+
+
+def load_rewards(chosen: Mapping[str, Mapping[str, Any]], rows: Any) -> dict[str, Callable[..., Any]]:
+    """Rewards by name, ready for a trainer.
+
+    Args:
+        chosen: names with their options.
+        rows: to train on, by column: the labels in them are the label sets that answers are read by.
+
+    Raises:
+        ConfigError: for a reward or an option that is not known, or whose value the reward refuses.
+    """
+    sets = functions.label_sets_of(rows["label"], rows["task"])
+    return {name: _load(name, options, sets) for name, options in chosen.items()}
+
+
+def _load(name: str, options: Mapping[str, Any], sets: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
+    if name not in REWARDS:
+        raise ConfigError(f"rewards: {name} is unknown; {nearest(name, list(REWARDS))}")
+    reward, where = REWARDS[name], f"rewards: options of {name}"
+    known = options_of(reward)
+    refuse_unknown(options, known, where)
+    if inspect.isclass(reward):
+        try:
+            return reward(**options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"rewards: {name}: {error}") from error
+    bound: Any = partial(reward, **({"label_sets": sets} if "label_sets" in known else {}) | dict(options))
+    bound.needs = needs_of(reward)
+    return bound
+
+
+def options_of(reward: Callable[..., Any]) -> list[str]:
+    """The options of a reward: the parameters of a class, or those of a function behind its star."""
+    kinds = (inspect.Parameter.KEYWORD_ONLY,)
+    if inspect.isclass(reward):
+        kinds += (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    return [name for name, given in inspect.signature(reward).parameters.items() if given.kind in kinds]
+
+
+def needs_of(reward: Callable[..., Any]) -> tuple[str, ...]:
+    """The columns without which a reward function judges no row."""
+    given = inspect.signature(reward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    return tuple(p.name for p in given if p.kind in kinds and p.default is p.empty and p.name != "completions")
