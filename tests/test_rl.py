@@ -1,6 +1,7 @@
 # ruff: noqa: F811 (fixtures are imported, and asked for by name)
 """Training by rewards: the policy hears, each clip is encoded once, the right parts learn, errors name their row."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -20,9 +21,10 @@ from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training.grpo import AUDIO_RL, AudioLLMGRPOTrainer, DeafPolicyError
 from audiollm.training.identity import OtherRunError
 from audiollm.training.lora import lora_settings
+from audiollm.training.pairs import Sampling
 from audiollm.training.reward_checks import CheckedReward, RewardError
 from audiollm.training.rl import build_rl_trainer, train_by_rewards
-from audiollm.training.rl_config import check_rl_config
+from audiollm.training.rl_config import RewardChoice, RLConfiguration, check_rl_config, read_rl_config
 from audiollm.training.run import run
 from audiollm.training.schedule import ScheduleError
 from audiollm.training.strict import ConfigError
@@ -325,6 +327,8 @@ def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_pa
         ({"rewards": [{"name": "label", "weight": 0.0}]}, "label has the weight 0"),
         ({"train": ["lorra"]}, "train: lorra is no part; did you mean lora"),
         ({"train": ["emotion_adapter"]}, "`lora` where there is a section `lora`"),
+        ({"method": "dpo"}, "training.num_generations is unknown"),
+        ({"sampling": {}}, "sampling is of method dpo"),
         ({"epochs": 0.0}, "epochs is 0; it must be above 0"),
         ({"training": {"num_generation": 4}}, "training.num_generation is unknown; did you mean num_generations"),
         ({"training": {"reward_weights": [1.0]}}, "reward_weights cannot be set: `rewards` gives each its weight"),
@@ -335,6 +339,63 @@ def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_pa
 def test_what_a_configuration_cannot_mean_is_refused_by_name(config, change, message):
     with pytest.raises(ConfigError, match=message):
         check_rl_config({**config, **change})
+
+
+def test_our_own_configuration_is_right_and_its_fields_are_documented():
+    assert read_rl_config("configs/rl.yaml")["rewards"]
+    for kind in (RLConfiguration, RewardChoice, Sampling):
+        assert all(f"{field.name}" in kind.__doc__ for field in dataclasses.fields(kind))
+
+
+@pytest.fixture
+def by_pairs(config):
+    """The configuration of a training by pairs."""
+    settings = {name: value for name, value in config["training"].items() if name not in ("num_generations",)}
+    settings = {name: value for name, value in settings.items() if name != "max_completion_length"}
+    settings |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "beta": 0.1}
+    sampling = {"answers": 4, "max_new_tokens": 5, "batch_size": 5}
+    return config | {"method": "dpo", "train": ["lora"], "training": settings, "sampling": sampling, "epochs": 1.5}
+
+
+def test_the_better_of_two_answers_becomes_likelier_and_a_killed_run_goes_on(by_pairs):
+    rewards = lambda rows: {"letters": letters}  # noqa: E731
+    whole = train_by_rewards(by_pairs, rewards)
+    folder = Path(whole).parent
+    pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert pairs and all(
+        pair["chosen"].count("a") * 2 == pair["worth"][0] > pair["worth"][1] == pair["rejected"].count("a") * 2
+        for pair in pairs
+    )
+    logged = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    margins = [entry["rewards/margins"] for entry in logged if "rewards/margins" in entry]
+    assert margins[0] == pytest.approx(0, abs=1e-6) and margins[-1] > margins[0]
+    by_pairs["training"]["output_dir"] += "-resumed"
+    trainer = build_rl_trainer(by_pairs, rewards)
+    trainer.add_callback(Stop(trainer.args.max_steps - 1))
+    trainer.save_merged = lambda folder: None
+    run(by_pairs, trainer)
+    (Path(by_pairs["training"]["output_dir"]) / "training.json").unlink()
+    again = weights(train_by_rewards(by_pairs, rewards))
+    assert all(torch.equal(value, again[name]) for name, value in weights(whole).items())
+
+
+def test_pairs_are_scored_with_their_audio(by_pairs):
+    """TRL gives its model all that a collator makes; without the audio log-probabilities would be others."""
+    trainer = build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
+    rows = [trainer.train_dataset[0], trainer.train_dataset[1]]
+    batch = trainer.data_collator(rows)
+    chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+    model = trainer.audio_model.eval()
+    whole = {name: value for name, value in batch.items() if name != "completion_mask"}
+    with torch.no_grad(), trainer.model.disable_adapter():
+        logits = model(**whole).logits[:, :-1].log_softmax(-1)
+    own = logits.gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1) * batch["completion_mask"][:, 1:]
+    torch.testing.assert_close(torch.cat([chosen, rejected]), own.sum(-1), rtol=1e-5, atol=1e-5)
+
+
+def test_answers_that_are_all_worth_the_same_make_no_pairs(by_pairs):
+    with pytest.raises(ValueError, match="All 4 answers to each row are worth the same"):
+        build_rl_trainer(by_pairs, lambda rows: {"letters": lambda completions, **columns: [1.0] * len(completions)})
 
 
 def test_a_part_that_the_model_does_not_have_is_refused(config):

@@ -217,13 +217,6 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
             None if losses[0] is None else torch.stack(losses).mean(),
         )
 
-    def log(self, logs: dict[str, float], start_time: float | None = None):
-        """Log what TRL does, and stop a run that learns nothing any more."""
-        if "loss" in logs:
-            self.refuse_broken(logs)
-            logs["seconds"] = round(self.seconds, 1)
-        super().log(logs, start_time)
-
     def _audio(self, heard: Sequence[tuple[HeardClips, int]]) -> dict[str, BaseModelOutputWithPooling]:
         """What answers' prompts heard, as the model takes it; all are of one generation."""
         clips, _ = heard[0]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
-from trl import GRPOConfig
+from trl import DPOConfig, GRPOConfig
 
 from . import estimate
 from .assemble import assemble, new_parts
 from .clips import refuse_bad_rows
+from .dpo import AUDIO_DPO, AudioLLMDPOTrainer
 from .grpo import AUDIO_RL, AudioLLMGRPOTrainer, report_rewards
 from .lora import lora_settings
+from .pairs import PAIRS_NAME, Sampling, make_pairs
 from .reward_checks import CheckedReward, Reward
 from .rl_config import check_rl_config
 from .run import run
@@ -28,7 +31,7 @@ Rewards = Callable[[Dataset], Mapping[str, Reward]]
 
 def build_rl_trainer(
     config: dict[str, Any], rewards: Rewards, model: Any = None, processor: Any = None
-) -> AudioLLMGRPOTrainer:
+) -> AudioLLMGRPOTrainer | AudioLLMDPOTrainer:
     """The trainer that a configuration describes.
 
     Args:
@@ -39,7 +42,11 @@ def build_rl_trainer(
     checked = check_rl_config(config)
     refuse_deepspeed(checked.training)
     weights = [reward.weight for reward in checked.rewards]
-    arguments = GRPOConfig(**checked.training, **AUDIO_RL, reward_weights=weights)
+    arguments: GRPOConfig | DPOConfig
+    if checked.method == "grpo":
+        arguments = GRPOConfig(**checked.training, **AUDIO_RL, reward_weights=weights)
+    else:
+        arguments = DPOConfig(**checked.training, **AUDIO_DPO)
     set_seed(arguments.seed)
     rows = read_rows_of(checked.data, checked.data.train, "train")
     given = rewards(rows)
@@ -57,6 +64,17 @@ def build_rl_trainer(
         raise ScheduleError(f"train: this model has no {' and no '.join(lacking)}; it has {', '.join(parts)}.")
     learning = Round(tuple(dict.fromkeys(rows["task"])), tuple(checked.train), checked.epochs)
     refuse_unlearned([learning], new_parts(config["model"], model))
+    origin = {"model": config["model"], "lora": lora}
+    if isinstance(arguments, DPOConfig):
+        checks = [CheckedReward(reward.name, given[reward.name]) for reward in checked.rewards]
+        path = Path(str(arguments.output_dir)) / PAIRS_NAME
+        with arguments.main_process_first(desc="answering"):
+            pairs = make_pairs(
+                model.to(arguments.device), processor, rows, checks, weights, checked.sampling or Sampling(), path
+            )
+        return AudioLLMDPOTrainer(
+            model, arguments, pairs, processor, LoraConfig(**lora), checked.epochs, checked.steps, origin
+        )
     return AudioLLMGRPOTrainer(
         model=model,
         args=arguments,
@@ -67,7 +85,7 @@ def build_rl_trainer(
         lora=LoraConfig(**lora) if lora else None,
         epochs=checked.epochs,
         max_steps=checked.steps,
-        origin={"model": config["model"], "lora": lora},
+        origin=origin,
         eval_dataset=validation,
     )
 

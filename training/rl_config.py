@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from peft import LoraConfig
-from trl import GRPOConfig
+from transformers import TrainingArguments
+from trl import DPOConfig, GRPOConfig
 
 from .config import Data, Model, load_config
+from .pairs import Sampling
 from .schedule import PARTS
 from .strict import ConfigError, check_fields, nearest, read_section
 
@@ -29,7 +31,10 @@ NOT_YOURS = {
     **dict.fromkeys(("use_vllm", "use_transformers_continuous_batching"), "it would sample without audio"),
     **dict.fromkeys(("sync_ref_model", "cast_lm_head_to_fp32"), "TRL's code for it does not know audio models"),
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
+    **dict.fromkeys(("max_length", "truncation_mode", "padding_free"), "audio prompts are never cut or joined"),
+    **dict.fromkeys(("precompute_ref_log_probs", "chat_template_path"), "rows are prepared by our own collator"),
 }
+ARGUMENTS: dict[str, type[TrainingArguments]] = {"grpo": GRPOConfig, "dpo": DPOConfig}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,9 @@ class RLConfiguration:
         train: parts that learn; encoders, adapters and the language model have the names of a schedule's.
         epochs: passes over the rows.
         lora: fields of PEFT's `LoraConfig`, for the language model; none without it.
-        training: fields of TRL's `GRPOConfig`.
+        training: fields of TRL's `GRPOConfig`, or of its `DPOConfig`.
+        method: `grpo` samples answers all the time; `dpo` once, and prefers the best to the worst of each row.
+        sampling: of the answers, for `dpo`.
         max_steps: stop after so many steps (0: run to the end).
     """
 
@@ -74,9 +81,11 @@ class RLConfiguration:
     epochs: float = 1.0
     lora: dict[str, Any] | None = None
     max_steps: int = 0
+    method: Literal["grpo", "dpo"] = "grpo"
+    sampling: Sampling | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "training", check_fields(GRPOConfig, self.training, "training"))
+        object.__setattr__(self, "training", check_fields(ARGUMENTS[self.method], self.training, "training"))
         for name in self.training:
             if NOT_YOURS.get(name):
                 raise ConfigError(f"training.{name} cannot be set: {NOT_YOURS[name]}.")
@@ -88,6 +97,14 @@ class RLConfiguration:
                 raise ConfigError(f"train: {part} is no part; {nearest(part, PARTS)}")
         if not self.train or ("lora" in self.train) != (self.lora is not None):
             raise ConfigError("train names what learns: `lora` where there is a section `lora`, and only there.")
+        if self.method == "dpo" and self.train != ["lora"]:
+            raise ConfigError("method dpo trains [lora], so that the model without it is its own reference.")
+        if self.method == "dpo" and self.data.validation is not None:
+            raise ConfigError("method dpo makes pairs of data.train alone; leave data.validation out.")
+        if self.method == "grpo" and self.sampling is not None:
+            raise ConfigError(
+                "sampling is of method dpo; for grpo, the section training says how answers are sampled."
+            )
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ConfigError(f"epochs is {self.epochs:g}; it must be above 0.")
         if self.max_steps and self.training.get("max_steps", -1) not in (-1, self.max_steps):

@@ -17,6 +17,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -24,7 +25,7 @@ from trl.trainer import utils as trl_utils
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .alternation import AlternationSampler, set_learning
+from .alternation import AlternationSampler, ScheduledRows, set_learning
 from .checkpoints import (
     STAGING_NAME,
     TRAINABLE_NAME,
@@ -127,6 +128,18 @@ class RunTrainer(Trainer):
         self._started = time.monotonic()
         # What a checkpoint holds beside the model: each has `state_dict` and `load_state_dict`.
         self.companions: dict[str, Any] = {}
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the whole run, in its order."""
+        rows = ScheduledRows(self.train_dataset, self.order)
+        return self._get_dataloader(rows, "Training", self._train_batch_size, SequentialSampler, is_training=True)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None):
+        """Log what TRL does, and how long the run has trained; stop one that learns nothing any more."""
+        if "loss" in logs:
+            self.refuse_broken(logs)
+            logs["seconds"] = round(self.seconds, 1)
+        super().log(logs, start_time)
 
     @property
     def audio_model(self) -> AudioLLMForConditionalGeneration:

@@ -13,13 +13,12 @@ from datasets import Dataset
 from peft import LoraConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, SequentialSampler
 from transformers.integrations.liger import apply_liger_kernel
 from trl import SFTConfig, SFTTrainer
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
-from .alternation import AlternationCallback, ScheduledRows
+from .alternation import AlternationCallback
 from .averaging import AveragingCallback
 from .feature_cache import FeatureCache
 from .frozen_branches import FrozenBranches
@@ -175,11 +174,6 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
         counts = {task: len(paths) for task, paths in clips.items()}
         return self.plan.report(self.model, counts, self.args.learning_rate)
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Batches of the whole run, in the order of the schedule."""
-        rows = ScheduledRows(self.train_dataset, self.order)
-        return self._get_dataloader(rows, "Training", self._train_batch_size, SequentialSampler, is_training=True)
-
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
         """The scheduler of the arguments, over the whole run or over one round, at each round's own learning rate."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
@@ -248,7 +242,6 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None):
         """Log what TRL does, with the round, so that losses can be read by it, and the rows trained in a second."""
         if "loss" in logs:
-            self.refuse_broken(logs)
             step, now = self.state.global_step, time.monotonic()
             logs["round"] = self.plan.index_at(step - 1) + 1
             logs["samples_per_second"] = (step - self._logged[0]) * self.plan.rows_per_step / (now - self._logged[1])
@@ -257,7 +250,6 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
             if self.alignment_losses:
                 logs["alignment_loss"] = float(torch.stack(self.alignment_losses).mean())
                 self.alignment_losses.clear()
-            logs["seconds"] = round(self.seconds, 1)
             self._total_train_tokens += logs["num_tokens"]
             logs["num_tokens"] = self._total_train_tokens
         super().log(logs, start_time)
