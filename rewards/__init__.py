@@ -5,6 +5,7 @@ from __future__ import annotations
 from .functions import form, label, quotes_enough, quotes_said
 from .judged import JudgeReward
 from .registry import REWARDS, load_rewards
+from .voice import CuesTrue
 
 
-__all__ = ["REWARDS", "JudgeReward", "form", "label", "load_rewards", "quotes_enough", "quotes_said"]
+__all__ = ["REWARDS", "CuesTrue", "JudgeReward", "form", "label", "load_rewards", "quotes_enough", "quotes_said"]

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import evaluate
+import numpy as np
 import pytest
+import soundfile
 from datasets import Dataset
 
 from audiollm.eval import EvalError
 from audiollm.eval.judges import Rating, RuleJudge
-from audiollm.rewards import REWARDS, JudgeReward, form, label, load_rewards, quotes_enough, quotes_said
+from audiollm.rewards import REWARDS, CuesTrue, JudgeReward, form, label, load_rewards, quotes_enough, quotes_said
 from audiollm.rewards.registry import needs_of
 from audiollm.training.grpo import report_rewards
 from audiollm.training.reward_checks import CheckedReward
@@ -126,7 +128,24 @@ def test_a_judge_that_rates_nothing_is_refused():
         JudgeReward(Rates(), "sqa")
 
 
+def test_claims_about_the_voice_are_rewarded_if_the_clip_bears_them_out(tmp_path):
+    time = np.arange(16_000) / 16_000
+    audio = []
+    for hertz in (150, 150, 150, 150, 150, 250):
+        audio.append({"path": str(tmp_path / f"{len(audio)}.wav"), "bytes": None})
+        soundfile.write(audio[-1]["path"], 0.3 * np.sin(2 * np.pi * hertz * time), 16_000)
+    rows = {"audio": audio, "speaker": ["a"] * 6}
+    reward = CuesTrue(rows)
+    answers = ["The voice is high.", "The voice is low.", "The voice is high, and not loud.", "The speaker is sad."]
+    high = {"audio": [audio[-1]] * 4, "speaker": ["a", "a", "new", "a"]}
+    assert reward(answers, **high) == [1.0, 0.0, 1.0, None]
+    assert reward(answers[:1], audio=audio[:1], speaker=["a"]) == [0.0]
+    assert reward([answers[0]], audio=[None], speaker=["a"]) == [None]
+
+
 ROWS = {
+    "audio": [None] * 3,
+    "speaker": [None] * 3,
     "id": ["a", "b", "c"],
     "task": ["er", "er", "asr"],
     "label": ["sad", "happy", None],
@@ -164,7 +183,7 @@ def test_the_plan_says_which_rows_a_reward_cannot_judge():
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in REWARDS if name != "judge"])
+@pytest.mark.parametrize("name", [name for name in REWARDS if name not in ("judge", "cues_true")])
 def test_what_a_reward_needs_is_what_it_judges_nothing_without(name):
     for column in {*needs_of(REWARDS[name])} - {"task"}:
         row = {"label": ["sad"], "transcript": [SAID], "task": ["er"]} | {column: [None]}

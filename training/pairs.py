@@ -15,6 +15,7 @@ from datasets import Dataset
 from ..files import write_whole
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
+from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .reward_checks import CheckedReward
 from .strict import ConfigError
@@ -90,7 +91,7 @@ def _pairs(model, processor, rows, rewards, weights, sampling) -> Iterator[dict[
     for start in range(0, len(rows), sampling.batch_size):
         some = [rows[index] for index in range(start, min(start + sampling.batch_size, len(rows)))]
         inputs = processor(
-            text=[processor.prompt(row["question"]) for row in some], audio=[collator.clip(row) for row in some]
+            text=[processor.prompt(asked(row)) for row in some], audio=[collator.clip(row) for row in some]
         ).to(model.device)
         tokens = model.generate(
             **inputs,
