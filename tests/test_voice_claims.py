@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from audiollm.voice_claims.claims import check_cues, find_claims
+from audiollm.voice_claims.measures import count_syllables, measure_clip
 from audiollm.voice_claims.norms import CUES, norms_by_speaker, norms_of
 
 
@@ -91,10 +92,36 @@ def test_a_speaker_with_several_clips_has_norms_of_its_own():
     assert check_cues("The voice is high.", low | {"pitch_hz": 130.0}, norms[6]).true == 0
 
 
+def tone(pitch=150.0, level=0.1, seconds=1.0):
+    """A buzz whose level falls and rises four times a second, as syllables do."""
+    time = np.arange(int(16_000 * seconds)) / 16_000
+    return level * np.sign(np.sin(2 * np.pi * pitch * time)) * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * time))
+
+
 def test_every_cue_is_measured():
-    from dataclasses import asdict
+    measured = measure_clip(tone(), transcript="Nobody told me that.")
+    assert {name for cue in CUES.values() for name in cue.measures} <= measured.keys()
 
-    from audiollm.modeling_audiollm.voice_cues import voice_cues
 
-    tone = 0.1 * np.sign(np.sin(2 * np.pi * 150 * np.arange(16_000) / 16_000))
-    assert {cue.measure for cue in CUES.values()} <= asdict(voice_cues(tone)).keys()
+@pytest.mark.parametrize(("text", "count"), [("Nobody told me the little tree.", 9), ("", 0), ("\u4f60\u597d", 0)])
+def test_syllables_of_a_text_are_counted(text, count):
+    assert count_syllables(text) == count
+
+
+@pytest.mark.parametrize(
+    ("changed", "true", "false"),
+    [
+        ({"pitch": 190.0}, "The voice is high.", "The voice is low."),
+        ({"pitch": 120.0}, "The voice is deep.", "The voice is high-pitched."),
+        ({"level": 0.25}, "A raised voice.", "The voice is quiet."),
+        ({"level": 0.04}, "They speak softly.", "They are shouting."),
+        ({"seconds": 0.75}, "They speak fast.", "The voice is slow."),
+        ({"seconds": 1.5}, "They speak slowly.", "The pace is fast."),
+    ],
+)
+def test_what_was_changed_in_a_sound_is_what_may_be_claimed_of_it(changed, true, false):
+    said = "Nobody told me."
+    norms = norms_of([measure_clip(tone(), transcript=said)])
+    heard = measure_clip(tone(**changed), transcript=said)
+    assert check_cues(true, heard, norms).true == 1
+    assert check_cues(false, heard, norms).true == 0

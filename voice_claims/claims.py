@@ -38,15 +38,10 @@ class Claim:
 
     def holds(self, cues: Mapping[str, float | None], norms: Norms | None) -> bool | None:
         """Whether a clip bears the claim out; None if that can't be said of it."""
-        if self.cue is None or norms is None or self.cue not in norms.usual:
+        if self.cue is None or norms is None:
             return None
-        cue = CUES[self.cue]
-        place = cue.place(cues)
-        if place is None:
-            return None
-        off = place - norms.usual[self.cue]
-        found = "high" if off >= cue.margin else "low" if off <= -cue.margin else "middle"
-        return (found == self.direction) != self.denied
+        found = CUES[self.cue].compare(cues, norms.usual)
+        return None if found is None else (found == self.direction) != self.denied
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ def check_cues(explanation: str, cues: Mapping[str, float | None], norms: Norms 
 
     Args:
         explanation: an answer; what it quotes is no claim.
-        cues: of the clip, by name as in `VoiceCues` (`dataclasses.asdict` of it).
+        cues: what [`measure_clip`](measures.py) gives of the clip.
         norms: of its speaker or corpus (see [`norms_by_speaker`](norms.py)); without, nothing can be checked.
     """
     verdicts = [claim.holds(cues, norms) for claim in find_claims(explanation)]

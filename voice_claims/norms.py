@@ -12,7 +12,6 @@ import numpy as np
 
 # A speaker with fewer clips is compared with the corpus.
 LEAST_CLIPS = 5
-_ONE_SEMITONE = 1.0
 
 
 @dataclass(frozen=True)
@@ -20,31 +19,40 @@ class Cue:
     """How a cue is measured.
 
     Args:
-        measure: field of [`VoiceCues`](../modeling_audiollm/voice_cues.py).
-        logarithmic: steps of an octave, in semitones, of what is measured; else its own unit.
+        measures: names in what [`measure_clip`](measures.py) gives; the first that clip and norms both have counts.
+        logarithmic: whether ratios count, in semitones (12 to a doubling); else differences in the measure's own unit.
         margin: least difference from the norm that counts, in that unit.
     """
 
-    measure: str
+    measures: tuple[str, ...]
     logarithmic: bool
     margin: float
 
-    def place(self, cues: Mapping[str, float | None]) -> float | None:
+    def place(self, clip: Mapping[str, float | None], measure: str) -> float | None:
         """Where a clip stands on the scale of the cue; None if it could not be measured."""
-        value = cues.get(self.measure)
+        value = clip.get(measure)
         if value is None or not math.isfinite(value) or (self.logarithmic and value <= 0):
             return None
         return 12 * math.log2(value) if self.logarithmic else float(value)
 
+    def compare(self, clip: Mapping[str, float | None], usual: Mapping[str, float]) -> str | None:
+        """Whether a clip is `high`, `low` or in the `middle` beside the usual; None if that can't be said."""
+        for measure in self.measures:
+            place = self.place(clip, measure)
+            if place is not None and measure in usual:
+                off = place - usual[measure]
+                return "high" if off >= self.margin else "low" if off <= -self.margin else "middle"
+        return None
 
-# Margins are above what listeners just notice: 1 dB of level, 5% of rate (Quene, 2007; 0.84 semitones of a ratio), and
-# below the 3 semitones that change what a pitch movement means ('t Hart, 1981).
+
+# Margins are what listeners about notice or more: 5% of rate (Quene, 2007), 1 dB of level, and less than the 3
+# semitones that change what a movement of pitch means ('t Hart, 1981).
 CUES = {
-    "pitch": Cue("pitch_hz", True, _ONE_SEMITONE),
-    "pitch_range": Cue("pitch_range_semitones", False, 1.0),
-    "loudness": Cue("loudness_db", False, 1.5),
-    "rate": Cue("syllables_per_second", True, _ONE_SEMITONE),
-    "pauses": Cue("pause_share", False, 0.04),
+    "pitch": Cue(("pitch_hz",), True, 1.0),
+    "pitch_range": Cue(("pitch_range_semitones",), True, 1.0),
+    "loudness": Cue(("loudness_db",), False, 1.5),
+    "rate": Cue(("text_syllables_per_second", "syllables_per_second"), True, 0.84),
+    "pauses": Cue(("pause_share",), False, 0.04),
 }
 
 
@@ -53,7 +61,7 @@ class Norms:
     """The usual voice of a speaker or a corpus.
 
     Args:
-        usual: median of each cue over the clips, on the cue's scale; a cue that no clip has is left out.
+        usual: median of each measure over the clips, on the scale of its cue; one that no clip has is left out.
         of: `speaker` or `corpus`.
         clips: how many it is the median of.
     """
@@ -67,14 +75,15 @@ def norms_of(clips: Sequence[Mapping[str, float | None]], of: str = "corpus") ->
     """The norms of some clips.
 
     Args:
-        clips: measures of each clip once, by name as in `VoiceCues` (`dataclasses.asdict` gives them).
+        clips: what [`measure_clip`](measures.py) gives of each clip, once.
         of: whose they are.
     """
     usual = {}
-    for name, cue in CUES.items():
-        places = [place for clip in clips if (place := cue.place(clip)) is not None]
-        if places:
-            usual[name] = float(np.median(places))
+    for cue in CUES.values():
+        for measure in cue.measures:
+            places = [place for clip in clips if (place := cue.place(clip, measure)) is not None]
+            if places:
+                usual[measure] = float(np.median(places))
     return Norms(usual, of, len(clips))
 
 
@@ -84,7 +93,7 @@ def norms_by_speaker(
     """For each clip the norms of its speaker, or of all clips where the speaker is unknown or has too few.
 
     Args:
-        clips: measures of each clip once.
+        clips: what [`measure_clip`](measures.py) gives of each clip, once.
         speakers: of each clip; None where unknown.
         least: clips that a speaker needs.
     """
