@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from .arguments import add_pairs, pairs
 
@@ -28,17 +29,25 @@ def add_base(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def print_notes(merged: str | Path) -> None:
+    """Say which public weights of a merged model are not those that its delta was trained on."""
+    from ..training.delta import notes
+
+    for note in notes(merged):
+        print(f"note: {note}", file=sys.stderr)
+
+
 def run(options: argparse.Namespace) -> None:
     from ..training.checkpoints import merge_checkpoint
-    from ..training.delta import is_delta, merge_delta, notes
+    from ..training.delta import is_delta, merge_delta
 
     if (options.folder is None) == (options.out is None):
         raise ValueError("say once which folder to write: OUT, or --out OUT.")
     out = options.folder or options.out
     given = pairs(options.base, "--base")
     if is_delta(options.source):
-        for note in notes(merge_delta(options.source, out, given)):
-            print(f"note: {note}", file=sys.stderr)
+        merge_delta(options.source, out, given)
+        print_notes(out)
     elif given:
         raise ValueError(f"--base is for a delta, and {options.source} is none (it has no delta.json).")
     else:

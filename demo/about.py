@@ -21,6 +21,15 @@ EXAMPLES = {
 }
 
 
+# The models of the repository that the page can start with: what we trained on real weights, and a whole tiny one.
+SMALL, TINY = "samples/small", "samples/tiny-base"
+BANNER = (
+    "> **This is the tiny demonstration model. It cannot hear you:** it knows some synthetic voices, and no person's. "
+    "Try the examples below. {instead}"
+)
+INSTEAD = "The model that hears people needs public weights that are not on this machine yet: {command}."
+
+
 def describe(name: str, parameters: int, facts: Mapping[str, Any] | None) -> str:
     """The model and what it can hear, in Markdown.
 
@@ -59,6 +68,18 @@ def model_name(checkpoint: str | Path) -> str:
         folder = Path(checkpoint).resolve()
         return folder.parent.name if folder.name == "model" else folder.name
     return str(checkpoint).rpartition("/")[-1]
+
+
+def own_model(name: str) -> Path:
+    """The folder of [`SMALL`] or [`TINY`], which a checkout has and an installed package does not."""
+    return Path(audiollm.__file__).parent / name
+
+
+def tiny_banner() -> str:
+    """What the page says, in Markdown, when the tiny model stands in for the small one."""
+    small = own_model(SMALL)
+    command = f"`audiollm merge {SMALL} --out build/small`, then `audiollm demo build/small`"
+    return BANNER.format(instead=INSTEAD.format(command=command) if small.is_dir() else "").rstrip()
 
 
 def example_clips() -> dict[str, Path]:

@@ -34,10 +34,12 @@ THEME = {"primary_hue": "teal", "font": ["system-ui", "sans-serif"], "font_mono"
 KEPT_SECONDS = 3600
 
 
-def build(listener: Listener) -> gr.Blocks:
-    """The page for a model."""
+def build(listener: Listener, banner: str = "") -> gr.Blocks:
+    """The page for a model, with a banner in Markdown."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as blocks:
         gr.Markdown(WELCOME.format(about=listener.about))
+        if banner:
+            gr.Markdown(banner, elem_id="banner")
         with gr.Row():
             with gr.Column(min_width=320):
                 clip = gr.Audio(
@@ -74,14 +76,15 @@ def build(listener: Listener) -> gr.Blocks:
     return blocks
 
 
-def serve(listener: Listener, **settings: Any) -> tuple[gr.Blocks, str]:
+def serve(listener: Listener, banner: str = "", **settings: Any) -> tuple[gr.Blocks, str]:
     """Serve the page of a model; gives the page and its address.
 
     Args:
         listener: of the model.
+        banner: in Markdown, above everything that can be done.
         settings: of Gradio's `launch`, such as `server_port`, or `prevent_thread_lock` to go on at once.
     """
-    blocks = build(listener).queue(default_concurrency_limit=1)
+    blocks = build(listener, banner).queue(default_concurrency_limit=1)
     # A second of 32-bit stereo at 48 kHz is 384 kB: the largest file that can still be short enough.
     limit = int(listener.max_seconds * 384_000) + 1_000_000
     _, address, _ = blocks.launch(
@@ -102,15 +105,16 @@ def launch(
     aligner: str | Path | None = None,
     max_seconds: float = 300,
     name: str | None = None,
+    banner: str = "",
     **settings: Any,
 ):
     """Load a checkpoint and serve its page until the process ends.
 
     Args:
         checkpoint, aligner, max_seconds, name: see [`Listener.load`].
-        settings: see [`serve`].
+        banner, settings: see [`serve`].
     """
-    serve(Listener.load(checkpoint, aligner, max_seconds, name), **settings)
+    serve(Listener.load(checkpoint, aligner, max_seconds, name), banner, **settings)
 
 
 def _shown(respond: Callable[..., str]) -> Callable[..., str]:

@@ -24,6 +24,7 @@ from ..files import replacing
 from ..processing.alignment import CTC_NAME
 from ..processing.audio import AudioError
 from ..redact import redact
+from ..training.delta import is_delta
 from ..training.facts import FACTS_NAME, dataset_card_facts
 from . import PublishError
 from .card import CardFacts, count_parameters, model_card
@@ -151,6 +152,10 @@ def model_publication(
     run = Path(run)
     model = run / "model" if (run / "model" / CONFIG).is_file() else run
     home = model.parent if model.name == "model" else model
+    if is_delta(model):
+        raise PublishError(
+            f"{model}: is a delta, ready to upload as it is; for the whole model `audiollm merge` it first."
+        )
     config = _read_config(model)
     files, left_out = _checkpoint_files(model, config)
     training = next(

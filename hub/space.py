@@ -44,11 +44,12 @@ Recordings are used to answer and are not kept. See the model's card for what it
 """
 
 
-def space_publication(model: str) -> Publication:
+def space_publication(model: str, called: str | None = None) -> Publication:
     """What a Space of a model publishes: `app.py`, requirements, card, and the code of the demo.
 
     Args:
         model: `OWNER/NAME` on the Hub; or a folder, whose files then go along in `model/`.
+        called: what to call it; by default as its run or repository is called.
 
     Raises:
         PublishError: if it is neither, or Gradio, whose version a Space states, is not installed.
@@ -61,9 +62,9 @@ def space_publication(model: str) -> Publication:
         published = model_publication(model)
         files |= {f"{MODEL_FOLDER}/{name}": content for name, content in published.files.items()}
         left_out = list(published.left_out)
-        source, name = f'str(Path(__file__).parent / "{MODEL_FOLDER}")', model_name(model)
+        source, name = f'str(Path(__file__).parent / "{MODEL_FOLDER}")', called or model_name(model)
     else:
-        source, name = repr(_hub_id(model)), model
+        source, name = repr(_hub_id(model)), called or model
     package = Path(audiollm.__file__).parent
     files |= {f"audiollm/{path.relative_to(package).as_posix()}": path for path in page_files(package)}
     files |= {f"audiollm/{path.relative_to(package).as_posix()}": path for path in example_clips().values()}

@@ -7,16 +7,23 @@ Weights are rounded to half precision; the configuration still says float32, so 
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from audiollm.files import write_whole
 from audiollm.modeling_audiollm.saving import open_to_readers
+from audiollm.training.facts import FACTS_NAME
 
 
 WEIGHTS = "model.safetensors"
+HEARS = (
+    "It learnt 266 words from synthetic voices and hears nothing else: a person's voice it does not understand, and "
+    "of feelings it was taught nothing."
+)
 
 
 def store(run: Path, out: Path) -> None:
@@ -31,6 +38,7 @@ def store(run: Path, out: Path) -> None:
     shutil.copytree(run / "model", out, ignore=shutil.ignore_patterns("*.py"))  # samples/base_code.py writes it
     save_file(rounded, out / WEIGHTS, metadata={"format": "pt"})
     open_to_readers(out / WEIGHTS)
+    write_whole(out / FACTS_NAME, json.dumps({"format": 1, "hears": HEARS}, indent=1) + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"wrote {out}: {size / 1e6:.2f} MB")
 

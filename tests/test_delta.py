@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -13,10 +14,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, LlamaConfig, LlamaForCausalLM, WhisperConfig, WhisperModel
 
 from audiollm.commands import main
+from audiollm.commands.demo import choose_model
+from audiollm.demo import about
+from audiollm.hub import PublishError
+from audiollm.hub.publish import model_publication
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.samples.base import scratch
 from audiollm.training import bases as bases_module
 from audiollm.training.assemble import assemble
+from audiollm.training.bases import BaseError
 from audiollm.training.checkpoints import gather_tensors, merge_checkpoint, save_origin, save_trainable
 from audiollm.training.delta import merge_delta, merged_in_cache, read_delta
 from audiollm.training.facts import FACTS_NAME
@@ -341,6 +347,73 @@ def test_a_delta_is_merged_once_and_kept_in_the_cache(made, given, tmp_path, mon
     assert (first / WEIGHTS).stat().st_mtime_ns == written
     change_weights(given["text"], quantized)
     assert merged_in_cache(made / "bfloat16", given) != first
+
+
+@pytest.fixture
+def hub_cache(made, tmp_path, monkeypatch):
+    """A function that puts a base into a Hub cache on this machine, as a download would."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def put(name, folder):
+        place = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        shutil.copytree(made / folder, place / "snapshots" / "c0ffee")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("c0ffee")
+        return place / "snapshots" / "c0ffee"
+
+    return put
+
+
+@pytest.fixture
+def at_home(made, tmp_path, monkeypatch):
+    """A repository with a small and a tiny model of its own."""
+    home = tmp_path / "home"
+    shutil.copytree(made / "bfloat16", home / about.SMALL)
+    whole_model(home / about.TINY)
+    monkeypatch.setattr(about, "own_model", lambda name: home / name)
+    return home
+
+
+def test_the_page_begins_with_the_small_model_where_its_bases_are_on_this_machine(at_home, hub_cache, capsys):
+    hub_cache(HUB["speech"], "whisper")
+    hub_cache(HUB["text"], "llama")
+    place, name, banner = choose_model(None, {})
+    assert (Path(place) / WEIGHTS).is_file() and (name, banner) == ("small", "")
+    assert "note:" not in capsys.readouterr().err
+    assert choose_model(str(at_home / about.SMALL), {})[:2] == (place, "small")
+
+
+def test_else_with_the_tiny_one_under_a_banner(at_home, hub_cache, capsys):
+    hub_cache(HUB["speech"], "whisper")
+    (hub_cache(HUB["text"], "llama") / WEIGHTS).unlink()  # as when somebody asked for the tokenizer alone
+    place, _, banner = choose_model(None, {})
+    assert Path(place) == at_home / about.TINY and "It cannot hear you" in banner and "audiollm merge" in banner
+    assert "note: the tiny model answers, not samples/small: text: " in capsys.readouterr().err
+    shutil.rmtree(at_home / about.SMALL)
+    assert "audiollm merge" not in choose_model(None, {})[2]
+    shutil.rmtree(at_home / about.TINY)
+    with pytest.raises(ValueError, match="say which model"):
+        choose_model(None, {})
+
+
+def test_folders_that_were_named_and_are_wrong_are_an_error_and_no_reason_for_the_tiny_one(at_home, hub_cache, given):
+    with pytest.raises(BaseError, match="text: .* cannot be had"):
+        choose_model(None, {"speech": given["speech"]})
+    change_weights(given["text"], moved_norms)
+    with pytest.raises(BaseError, match="more than a rounding"):
+        choose_model(None, given)
+    with pytest.raises(ValueError, match="--base is for a delta"):
+        choose_model(str(at_home / about.TINY), given)
+
+
+def test_licence_and_hearing_stay_with_the_merged_model(made, given, tmp_path):
+    main(delta_words(made, tmp_path / "delta", "--hears", "It hears plain English."))
+    merge_delta(tmp_path / "delta", tmp_path / "whole", given)
+    card = ModelCard(model_publication(tmp_path / "whole").files["README.md"].decode())
+    assert card.data.license == "cc-by-nc-4.0" and "It hears plain English." in card.text
+    with pytest.raises(PublishError, match="is a delta"):
+        model_publication(tmp_path / "delta")
 
 
 def whole_model(folder: Path, **settings) -> str:

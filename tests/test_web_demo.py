@@ -246,6 +246,15 @@ def served(pipe, gradio):
     blocks.close()
 
 
+def test_the_page_shows_its_banner(pipe, gradio):
+    from audiollm.demo.app import build
+
+    texts = [
+        part["props"].get("value") for part in build(Listener(pipe), "> **It cannot hear you.**").config["components"]
+    ]
+    assert "> **It cannot hear you.**" in texts
+
+
 def test_twenty_requests_at_once_are_all_answered(served, clips):
     from gradio_client import Client, handle_file
 

@@ -84,11 +84,12 @@ def fetch(kind: str, source: Source, offline: bool = False) -> Path:
         offline: whether to look on this machine only.
 
     Raises:
-        BaseError: if they cannot be had, or are not whole.
+        MissingBaseError: if they cannot be had.
+        BaseError: if they are not whole.
     """
     folder = Path(source.path)
-    instead = f"--base {kind}=FOLDER"
-    if not folder.is_dir():
+    instead, named = f"--base {kind}=FOLDER", folder.is_dir()
+    if not named:
         try:
             folder = Path(
                 snapshot_download(
@@ -99,7 +100,7 @@ def fetch(kind: str, source: Source, offline: bool = False) -> Path:
             raise BaseError(f"{kind}: {source.path} is no folder, and no name on the Hub (OWNER/NAME).") from error
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise BaseError(
+            raise MissingBaseError(
                 f"{kind}: {source.path} cannot be had from the Hub ({reason}); name a folder that has it: {instead}."
             ) from error
     damage = damage_of(folder, [CONFIG, "*.json"])
@@ -107,7 +108,9 @@ def fetch(kind: str, source: Source, offline: bool = False) -> Path:
     if kind in ("text", "model") and not any((folder / name).is_file() for name in TOKENIZERS):
         damage = damage or f"{folder / TOKENIZERS[0]} is missing"
     if damage:
-        raise BaseError(f"{kind}: {damage}; fetch it again, or name another folder: {instead}.")
+        # Of a snapshot in the Hub's cache, some files alone may have been asked for.
+        error = MissingBaseError if offline and not named else BaseError
+        raise error(f"{kind}: {damage}; fetch it again, or name another folder: {instead}.")
     return folder
 
 
@@ -192,6 +195,10 @@ def sketch(tensor: torch.Tensor) -> torch.Tensor:
         mixed = (mixed >> 16) ^ mixed
         sums.index_add_(0, mixed >> 1 & SKETCH - 1, chunk.double().cpu() * ((mixed & 1) * 2 - 1))
     return sums.float()
+
+
+class MissingBaseError(BaseError):
+    """Pretrained weights that are not on this machine, and cannot be had."""
 
 
 @dataclass(frozen=True)

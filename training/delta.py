@@ -31,7 +31,6 @@ from .assemble import assemble
 from .bases import (
     CONFIG,
     BaseError,
-    Match,
     base_sources,
     base_tensors,
     digest,
@@ -218,7 +217,7 @@ def read_delta(folder: str | Path) -> Delta:
     return Delta(folder, {**facts, "digest": sealed})
 
 
-def merge_delta(folder: str | Path, out: str | Path, given: Mapping[str, str] | None = None) -> dict[str, Match]:
+def merge_delta(folder: str | Path, out: str | Path, given: Mapping[str, str] | None = None) -> None:
     """Write the whole model of a delta and its bases, for `from_pretrained` and `pipeline`.
 
     Args:
@@ -226,16 +225,13 @@ def merge_delta(folder: str | Path, out: str | Path, given: Mapping[str, str] | 
         out: to write; new or empty.
         given: folders to take bases from instead of the Hub, by what they are (speech, emotion, text, model).
 
-    Returns:
-        How each base compares with the one that the delta was trained on.
-
     Raises:
         DeltaError, BaseError: if delta or bases are damaged, or do not belong together.
     """
     delta = read_delta(folder)
     with new_folder(out) as new:
         places = {kind: fetch(kind, source) for kind, source in delta.sources(given or {}).items()}
-        return _merge(delta, places, new)
+        _merge(delta, places, new)
 
 
 def merged_in_cache(folder: str | Path, given: Mapping[str, str] | None = None, offline: bool = False) -> Path:
@@ -264,18 +260,19 @@ def merged_in_cache(folder: str | Path, given: Mapping[str, str] | None = None, 
     return merged
 
 
-def notes(matches: Mapping[str, Match]) -> list[str]:
-    """For each base that is not what the delta was trained on, a sentence that says so."""
+def notes(merged: str | Path) -> list[str]:
+    """For each base of a merged model that is not what its delta was trained on, a sentence that says so."""
+    bases = json.loads((Path(merged) / MERGED_NAME).read_text(encoding="utf-8"))["bases"]
     return [
         f"{kind}: these weights are not bit for bit those that the delta was trained on; they differ by "
-        f"{found.difference:.2%}, as rounded ones do (4 bits: some 10%), so answers may differ a little."
-        for kind, found in matches.items()
-        if not found.exact
+        f"{found['difference']:.2%}, as rounded ones do (4 bits: some 10%), so answers may differ a little."
+        for kind, found in bases.items()
+        if not found["exact"]
     ]
 
 
 @torch.no_grad()
-def _merge(delta: Delta, places: Mapping[str, Path], out: Path) -> dict[str, Match]:
+def _merge(delta: Delta, places: Mapping[str, Path], out: Path):
     facts = delta.facts
     published = base_sources(facts["model"])
     for kind, place in places.items():
@@ -311,7 +308,6 @@ def _merge(delta: Delta, places: Mapping[str, Path], out: Path) -> dict[str, Mat
         for kind, found in matches.items()
     }
     write_whole(out / MERGED_NAME, json.dumps({"delta": facts["digest"], "bases": compared}, indent=1) + "\n")
-    return matches
 
 
 def _processor(delta: Delta, base: AudioLLMProcessor, scratch: Path) -> AudioLLMProcessor:
