@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--hears", metavar="SENTENCE", help="what the model can hear, for card and web page")
     parser.add_argument("--name", help="of the model (the folder's)")
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="(bfloat16)")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float16", "float32", "int8"), default="bfloat16", help="(bfloat16)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalEntryNotFoundError
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor, LlamaConfig, LlamaForCausalLM, WhisperConfig, WhisperModel
 
@@ -82,7 +82,7 @@ def made(tmp_path_factory):
     parts = {"speech": whisper, "emotion": whisper, "text": llama, "window_seconds": 1, "speech_tokens": 10}
     parts |= {"emotion_tokens": 2, "emotion_layer_mix": True, "audio_tokens": "clip"}
     save_checkpoint({"parts": parts}, folder / "run" / "checkpoint-1")
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16", "int8"):
         assert main(delta_words(folder, folder / dtype, "--dtype", dtype)) == 0
     return folder
 
@@ -135,16 +135,23 @@ def test_a_merged_delta_is_the_merged_checkpoint(made, given, tmp_path, tone, ca
     assert torch.equal(*answers)
 
 
-def test_in_bfloat16_it_answers_nearly_the_same(made, given, tmp_path, tone):
+@pytest.mark.parametrize("dtype, most", [("bfloat16", 0.02), ("int8", 0.05)])
+def test_rounded_it_answers_nearly_the_same(made, given, tmp_path, tone, dtype, most):
     merge_checkpoint(made / "run/checkpoint-1", tmp_path / "expected")
-    merge_delta(made / "bfloat16", tmp_path / "whole", given)
+    merge_delta(made / dtype, tmp_path / "whole", given)
     logits = []
     for name in ("expected", "whole"):
         model = AudioLLMForConditionalGeneration.from_pretrained(tmp_path / name)
         processor = AutoProcessor.from_pretrained(tmp_path / name)
         inputs = processor(text=processor.prompt("How do they feel?"), audio=[tone(0.7)], return_tensors="pt")
         logits.append(model(**inputs).logits)
-    assert 0 < (logits[0] - logits[1]).norm() / logits[0].norm() < 0.02
+    assert 0 < (logits[0] - logits[1]).norm() / logits[0].norm() < most
+
+
+def test_int8_halves_it(made):
+    sizes = {dtype: (made / dtype / "trained.safetensors").stat().st_size for dtype in ("bfloat16", "int8")}
+    assert sizes["int8"] < 0.75 * sizes["bfloat16"]  # scales and names weigh much where rows are short
+    assert PeftConfig.from_pretrained(str(made / "int8" / "lora")).r == 4
 
 
 def test_a_delta_holds_what_learnt_and_neither_weights_nor_tokenizer_of_its_bases(made):

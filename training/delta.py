@@ -56,7 +56,8 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 FREE = ("README.md", "LICENSE")  # may be edited
 WRAPPED = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)")  # what PEFT puts into a parameter's name
 CODE = ("auto_map", "custom_pipelines")  # that the whole model has beside it
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+SCALES = "scales of "  # before the name of a matrix in int8: what each row is to be multiplied by
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 
 
 class DeltaError(ValueError):
@@ -137,7 +138,8 @@ def write_delta(
         public: names on the Hub (`OWNER/NAME`, or `OWNER/NAME@REVISION`) of the bases that the run had from folders,
             by what they are.
         stated: what people say of the model, kept with the facts of its training: `licence`, `hears`.
-        dtype: to round what learnt to.
+        dtype: to round what learnt to; int8 rounds matrices, each row with a scale; the rest stays bfloat16, as
+            LoRA, which PEFT reads.
 
     Raises:
         DeltaError: if a base has no public name.
@@ -166,7 +168,7 @@ def write_delta(
     _save(sketches, folder / SKETCHES_NAME, torch.float32)
     held = sum(tensor.numel() for tensor in (*learnt.values(), *new.values()))
     if isinstance(trained, PeftModel):
-        held += _save_lora(trained, folder / LORA_FOLDER, dtype)
+        held += _save_lora(trained, folder / LORA_FOLDER, torch.bfloat16 if dtype == torch.int8 else dtype)
     config = _write_settings(checkpoint, folder)
     model.generation_config.save_pretrained(folder)
     vocabulary = _vocabulary(processor)
@@ -321,7 +323,7 @@ def _processor(delta: Delta, base: AudioLLMProcessor, scratch: Path) -> AudioLLM
 
 def _load(model: AudioLLMForConditionalGeneration, file: Path, words: int | None):
     state = model.state_dict()
-    for name, tensor in load_file(file).items():
+    for name, tensor in _unpacked(load_file(file)).items():
         target = state.get(name.removeprefix(ROWS))
         if target is not None and name.startswith(ROWS):
             target = target[words:]
@@ -354,14 +356,36 @@ def _save_lora(model: PeftModel, folder: Path, dtype: torch.dtype) -> int:
 
 
 def _save(tensors: Mapping[str, torch.Tensor], file: Path, dtype: torch.dtype):
-    rounded = {
-        name: tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in tensors.items()
-    }
-    lost = [name for name, tensor in rounded.items() if not tensor.isfinite().all()]
+    packed = _packed(tensors, dtype)
+    lost = [name for name, tensor in packed.items() if not tensor.isfinite().all()]
     if lost:
         raise DeltaError(f"{lost[0]} is not finite as {dtype}; choose another dtype.")
-    save_file(rounded, file, metadata={"format": "pt"})
+    save_file({name: tensor.contiguous() for name, tensor in packed.items()}, file, metadata={"format": "pt"})
+
+
+def _packed(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Tensors as they are written: rounded, those in int8 with their scales beside them."""
+    packed = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        if tensor.is_floating_point() and dtype == torch.int8 and tensor.dim() > 1:
+            rows = tensor.float().flatten(1)
+            scales = rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+            packed[SCALES + name] = scales.flatten()
+            tensor = (rows / scales).round().to(torch.int8).reshape(tensor.shape)
+        elif tensor.is_floating_point():
+            tensor = tensor.to(torch.bfloat16 if dtype == torch.int8 else dtype)
+        packed[name] = tensor
+    return packed
+
+
+def _unpacked(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that [`_packed`] rounded."""
+    tensors = {name: tensor for name, tensor in packed.items() if not name.startswith(SCALES)}
+    for name in tensors.keys() & {name.removeprefix(SCALES) for name in packed if name.startswith(SCALES)}:
+        rows = tensors[name].float().flatten(1) * packed[SCALES + name][:, None]
+        tensors[name] = rows.reshape(tensors[name].shape)
+    return tensors
 
 
 def _write_settings(checkpoint: str | Path, folder: Path) -> dict[str, Any]:
