@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..modeling_audiollm.emotion_lexicon import spell_label
 from . import EvalError
+from .cue_score.cue_score import counts_of, cue_figures
 from .emotion_judge.emotion_judge import emotion_figures
 from .evidence_score import evidence_score
 from .evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
@@ -31,10 +32,12 @@ class Judgements:
     Args:
         verdicts: of emotion and sentiment answers.
         ratings: by a language model, if it was asked: by what it rated (sqa, groundedness, relevance).
+        claims: about the voice, each with whether the clip bears it out (see [`check_claims`](voice.py)).
     """
 
     verdicts: dict[str, Verdict]
     ratings: dict[str, dict[str, Rating]] = field(default_factory=dict)
+    claims: dict[str, list[dict]] = field(default_factory=dict)
 
 
 def judge_rows(rows: Sequence[dict], judge: Judge, label_sets: dict) -> Judgements:
@@ -128,7 +131,8 @@ def _evidence(rows: list[dict], judgements: Judgements) -> dict:
     contexts = [[turn["text"] for turn in row.get("context") or ()] for row in rows]
     figures = evidence_figures(*_columns(rows, "transcript"), contexts=contexts)
     judged = {what: _ratings(rows, judgements.ratings[what]) for what in JUDGED if what in judgements.ratings}
-    return figures | judged_evidence(judged)
+    checked = cue_figures([counts_of(judgements.claims.get(row["id"], ())) for row in rows])
+    return figures | checked | judged_evidence(judged)
 
 
 def _ratings(rows: list[dict], ratings: dict[str, Rating]) -> list[Rating]:

@@ -17,6 +17,7 @@ from ..corpora.schema import EMOTION_TASKS
 from ..modeling_audiollm.emotion_lexicon import spell_label
 from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from . import EvalError
+from .cue_score.cue_score import counts_of
 from .evidence_score.evidence_score import JUDGED
 from .figures import HIGHEST
 from .judges import Verdict
@@ -167,6 +168,14 @@ def quote_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
         quotes = find_quotes(row["prediction"]) if row.get("transcript") else []
         counts.append((sum(ground_quote(quote.text, row["transcript"]).grounded for quote in quotes), len(quotes)))
     return _pairs(counts)
+
+
+def claim_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Claims about the voice that the clip bears out, and those that can be checked: `[rows, 2]`."""
+    if run.claims is None:
+        return np.full((len(rows), 2), np.nan)
+    found = [counts_of(run.claims.get(row["id"], ())) for row in rows]
+    return _pairs([(one.true, one.checkable) for one in found])
 
 
 def rating_counts(what: str) -> Callable[[Run, Sequence[dict[str, Any]]], np.ndarray]:
@@ -321,6 +330,17 @@ METRICS = (
         higher_is_better=False,
         tested=False,
         title="quotes of earlier turns",
+    ),
+    Metric(
+        name="cues_true",
+        tasks=EMOTION_TASKS,
+        path=("evidence", "cues_true"),
+        heading="voice claims true",
+        counts=claim_counts,
+        grouped=True,
+        title="claims about the voice that are true",
+        note="Voice claims: those that can be measured, beside the usual voice of the speaker or the corpus",
+        hub=("cues_true", "claims about the voice that the recording bears out (%)"),
     ),
     *(
         Metric(

@@ -193,6 +193,8 @@ def _card_note(metric: Metric, figures: dict) -> str:
     of = figures[metric.path[0]]
     if metric.path[0] == "evidence":
         part = evidence_part(figures)
+        if metric.name == "cues_true":
+            return f"of {of[part]['n_claims_checkable']} that can be checked, of {of[part]['n_claims']} claims"
         if metric.name == "quotes_grounded":
             return f"of {of[part]['n_quotes']} quotes occur in the transcript"
         return f"of {of[part]['n']} asked for evidence" if part == "evidence" else f"of {of[part]['n']} explanations"
@@ -302,11 +304,23 @@ def _answer(row: dict | None, transcript: str | None, run: Run, titled: bool) ->
             name = "answer" if what == "sqa" else what
             shown["badges"].append({"kind": "", "title": rating["reason"], "text": f"{name} {score}"})
     before = [turn["text"] for turn in row.get("context") or ()]
+    for claim in (run.claims or {}).get(row["id"], ()):
+        shown["badges"].append(_claim_badge(claim))
     # Only explanations quote: the marks of a transcription or an answer are no claim that something was said.
     shown["segments"] = mark_quotes(
         row["prediction"], transcript if row["task"] in EMOTION_TASKS else None, context=before
     )
     return shown
+
+
+def _claim_badge(claim: dict[str, Any]) -> dict[str, str]:
+    """A claim about the voice, with what the measures say of it."""
+    found = {None: "not checkable", True: "borne out", False: "not borne out"}[claim["true"]]
+    of = f", beside what is usual for the {claim['norms']}" if claim["true"] is not None else ""
+    said = f"{'not ' if claim['denied'] else ''}{claim['words']}"
+    title = f"{(claim['cue'] or 'no measure').replace('_', ' ')}: {found}{of}"
+    kind = {None: "", True: "right", False: "wrong"}[claim["true"]]
+    return {"kind": kind, "title": title, "text": f"voice {said}: {found}"}
 
 
 def _making(result: dict) -> dict[str, Any]:

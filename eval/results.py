@@ -14,10 +14,12 @@ from ..language_models.journal import read_journal
 from . import EvalError
 
 
-PREDICTIONS, VERDICTS, RATED, RATINGS, RESULTS, RUN, REPORT = (
+PREDICTIONS, VERDICTS, RATED, CLAIMS, MEASURES, RATINGS, RESULTS, RUN, REPORT = (
     "predictions.jsonl",
     "verdicts.jsonl",
     "rated.jsonl",
+    "claims.jsonl",
+    "voice.jsonl",
     "ratings.jsonl",
     "results.json",
     "run.json",
@@ -35,6 +37,7 @@ class Run:
         rows: the answered rows, each with its `prediction`.
         verdicts: lines of `verdicts.jsonl` by row id.
         ratings: lines of `rated.jsonl` by what was rated and row id; none without a language model as judge.
+        claims: about the voice, by row id; None for a run that was written before they were checked.
     """
 
     folder: Path
@@ -42,6 +45,7 @@ class Run:
     rows: list[dict[str, Any]]
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ratings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    claims: dict[str, list[dict[str, Any]]] | None = None
 
     @property
     def name(self) -> str:
@@ -78,7 +82,10 @@ def read_run(folder: str | Path) -> Run:
     # Runs of the first version have none.
     for rating in _read_lines(folder / RATED) if (folder / RATED).exists() else ():
         ratings[rating["what"]][rating["id"]] = rating
-    return Run(folder, results, rows, verdicts, dict(ratings))
+    claims = None
+    if (folder / CLAIMS).exists():
+        claims = {line["id"]: line["claims"] for line in _read_lines(folder / CLAIMS)}
+    return Run(folder, results, rows, verdicts, dict(ratings), claims)
 
 
 def read_results(path: str | Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from .judges import Judge, check_judge, load_judge
 from .metrics import TASK_NAMES
 from .normalizers import load_normalizer
 from .results import (
+    CLAIMS,
+    MEASURES,
     PREDICTIONS,
     RATED,
     RATINGS,
@@ -40,6 +42,7 @@ from .results import (
 )
 from .rows import find_label_sets, read_data, select_rows, with_context
 from .systems import System, load_system
+from .voice import check_claims
 
 
 PACKAGES = ("audiollm", "torch", "transformers", "datasets", "evaluate", "jiwer", "numpy", "soundfile", "openai")
@@ -104,7 +107,7 @@ def evaluate_system(
     judge: Judge | None = None,
     judge_options: dict | None = None,
 ) -> dict:
-    """Answer, judge and count; write `predictions.jsonl`, `verdicts.jsonl`, `rated.jsonl` and `results.json`.
+    """Answer, judge and count; write `predictions.jsonl`, what was decided on each answer, and `results.json`.
 
     Answers, and a language model's verdicts, are kept as they arrive. Started again, the run asks only for rows
     without an answer, for rows whose audio could not be read, and for verdicts that are not there.
@@ -171,14 +174,15 @@ def _evaluate(
         settings.quote_confidence,
     )
     if overwrite:
-        for name in (PREDICTIONS, RUN, VERDICTS, RATED, RESULTS, REPORT):
+        for name in (PREDICTIONS, RUN, VERDICTS, RATED, CLAIMS, MEASURES, RESULTS, REPORT):
             (out / name).unlink(missing_ok=True)
     _claim_folder(out, system)
     started = time.time()
     fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress)
     seconds = time.time() - started
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
-    judgements = judge_rows(answered, judge, label_sets)
+    claims = check_claims(answered, out / MEASURES, progress)
+    judgements = replace(judge_rows(answered, judge, label_sets), claims=claims)
     verdicts = judgements.verdicts
     write_lines(out / VERDICTS, ({"id": id_, **verdict.to_dict()} for id_, verdict in verdicts.items()))
     write_lines(
@@ -189,6 +193,7 @@ def _evaluate(
             for id_, rating in given.items()
         ),
     )
+    write_lines(out / CLAIMS, ({"id": id_, "claims": found} for id_, found in claims.items()))
     results = {
         "format": 1,
         "system": {

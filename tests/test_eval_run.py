@@ -109,6 +109,26 @@ def test_figures_of_every_task(corpus, tmp_path):
     assert figures["evidence"]["all"]["quotation"] == pytest.approx(40.0)
 
 
+def test_claims_about_the_voice_are_checked_against_the_clips(corpus, tmp_path, monkeypatch):
+    for id_ in ANSWERS:
+        noise = np.random.default_rng(0).standard_normal(8000)
+        soundfile.write(corpus / f"{id_}.wav", (0.2 if id_ == "c" else 0.02) * noise, 16_000)
+    said = {
+        "c": "The speaker sounds angry, in a loud, trembling voice.",
+        "a": 'Sad: "I lost my dog", and the voice is loud.',
+    }
+    system = Fake()
+    monkeypatch.setattr(system, "answer_batch", lambda audios, asked: [said.get(q[-1], "Sad.") for q in asked])
+    figures = run(corpus, tmp_path / "out", system)["figures"]["evidence"]["all"]
+    assert (figures["n_claims"], figures["n_claims_checkable"], figures["n_claims_true"]) == (3, 2, 1)
+    assert read_run(tmp_path / "out").claims["c"][0]["true"] is True
+    page = write_report(tmp_path / "out").read_text()
+    assert "voice loud: borne out" in page and "voice trembling: not checkable" in page
+    measures = (tmp_path / "out" / "voice.jsonl").read_bytes()
+    run(corpus, tmp_path / "out", system)
+    assert (tmp_path / "out" / "voice.jsonl").read_bytes() == measures
+
+
 def test_unscored_is_counted_and_is_not_zero(corpus, tmp_path):
     results = run(corpus, tmp_path / "out")
     emotion = results["figures"]["er"]

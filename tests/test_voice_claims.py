@@ -1,7 +1,11 @@
 """What explanations claim of a voice is read, and checked against what was measured."""
 
+from pathlib import Path
+
+import evaluate
 import numpy as np
 import pytest
+import soundfile
 
 from audiollm.voice_claims.claims import check_cues, find_claims
 from audiollm.voice_claims.measures import count_syllables, measure_clip
@@ -125,3 +129,14 @@ def test_what_was_changed_in_a_sound_is_what_may_be_claimed_of_it(changed, true,
     heard = measure_clip(tone(**changed), transcript=said)
     assert check_cues(true, heard, norms).true == 1
     assert check_cues(false, heard, norms).true == 0
+
+
+def test_the_metric_folder_loads_by_evaluate(tmp_path):
+    paths = [str(tmp_path / f"{name}.wav") for name in "abc"]
+    for path, pitch in zip(paths, (150, 150, 200)):
+        soundfile.write(path, tone(pitch), 16_000)
+    folder = Path(__file__).parents[1] / "eval" / "cue_score"
+    metric = evaluate.load(str(folder), cache_dir=str(tmp_path / "cache"))
+    said = ["The voice is high.", "Sad.", "Happy: the voice is high and shaky."]
+    found = metric.compute(predictions=said, references=paths)
+    assert (found["n_claims"], found["n_claims_checkable"], found["cues_true"]) == (3, 2, 50.0)
