@@ -11,6 +11,7 @@ from datasets import Dataset as Rows
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import IntervalStrategy, TrainerCallback
+from transformers.trainer_utils import SaveStrategy
 
 from .proof import agree_on_buffers, moved_parts, part_checksums
 from .schedule import Plan, part_parameters
@@ -136,9 +137,10 @@ class AlternationCallback(TrainerCallback):
         )
 
     def on_step_end(self, args, state, control, model: Any = None, **kwargs):
-        """At the border of a round, before anything is saved: which parts moved; a logged mean ends there, too."""
+        """At the border of a round: which parts moved; then a logged mean ends there, and what is learnt is saved."""
         if state.global_step in self.plan.stops:
             control.should_log |= args.logging_strategy != IntervalStrategy.NO
+            control.should_save |= args.save_strategy != SaveStrategy.NO
             self._verify(state, model)
 
     def on_train_end(self, args, state, control, model: Any = None, **kwargs):

@@ -47,8 +47,8 @@ class SampleCallback(TrainerCallback):
         samples = [
             {"id": row["id"], "task": row["task"], "question": asked(row), "answer": row["answer"]} for row in rows
         ]
-        asked = (("heard", self._hear, "transcript") if round_.align else None, ("said", self._answer, "answer"))
-        for kind, ask, wanted in filter(None, asked if round_.lm else asked[:1]):
+        kinds = (("heard", self._hear, "transcript") if round_.align else None, ("said", self._answer, "answer"))
+        for kind, ask, wanted in filter(None, kinds if round_.lm else kinds[:1]):
             for sample, row, text in zip(samples, rows, ask(model, rows)):
                 sample[kind] = text
                 if state.is_world_process_zero:
