@@ -109,7 +109,8 @@ def _language_activations(config: AudioLLMConfig, lora: dict[str, Any] | None, b
         return _saved_bytes(model, inputs_embeds=inputs, attention_mask=mask, use_cache=False)
 
 
-def _encoder_activations(encoder: Any, config: AudioLLMConfig, batch: int) -> int:
+def _encoder_activations(encoder: Any, config: AudioLLMConfig, batch: int) -> tuple[int, int]:
+    """What an encoder keeps, and what of it checkpointing does not spare: convolutions over samples, say."""
     length = feature_length(encoder.config, config.window_seconds)
     bins = getattr(encoder.config, "num_mel_bins", None)
     if encoder.config.model_type == "whisper":
@@ -117,8 +118,12 @@ def _encoder_activations(encoder: Any, config: AudioLLMConfig, batch: int) -> in
     else:
         shape = (batch, length, bins) if bins else (batch, length)
     features = torch.empty(*shape, device="meta", dtype=encoder.dtype)
-    name = encoder.main_input_name
-    return _saved_bytes(encoder.train(), **{name: features})
+    inputs = {encoder.main_input_name: features}
+    kept = _saved_bytes(encoder.train(), **inputs)
+    encoder.gradient_checkpointing_enable()
+    outside = _saved_bytes(encoder, **inputs)
+    encoder.gradient_checkpointing_disable()
+    return kept, outside
 
 
 def estimate(config: dict[str, Any], rounds: list[Round], gpus: int, shard: bool = False) -> dict[str, float]:
@@ -147,7 +152,8 @@ def estimate(config: dict[str, Any], rounds: list[Round], gpus: int, shard: bool
     learning = [sum(sizes.get(part, 0) for part in round_.train) for round_ in rounds]
     ever = sum(sizes.get(part, 0) for part in {part for round_ in rounds for part in round_.train})
     text = audio.get_text_config()
-    parts = {"language": (_language_activations(audio, lora, batch, dtype), text.num_hidden_layers, text.hidden_size)}
+    saved = _language_activations(audio, lora, batch, dtype)
+    parts = {"language": (saved, 0, text.num_hidden_layers, text.hidden_size)}
     tokens = {"language": batch * (audio.tokens_per_window + TEXT_TOKENS)}
     model.to(dtype)
     for branch in ("speech", "emotion"):
@@ -155,13 +161,13 @@ def estimate(config: dict[str, Any], rounds: list[Round], gpus: int, shard: bool
         if encoder is not None and any(f"{branch}_encoder" in round_.train for round_ in rounds):
             layers = getattr(encoder.config, "encoder_layers", None) or encoder.config.num_hidden_layers
             width = getattr(encoder.config, "d_model", None) or encoder.config.hidden_size
-            parts[branch] = (_encoder_activations(encoder, audio, batch), layers, width)
+            parts[branch] = (*_encoder_activations(encoder, audio, batch), layers, width)
             tokens[branch] = batch * round(WHISPER_FRAMES_PER_SECOND * audio.window_seconds)
     kept = {}
-    for name, (saved, layers, width) in parts.items():
+    for name, (saved, outside, layers, width) in parts.items():
         # Checkpointing keeps the input of each layer, and all of the one layer that is computed again.
         inputs = layers * tokens[name] * width * dtype.itemsize
-        kept[name] = inputs + saved / layers if checkpointing else saved
+        kept[name] = inputs + outside + (saved - outside) / layers if checkpointing else saved
     activations = max(
         kept["language"] + sum(kept[b] for b in kept if b != "language" and f"{b}_encoder" in round_.train)
         for round_ in rounds
