@@ -17,6 +17,7 @@ from transformers import pipeline
 from ..corpora.questions import POOLS
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote
+from ..modeling_audiollm.speech_presence import NO_SPEECH, why_no_speech
 from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
 from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
 from ..processing.audio import AudioError, load_audio, open_audio
@@ -127,7 +128,7 @@ class Listener:
         """The samples of a recording.
 
         Raises:
-            Unusable: if there is none, it is no audio, too long, too short, or silent.
+            Unusable: if there is none, it is no audio, too long, too short, or holds no speech.
         """
         if not path:
             raise Unusable("No recording yet: record one or upload a file.")
@@ -140,8 +141,8 @@ class Listener:
             ) from error
         if len(samples) < SHORTEST_SECONDS * self.rate:
             raise Unusable(f"Too short: less than {SHORTEST_SECONDS} s. Say a whole sentence.")
-        if voice_cues(samples, self.rate).loudness_db is None:
-            raise Unusable("Silence: nothing can be heard. Check the microphone, and that it is not muted.")
+        if reason := why_no_speech(samples, self.rate):
+            raise Unusable(f"{NO_SPEECH[reason]} Check the microphone, and that it is not muted.")
         return samples
 
     def _check_length(self, path: str) -> None:

@@ -1,15 +1,26 @@
 # This file travels to the Hub with the weights: imports of its own folder only, relative and one level deep.
-"""Answers as text, whose quotes keep only the words that the model is sure of."""
+"""How an answer is made, for pipeline, page and evaluation alike.
+
+It is generated, without the model's thoughts, and quotes what the model is sure of. An answer that has a label tells
+one story: its explanation states no other.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from .evidence import cut_quotes
+from .emotion_lexicon import load_lexicon
+from .emotion_reading import SEVERAL, Reader, reader_of
+from .evidence import cut_quotes, find_quotes
+from .replies import final_answer
+
+
+_SENTENCE_END = re.compile(r"[.!?\n]+[\"'\u201d\u2019)\]]*(?=\s|\Z)")
 
 
 class TokenSureness(LogitsProcessor):
@@ -38,44 +49,123 @@ class TokenSureness(LogitsProcessor):
 
 
 def generate_answers(
-    model: Any, processor: Any, inputs: dict[str, torch.Tensor], quote_confidence: float | None = None, **settings: Any
+    model: Any,
+    processor: Any,
+    inputs: dict[str, torch.Tensor],
+    quote_confidence: float | None = None,
+    beginnings: Sequence[str] | None = None,
+    **settings: Any,
 ) -> tuple[list[str], torch.Tensor]:
-    """Generate, and decode with quotes cut to what the model is sure of.
+    """Generate, and decode without thoughts and with quotes cut to what the model is sure of.
 
     Args:
         model, processor: an AudioLLM and its processor.
         inputs: what the processor gives.
         quote_confidence: least probability in [0, 1] of a word that stays in a quote; 0 leaves quotes as they are; by
             default that of the model's configuration.
+        beginnings: of each prompt the text at its end that is the beginning of the answer already.
         settings: as for `generate`.
 
     Returns:
-        The answers, and the generated tokens `[batch, tokens]`.
+        The answers with their beginnings, and the generated tokens `[batch, tokens]`. Several sequences of a prompt
+        stand beside each other.
 
     Raises:
         ValueError: for a beam search with a confidence above 0: its tokens have no one probability.
     """
     least = model.config.quote_confidence if quote_confidence is None else quote_confidence
-    prompt_tokens = inputs["input_ids"].shape[1]
-    if least == 0:
-        tokens = model.generate(**inputs, **settings)[:, prompt_tokens:]
-        return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)], tokens
-    if (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
+    prompts, prompt_tokens = inputs["input_ids"].shape
+    if least and (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
         raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
-    sureness = TokenSureness()
-    watching = LogitsProcessorList([*settings.pop("logits_processor", []), sureness])
-    tokens = model.generate(**inputs, **settings, logits_processor=watching)[:, prompt_tokens:]
-    rows = zip(tokens.tolist(), sureness.of_tokens(tokens.shape[1]))
-    return [_decode_sure(processor.tokenizer, ids, probabilities, least) for ids, probabilities in rows], tokens
+    sureness = TokenSureness() if least else None
+    if sureness:
+        settings["logits_processor"] = LogitsProcessorList([*settings.get("logits_processor", []), sureness])
+    tokens = model.generate(**inputs, **settings)[:, prompt_tokens:]
+    each = len(tokens) // prompts
+    begun = [beginning for beginning in beginnings or [""] * prompts for _ in range(each)]
+    rows = tokens.tolist()
+    sure = sureness.of_tokens(tokens.shape[1]) if sureness else [None] * len(rows)
+    texts = [_decode(processor.tokenizer, *row, least) for row in zip(begun, rows, sure)]
+    return [_join(beginning, final_answer(text)) for beginning, text in zip(begun, texts)], tokens
 
 
-def _decode_sure(tokenizer: Any, ids: Sequence[int], probabilities: Sequence[float], least: float) -> str:
+def contradicts(text: str, label: str, labels: Sequence[str]) -> bool:
+    """Whether an answer states another label than its own, another emotion that does not go with it, or several.
+
+    Args:
+        text: an answer.
+        label: one of `labels`.
+        labels: that could be answered.
+    """
+    reader, own = _reader(label, labels), load_lexicon().concept(label)
+    concepts = reader.read(text, quoted=False).concepts
+    if SEVERAL in concepts:
+        return True
+    stated = [reader.readings[concept] for concept in concepts]
+    stated = [reading for reading in stated if not reading.manner] or stated  # "sad, and calm" is sad
+    return any(
+        label not in reading.labels and (bool(reading.labels) or _opposed(reading.concept, own)) for reading in stated
+    )
+
+
+def keep_to_label(text: str, label: str, labels: Sequence[str]) -> str:
+    """An answer up to the sentence that contradicts its label: what comes after explains another one.
+
+    Args:
+        text, label, labels: as for [`contradicts`].
+
+    Returns:
+        The answer; nothing if its first sentence contradicts the label.
+    """
+    if not contradicts(text, label, labels):
+        return text
+    kept = ""
+    for end in _sentence_ends(text):
+        if contradicts(text[:end], label, labels):
+            break
+        kept = text[:end]
+    return kept
+
+
+def _reader(label: str, labels: Sequence[str]) -> Reader:
+    """The reader for labels of which several may mean the same as this one."""
+    concept = load_lexicon().concept
+    classes = {concept(other) or other.lower(): other for other in (*labels, label)}
+    return reader_of(tuple(classes.values()))
+
+
+def _opposed(concept: str, own: str | None) -> bool:
+    """Whether an emotion that comes near no label is of another valence than the label."""
+    emotions = load_lexicon().emotions
+    return own in emotions and emotions[own].get("valence") != emotions[concept].get("valence")
+
+
+def _sentence_ends(text: str) -> list[int]:
+    """Where sentences end, but those within quotes."""
+    quotes = find_quotes(text)
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return [end for end in ends if not any(quote.start < end < quote.end for quote in quotes)]
+
+
+def _join(beginning: str, rest: str) -> str:
+    return beginning + rest if not beginning or not rest or rest[0] in ".,;:!?)" else f"{beginning} {rest}"
+
+
+def _decode(
+    tokenizer: Any, beginning: str, ids: Sequence[int], probabilities: Sequence[float] | None, least: float
+) -> str:
+    """What tokens add to the beginning of an answer, with quotes cut if their probabilities are given."""
+    begun = tokenizer(beginning, add_special_tokens=False)["input_ids"] if beginning else []
+    # Together, since the first token alone may lose its space.
+    start = len(tokenizer.decode(begun, skip_special_tokens=True))
+    if probabilities is None:
+        return tokenizer.decode([*begun, *ids], skip_special_tokens=True)[start:].strip()
     text, sure = "", []
     for count in range(1, len(ids) + 1):
         # By prefixes: what a token adds may depend on the tokens before it.
-        text = tokenizer.decode(ids[:count], skip_special_tokens=True)
+        text = tokenizer.decode([*begun, *ids[:count]], skip_special_tokens=True)[start:]
         sure = sure[: len(text)] + [probabilities[count - 1]] * (len(text) - len(sure))
     return cut_quotes(text, sure, least).strip()
 
 
-__all__ = ["TokenSureness", "generate_answers"]
+__all__ = ["TokenSureness", "contradicts", "generate_answers", "keep_to_label"]

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import GenerationConfig, Pipeline
+from transformers.utils import logging
 
-from .answering import generate_answers
+from .answering import contradicts, generate_answers, keep_to_label
 from .evidence import find_quotes, ground_quote
+from .speech_presence import NO_SPEECH, why_no_speech
 from .voice_cues import voice_cues
 
 
+logger = logging.get_logger(__name__)
 # For each task: the question asked by default, the beginning of an answer after which labels are scored, and the
 # configuration field that holds the labels.
 TASKS = {
@@ -49,6 +52,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         context (`list[dict]`, *optional*): what was said before, turns `{"speaker": "A", "text": "..."}`, oldest
             first; the same for all clips of the call.
         speaker (`str`, *optional*): who of them speaks in the clip.
+        require_speech (`bool`, *optional*, defaults to `True`): leave clips in which only silence, noise, tones or
+            clicks are found unanswered, see [`why_no_speech`].
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
         quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
             that of the model's configuration.
@@ -60,8 +65,14 @@ class AudioEmotionReasoningPipeline(Pipeline):
         says more than the label; `quotes`, each with `text`, `start` and `end` in `reasoning`, and with `context`
         `in_context`: whether a turn of it holds the words, which then may not be the clip's; `scores`, a probability
         for each label, from the likelihood of its words after "The speaker sounds"; `label` and `score`, the most
-        likely one. `label`, `score` and `scores` are `None` where no labels are scored. With `return_cues`, `cues`:
-        pitch, loudness, rate and pauses, measured on the clip, not inferred by the model; see [`VoiceCues`].
+        likely one; `untrained_labels`, those that the model was not trained on, whose scores are a guess; `no_speech`,
+        what a clip holds instead of speech, which then has nothing else but a text that says so. `label`, `score` and
+        `scores` are `None` where no labels are scored. With `return_cues`, `cues`: pitch, loudness, rate and pauses,
+        measured on the clip, not inferred by the model; see [`VoiceCues`].
+
+        Label and explanation tell one story: the answer begins with the label that the scores give, goes on from
+        there (`max_new_tokens` counts what follows), and ends before a sentence that states another one. The answer to
+        a free question that states another label than `labels` were scored for is made anew in that way.
 
     Raises:
         AudioError: naming the clip, if its audio can't be used.
@@ -105,18 +116,20 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return_cues: bool | None = None,
         context: Sequence[dict[str, Any]] | None = None,
         speaker: str | None = None,
+        require_speech: bool | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict, dict, dict]:
         labels = None if labels is None else _read_labels(labels)
-        given = {"task": task, "labels": labels, "question": question, "return_cues": return_cues}
-        given |= {"context": context, "speaker": speaker}
+        flags = {"return_cues": return_cues, "require_speech": require_speech}
+        given = {"task": task, "labels": labels, "question": question, "context": context, "speaker": speaker, **flags}
         forward = {key: value for key, value in given.items() if value is not None}
         if task is not None and task not in tuple(TASKS):
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
         if question is not None and not (isinstance(question, str) and question.strip()):
             raise ValueError(f"question must be text; got {question!r}.")
-        if not isinstance(return_cues, bool | None):
-            raise ValueError(f"return_cues must be True or False; got {return_cues!r}.")
+        for name, flag in flags.items():
+            if not isinstance(flag, bool | None):
+                raise ValueError(f"{name} must be True or False; got {flag!r}.")
         if speaker is not None and not context:
             raise ValueError("speaker says who of the context speaks in the clip; give the context too.")
         _check_generation(generate_kwargs)
@@ -145,28 +158,78 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return_cues: bool = False,
         context: Sequence[dict[str, Any]] | None = None,
         speaker: str | None = None,
+        require_speech: bool = True,
         generate_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, list[dict]]:
-        clips = model_inputs["clips"]
-        default_question, opening, label_field = TASKS[task]
+        clips, rate = model_inputs["clips"], self.processor.feature_extractor.sampling_rate
         settings = {**self._generation_defaults, **self._generate_kwargs, **(generate_kwargs or {})}
-        before = {"context": context, "speaker": speaker} if context else {}
-        prompt = self.processor.prompt(question or default_question, **before)
-        self._refuse_what_does_not_fit(clips, prompt, settings)
-        audio = self._encode(clips)
-        texts = generate_answers(self.model, self.processor, self._ask(clips, audio, prompt), **settings)[0]
         if labels is None and question is None:
-            labels = getattr(self.model.config, label_field)
-        scores = [None] * len(clips) if labels is None else self._score(clips, audio, task, labels, **before)
-        each = len(texts) // len(clips)  # several sequences of a clip stand beside each other
-        answers = [
-            {"texts": texts[each * index : each * (index + 1)], "scores": row, "opening": opening, "context": context}
-            for index, row in enumerate(scores)
-        ]
+            labels = getattr(self.model.config, TASKS[task][2])
+        before = {"context": context, "speaker": speaker} if context else {}
+        prompt = self.processor.prompt(question or TASKS[task][0], **before)
+        self._refuse_what_does_not_fit(clips, prompt, task, labels, settings)
+        missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]
+        spoken = [clip for clip, reason in zip(clips, missing) if reason is None]
+        free = question is not None
+        answered = iter(self._answer(spoken, prompt, task, labels, settings, free, before) if spoken else [])
+        default = settings.get("generation_config") or self.model.generation_config
+        sequences = settings.get("num_return_sequences") or default.num_return_sequences or 1
+        answers = [_unanswered(reason, sequences) if reason else next(answered) for reason in missing]
+        answers = [{**answer, "context": context} for answer in answers]
         if return_cues:
-            rate = self.processor.feature_extractor.sampling_rate
             answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
         return {"answers": answers}
+
+    def _answer(
+        self,
+        clips: list,
+        prompt: str,
+        task: str,
+        labels: Sequence[str] | None,
+        settings: dict[str, Any],
+        free: bool,
+        before: dict[str, Any],
+    ) -> list[dict]:
+        """Texts and scores of clips that hold speech; where labels are scored, of one story.
+
+        Args:
+            free: whether the question is a person's own, whose answer need not begin with the label.
+            before: what was said before, as the prompt has it.
+        """
+        _, opening, label_field = TASKS[task]
+        audio = self._encode(clips)
+        answers = [{"scores": None, "opening": opening, "untrained_labels": []} for _ in clips]
+        if labels is None:
+            texts = self._generate(clips, audio, prompt, None, settings)
+            return [{**answer, "texts": row} for answer, row in zip(answers, texts)]
+        scores = self._score(clips, audio, task, labels, **before)
+        chosen = [max(row, key=row.__getitem__) for row in scores]
+        beginnings = [f"{opening} {self._spell(label, label_field)}." for label in chosen]
+        texts = self._generate(clips, audio, prompt, None if free else beginnings, settings)
+        for place, (label, row) in enumerate(zip(chosen, texts)):
+            if free and any(contradicts(text, label, labels) for text in row):
+                clip, begun = [clips[place]], [beginnings[place]]
+                (row,) = self._generate(clip, self._encode(clip), prompt, begun, settings)
+            texts[place] = [keep_to_label(text, label, labels) or beginnings[place] for text in row]
+        untrained = self._untrained(labels, label_field)
+        return [
+            {**answer, "texts": row, "scores": score, "untrained_labels": untrained}
+            for answer, row, score in zip(answers, texts, scores)
+        ]
+
+    def _generate(
+        self,
+        clips: list,
+        audio: dict[str, Any],
+        prompt: str,
+        beginnings: Sequence[str] | None,
+        settings: dict[str, Any],
+    ) -> list[list[str]]:
+        """For each clip its texts, one for each sequence."""
+        inputs = self._ask(clips, audio, prompt, beginnings)
+        texts, _ = generate_answers(self.model, self.processor, inputs, beginnings=beginnings, **settings)
+        each = len(texts) // len(clips)  # several sequences of a clip stand beside each other
+        return [texts[each * place : each * (place + 1)] for place in range(len(clips))]
 
     @torch.no_grad()
     def _encode(self, clips: list) -> dict[str, Any]:
@@ -175,17 +238,25 @@ class AudioEmotionReasoningPipeline(Pipeline):
         features = {name: inputs[name] for name in inputs if name not in ("input_ids", "attention_mask")}
         return {"audio": self.model.get_audio_features(**features)}
 
-    def _ask(self, clips: list, audio: dict[str, Any], prompt: str) -> dict[str, Any]:
-        """Inputs for one question about clips that are encoded."""
+    def _ask(
+        self, clips: list, audio: dict[str, Any], prompt: str, beginnings: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Inputs for one question about clips that are encoded, with the beginning of each answer."""
         token = self.processor.audio_token
-        texts = [prompt.replace(token, token * self.processor.num_audio_tokens(len(clip))) for clip in clips]
+        texts = [
+            prompt.replace(token, token * self.processor.num_audio_tokens(len(clip))) + beginning
+            for clip, beginning in zip(clips, beginnings or [""] * len(clips))
+        ]
         # The processor refuses placeholders that come without their audio.
         inputs = self.processor.tokenizer(texts, **self.processor.text_kwargs).to(self.model.device)
         return {**inputs, "mm_encoder_outputs": audio}
 
-    def _refuse_what_does_not_fit(self, clips: list, prompt: str, settings: dict[str, Any]):
+    def _refuse_what_does_not_fit(
+        self, clips: list, prompt: str, task: str, labels: Sequence[str] | None, settings: dict[str, Any]
+    ):
         """Refuse a clip that would fill the language model's context, before it is encoded."""
-        asked = len(self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        beginning = f"{TASKS[task][1]} {max(labels, key=len)}." if labels else ""
+        asked = len(self.processor.tokenizer(prompt + beginning, add_special_tokens=False)["input_ids"])
         new = settings.get("max_new_tokens") or settings["generation_config"].max_new_tokens or 0
         for clip in clips:
             self.model.refuse_beyond_context(asked + self.processor.num_audio_tokens(len(clip)) + new)
@@ -193,6 +264,10 @@ class AudioEmotionReasoningPipeline(Pipeline):
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
         the beginning of another.
+
+        Of labels that the model was all trained on, they are the likelihoods of what it would say. If it was not
+        trained on some, each likelihood is divided by that of the same words where nothing is heard: else a word that
+        is rare, or of many tokens, would lose for its spelling alone.
 
         Args:
             clips: arrays at the processor's rate, which go through the model together.
@@ -209,14 +284,32 @@ class AudioEmotionReasoningPipeline(Pipeline):
         opening = self.processor.prompt(question, **before) + opening
         tokenizer = self.processor.tokenizer
         alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
-        known = {label.casefold(): label for label in getattr(self.model.config, label_field)}
-        spelled = [known.get(label.casefold(), label.lower()) for label in labels]
+        spelled = [self._spell(label, label_field) for label in labels]
         whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in spelled]
         if any(ids[: len(alone)] != alone for ids in whole):
             raise ValueError("The tokenizer merges a label with the words before it; labels can't be scored.")
         continuations = [ids[len(alone) :] for ids in whole]
         likelihoods = self.model.score_continuations(continuations, **self._ask(clips, audio, opening))
+        if self._untrained(labels, label_field):
+            unheard = tokenizer([opening.replace(self.processor.audio_token, "")], **self.processor.text_kwargs)
+            likelihoods = likelihoods - self.model.score_continuations(continuations, **unheard.to(self.model.device))
         return [dict(zip(labels, row)) for row in likelihoods.softmax(-1).tolist()]
+
+    def _spell(self, label: str, label_field: str) -> str:
+        """A label as the model was trained on it, whatever its case; in lower case if it was not."""
+        known = {trained.casefold(): trained for trained in getattr(self.model.config, label_field)}
+        return known.get(label.casefold(), label.lower())
+
+    def _untrained(self, labels: Sequence[str], label_field: str) -> list[str]:
+        """The labels that the model was not trained on; says so once."""
+        trained = {label.casefold() for label in getattr(self.model.config, label_field)}
+        untrained = [label for label in labels if label.casefold() not in trained]
+        if untrained:
+            logger.warning_once(
+                f"The model was not trained on {', '.join(untrained)}; it knows {', '.join(sorted(trained))}. What it "
+                "says of other labels is a guess."
+            )
+        return untrained
 
     def postprocess(self, model_outputs: dict[str, list[dict]]) -> dict[str, Any] | list[dict[str, Any]]:
         (answer,) = model_outputs["answers"]
@@ -274,8 +367,16 @@ def _result(text: str, answer: dict[str, Any]) -> dict[str, Any]:
         "reasoning": reasoning,
         "quotes": quotes,
         "generated_text": text,
+        "untrained_labels": answer["untrained_labels"],
+        "no_speech": answer.get("no_speech"),
         **({"cues": answer["cues"]} if "cues" in answer else {}),
     }
+
+
+def _unanswered(reason: str, sequences: int) -> dict[str, Any]:
+    """What `_answer` would give for a clip without speech."""
+    nothing = {"scores": None, "opening": "", "untrained_labels": []}
+    return {"texts": [NO_SPEECH[reason]] * sequences, "no_speech": reason, **nothing}
 
 
 def _without_label_sentence(text: str, opening: str) -> str:

@@ -73,7 +73,7 @@ def voice_cues(samples: np.ndarray, sampling_rate: int = 16_000, words: int | No
     if samples.ndim != 1 or sampling_rate < 2_000:
         raise ValueError(f"Need mono samples at 2,000 Hz or more; got shape {samples.shape} at {sampling_rate} Hz.")
     seconds = len(samples) / sampling_rate
-    levels = _levels(samples, sampling_rate)
+    levels = frame_levels(samples, sampling_rate)
     active = _active(levels)
     if not active.any():
         return VoiceCues(seconds, None, None, None, None, None, None, None, 0)
@@ -135,7 +135,7 @@ def pitch_track(samples: np.ndarray, sampling_rate: int = 16_000) -> np.ndarray:
     window = 3 * longest // 2
     pitch = [
         _yin(frames, window, shortest, longest, sampling_rate)
-        for frames in _frames(samples, window + longest, round(HOP_SECONDS * sampling_rate))
+        for frames in frames_of(samples, window + longest, round(HOP_SECONDS * sampling_rate))
     ]
     return _mend_octaves(np.concatenate(pitch)) if pitch else np.empty(0)
 
@@ -190,7 +190,7 @@ def _mend_octaves(pitch: np.ndarray) -> np.ndarray:
     return mended
 
 
-def _frames(samples: np.ndarray, size: int, hop: int) -> Iterator[np.ndarray]:
+def frames_of(samples: np.ndarray, size: int, hop: int) -> Iterator[np.ndarray]:
     """Overlapping frames `[some, size]`, centred every `hop` samples, a few thousand at once."""
     if not len(samples):
         return
@@ -201,10 +201,10 @@ def _frames(samples: np.ndarray, size: int, hop: int) -> Iterator[np.ndarray]:
         yield windows[start : start + _FRAMES_AT_ONCE]
 
 
-def _levels(samples: np.ndarray, rate: int) -> np.ndarray:
+def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
     """Level in dB of full scale every 10 ms."""
     size, hop = round(WINDOW_SECONDS * rate), round(HOP_SECONDS * rate)
-    power = [np.mean(frames**2, axis=1) for frames in _frames(samples, size, hop)]
+    power = [np.mean(frames**2, axis=1) for frames in frames_of(samples, size, hop)]
     return 10 * np.log10(np.concatenate(power) + _FAINT) if power else np.empty(0)
 
 

@@ -14,7 +14,7 @@ from audiollm.training.checkpoints import save_merged
 from audiollm.training.config import read_config
 from audiollm.training.estimate import parts_of
 from audiollm.training.schedule import read_schedule
-from tests.tiny import tiny_model_and_processor
+from tests.tiny import like_a_voice, tiny_model_and_processor
 
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,8 +36,7 @@ def workplace(tmp_path_factory):
     model, processor = tiny_model_and_processor()
     model.generation_config.max_new_tokens = 8
     save_merged(model, processor, folder / "build" / "demo" / "model")
-    time = torch.arange(16_000) / 16_000
-    soundfile.write(folder / "recording.wav", (0.2 * torch.sin(2 * torch.pi * 200 * time)).numpy(), 16_000)
+    soundfile.write(folder / "recording.wav", like_a_voice(1), 16_000)
     return folder
 
 

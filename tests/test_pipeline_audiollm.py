@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,10 @@ import torch
 from transformers import LogitsProcessorList, pipeline
 
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
-from audiollm.modeling_audiollm.answering import TokenSureness, generate_answers
+from audiollm.modeling_audiollm.answering import TokenSureness, generate_answers, keep_to_label
+from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.processing.audio import AudioError
-from tests.tiny import tiny_model_and_processor
+from tests.tiny import like_a_voice, tiny_model_and_processor
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,11 @@ def folder(tmp_path_factory):
 def pipe(folder):
     """With the package at hand: its own classes, without remote code."""
     return pipeline(
-        "audio-emotion-reasoning", model=folder, pipeline_class=AudioEmotionReasoningPipeline, max_new_tokens=6
+        "audio-emotion-reasoning",
+        model=folder,
+        pipeline_class=AudioEmotionReasoningPipeline,
+        max_new_tokens=6,
+        require_speech=False,
     )
 
 
@@ -45,7 +51,8 @@ def same(first, second):
 
 def test_an_answer_has_label_probabilities_reasoning_and_quotes(pipe, tone):
     answer = pipe(tone(1.2))
-    assert set(answer) == {"label", "score", "scores", "reasoning", "quotes", "generated_text"}
+    shown = {"label", "score", "scores", "reasoning", "quotes", "generated_text", "untrained_labels", "no_speech"}
+    assert set(answer) == shown
     assert list(answer["scores"]) == list(pipe.model.config.emotion_labels)
     assert abs(sum(answer["scores"].values()) - 1) < 1e-5
     assert answer["score"] == max(answer["scores"].values()) == answer["scores"][answer["label"]]
@@ -113,6 +120,7 @@ def test_sentiment_custom_labels_and_free_questions(pipe, tone):
         "batch_size": [0, -1, 2.5, True, "2"],
         "question": ["", "  ", 5],
         "return_cues": ["yes", 1],
+        "require_speech": ["yes", 0],
         "num_workers": [2],
         "temprature": [0.5],
     }.items(),
@@ -176,15 +184,16 @@ def test_bad_audio_is_one_clear_error(pipe, tmp_path):
         pipe(str(path))
 
 
+OTHER = {"opening": "The speaker sounds", "untrained_labels": [], "context": None}
+
+
 def test_reasoning_is_what_follows_the_label_and_quotes_point_into_it(pipe):
     text = 'The speaker sounds sad. They say "I lost my dog" and the voice is low.'
-    answer = pipe.postprocess({"answers": [{"texts": [text], "scores": None, "opening": "The speaker sounds"}]})
+    answer = pipe.postprocess({"answers": [{"texts": [text], "scores": None, **OTHER}]})
     assert answer["reasoning"] == 'They say "I lost my dog" and the voice is low.'
     assert answer["quotes"] == [{"text": "I lost my dog", "start": 10, "end": 23}]
     assert answer["reasoning"][10:23] == "I lost my dog"
-    bare = pipe.postprocess(
-        {"answers": [{"texts": ["The speaker sounds sad."], "scores": None, "opening": "The speaker sounds"}]}
-    )
+    bare = pipe.postprocess({"answers": [{"texts": ["The speaker sounds sad."], "scores": None, **OTHER}]})
     assert bare["reasoning"] == "The speaker sounds sad."
 
 
@@ -205,10 +214,10 @@ REMOTE = textwrap.dedent("""
     processor = AutoProcessor.from_pretrained(folder, **trust)
     inputs = processor(text=processor.prompt("?"), audio=[clip])
     tokens = [model.generate(**inputs, max_new_tokens=5, do_sample=False).tolist() for model in models]
-    pipe = pipeline("audio-emotion-reasoning", model=folder, max_new_tokens=6, **trust)
+    pipe = pipeline("audio-emotion-reasoning", model=folder, max_new_tokens=6, require_speech=False, **trust)
     again = folder + "-again"
     pipe.save_pretrained(again)
-    resaved = pipeline("audio-emotion-reasoning", model=again, max_new_tokens=6, **trust)
+    resaved = pipeline("audio-emotion-reasoning", model=again, max_new_tokens=6, require_speech=False, **trust)
     assert "audiollm" not in sys.modules
     print(json.dumps({"type": config.model_type, "tokens": tokens, "answer": pipe(clip), "resaved": resaved(clip)}))
     """)
@@ -307,3 +316,98 @@ def test_a_file_far_beyond_the_context_is_not_decoded(pipe, tmp_path, monkeypatc
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("was decoded"))
     with pytest.raises(AudioError, match="long.wav: is longer than .*emotion_timeline"):
         pipe(str(path))
+
+
+def speak(pipe, monkeypatch, *said):
+    """Let the model generate these texts, one call of `generate` after the other, whatever it hears."""
+    texts = iter(said)
+
+    def generate(input_ids, **settings):
+        tokens = pipe.processor.tokenizer(next(texts), add_special_tokens=False, return_tensors="pt")["input_ids"]
+        return torch.cat([input_ids, tokens.expand(len(input_ids), -1)], dim=1)
+
+    monkeypatch.setattr(pipe.model, "generate", generate)
+
+
+@pytest.mark.parametrize("search", [{}, {"num_beams": 2, "num_return_sequences": 2}, {"quote_confidence": 0.5}])
+def test_every_answer_states_the_label_that_the_scores_give(pipe, tone, search):
+    clips = [tone(0.5 + 0.4 * number, seed=number) for number in range(3)]
+    for task, opening in (("emotion", "The speaker sounds"), ("sentiment", "The sentiment is")):
+        for answers in pipe(clips, task=task, batch_size=2, **search):
+            for answer in answers if isinstance(answers, list) else [answers]:
+                assert answer["label"] == max(answer["scores"], key=answer["scores"].get)
+                assert answer["generated_text"].startswith(f"{opening} {answer['label']}.")
+
+
+def test_an_explanation_ends_where_it_tells_of_another_emotion(pipe, tone, monkeypatch):
+    label = pipe(tone(0.6))["label"]
+    other = "happy" if label != "happy" else "sad"
+    speak(pipe, monkeypatch, f'They say "i am {other}". The voice is low. The speaker sounds {other}. They shout.')
+    answer = pipe(tone(0.6))
+    assert answer["generated_text"] == f'The speaker sounds {label}. They say "i am {other}". The voice is low.'
+    assert [quote["text"] for quote in answer["quotes"]] == [f"i am {other}"]
+
+
+def test_a_free_answer_that_states_another_label_is_made_anew(pipe, tone, monkeypatch):
+    asked = {"question": "Is it a good or a bad mood?", "labels": ["happy", "sad"]}
+    label = pipe(tone(0.6), **asked)["label"]
+    other = {"happy": "sad", "sad": "happy"}[label]
+    speak(pipe, monkeypatch, f"The speaker is {other}.", "The voice shows it.")
+    assert pipe(tone(0.6), **asked)["generated_text"] == f"The speaker sounds {label}. The voice shows it."
+    speak(pipe, monkeypatch, f"The speaker is {label}, and talks of a dog.")
+    assert pipe(tone(0.6), **asked)["generated_text"] == f"The speaker is {label}, and talks of a dog."
+
+
+@pytest.mark.parametrize(
+    "text, kept",
+    {
+        'The speaker sounds sad. They say "i was happy". It is gloomy.': 3,
+        "The speaker sounds sad. The voice is calm, not angry.": 2,
+        "The speaker sounds sad. Before, they were in a good mood. They used to be happy.": 1,
+        "The speaker sounds sad. They sound angry too. It is sad.": 1,
+        'The speaker sounds sad. They say "What? I am angry!" in a low voice. They seem delighted.': 2,
+        "The speaker sounds sad. There are mixed feelings.": 1,
+        "The speaker sounds sad and happy.": 0,
+    }.items(),
+)
+def test_an_answer_keeps_the_sentences_of_one_story(text, kept):
+    sentences = re.split(r"(?<=[.])(?<!\w\.\") ", text)
+    assert keep_to_label(text, "sad", EMOTION_LABELS) == " ".join(sentences[:kept])
+
+
+def test_what_a_model_thinks_aloud_is_no_part_of_its_answer(pipe, tone, monkeypatch):
+    speak(pipe, monkeypatch, "<think>is it a cat?</think> It is a dog.")
+    assert pipe(tone(0.5), question="What is it?")["generated_text"] == "It is a dog."
+    speak(pipe, monkeypatch, "<think>is it a cat, or")
+    assert pipe(tone(0.5), question="What is it?")["generated_text"] == ""
+    speak(pipe, monkeypatch, "<think>why?</think>They say so.")
+    answer = pipe(tone(0.5))
+    assert answer["generated_text"] == f"The speaker sounds {answer['label']}. They say so."
+
+
+def test_a_clip_without_speech_is_told_and_costs_the_others_nothing(pipe, tone):
+    clips = [np.zeros(16_000, np.float32), like_a_voice(1.5), np.random.default_rng(0).normal(0, 0.1, 32_000)]
+    silent, voice, noise = pipe(clips, batch_size=3, require_speech=True)
+    same(dict(voice), dict(pipe(clips[1])))
+    assert (silent["no_speech"], voice["no_speech"], noise["no_speech"]) == ("silence", None, "noise")
+    for answer in (silent, noise):
+        assert answer["generated_text"].startswith("No speech can be heard: the recording")
+        assert answer["label"] is answer["scores"] is answer["score"] is None and answer["quotes"] == []
+    assert [len(answers) for answers in pipe(clips, require_speech=True, num_beams=2, num_return_sequences=2)] == [
+        2
+    ] * 3
+    assert pipe(clips[0], require_speech=True, return_cues=True)["cues"]["loudness_db"] is None
+
+
+def test_labels_that_the_model_was_not_trained_on_are_named(pipe, tone):
+    assert pipe(tone(0.5))["untrained_labels"] == []
+    assert pipe(tone(0.5), labels=["Happy", "Bored"])["untrained_labels"] == ["Bored"]
+
+
+def test_a_label_of_many_tokens_does_not_lose_by_its_length(pipe, tone):
+    """A random model knows no label: where lengths counted, the longest would have next to no probability."""
+    labels = ["bored", "full of the dullest boredom that anybody has ever heard of"]
+    tokens = [len(pipe.processor.tokenizer(label)["input_ids"]) for label in labels]
+    assert tokens[1] > 4 * tokens[0]
+    for seed in range(3):
+        assert max(pipe(tone(0.5, seed=seed), labels=labels)["scores"].values()) < 0.9

@@ -31,7 +31,7 @@ from audiollm.training.checkpoints import save_merged
 from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.sft import train
 from tests.hub_server import hub_server
-from tests.tiny import tiny_model_and_processor
+from tests.tiny import like_a_voice, tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
 
@@ -339,8 +339,7 @@ def answers_elsewhere(source, clip, folder, **environment):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.wav"
-    time = np.arange(20_800) / 16_000
-    soundfile.write(path, (0.2 * np.sin(2 * np.pi * 220 * time)).astype(np.float32), 16_000, subtype="FLOAT")
+    soundfile.write(path, like_a_voice(1.3), 16_000, subtype="FLOAT")
     return path
 
 
