@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from ..modeling_audiollm.voice_cues import voice_cues
 from ..processing.audio import load_audio
 from ..voice_claims.claims import check_cues
+from ..voice_claims.measures import measure_clip
 from ..voice_claims.norms import Norms, norms_by_speaker, norms_of
 from .functions import Values, text_of
 
@@ -36,30 +35,36 @@ class CuesTrue:
         self.measured: dict[Any, dict[str, Any]] = {}
 
     def __call__(
-        self, completions: Sequence[Any], audio: Sequence[Any], speaker: Sequence[str | None], **columns: Any
+        self,
+        completions: Sequence[Any],
+        audio: Sequence[Any],
+        speaker: Sequence[str | None],
+        transcript: Sequence[str | None],
+        **columns: Any,
     ) -> Values:
         """The shares for completions; None of those without a claim that can be checked."""
         values: Values = []
-        for completion, clip, who in zip(completions, audio, speaker, strict=True):
-            text = text_of(completion)
-            claims = check_cues(text, self._measures(clip), self._usual.get(who, self._usual[None])) if clip else None
+        for completion, clip, who, said in zip(completions, audio, speaker, transcript, strict=True):
+            norms = self._usual.get(who, self._usual[None])
+            claims = check_cues(text_of(completion), self._measures(clip, said), norms) if clip else None
             values.append(claims.true / claims.checkable if claims and claims.checkable else None)
         return values
 
-    def _measures(self, clip: Any) -> dict[str, Any]:
+    def _measures(self, clip: Any, transcript: str | None) -> dict[str, Any]:
         key = (clip.get("path"), clip.get("bytes")) if isinstance(clip, Mapping) else clip
         if key not in self.measured:
-            self.measured[key] = asdict(voice_cues(load_audio(clip, RATE), RATE))
+            self.measured[key] = measure_clip(load_audio(clip, RATE), RATE, transcript)
         return self.measured[key]
 
     @cached_property
     def _usual(self) -> dict[str | None, Norms]:
         """What is usual for each speaker, and under None for all."""
         chosen: dict[str | None, dict[Any, Any]] = {}
-        for clip, who in zip(self.rows["audio"], self.rows["speaker"], strict=True):
+        columns = (self.rows[column] for column in ("audio", "speaker", "transcript"))
+        for clip, who, said in zip(*columns, strict=True):
             known = chosen.setdefault(who, {})
             if len(known) < self.norm_clips:
-                known.setdefault(str(clip), clip)
-        clips = [(who, self._measures(clip)) for who, known in chosen.items() for clip in known.values()]
+                known.setdefault(str(clip), (clip, said))
+        clips = [(who, self._measures(*clip)) for who, known in chosen.items() for clip in known.values()]
         speakers, measures = [who for who, _ in clips], [found for _, found in clips]
         return {**dict(zip(speakers, norms_by_speaker(measures, speakers))), None: norms_of(measures)}

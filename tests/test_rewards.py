@@ -134,13 +134,13 @@ def test_claims_about_the_voice_are_rewarded_if_the_clip_bears_them_out(tmp_path
     for hertz in (150, 150, 150, 150, 150, 250):
         audio.append({"path": str(tmp_path / f"{len(audio)}.wav"), "bytes": None})
         soundfile.write(audio[-1]["path"], 0.3 * np.sin(2 * np.pi * hertz * time), 16_000)
-    rows = {"audio": audio, "speaker": ["a"] * 6}
+    rows = {"audio": audio, "speaker": ["a"] * 6, "transcript": [None] * 6}
     reward = CuesTrue(rows)
     answers = ["The voice is high.", "The voice is low.", "The voice is high, and not loud.", "The speaker is sad."]
-    high = {"audio": [audio[-1]] * 4, "speaker": ["a", "a", "new", "a"]}
+    high = {"audio": [audio[-1]] * 4, "speaker": ["a", "a", "new", "a"], "transcript": [None] * 4}
     assert reward(answers, **high) == [1.0, 0.0, 1.0, None]
-    assert reward(answers[:1], audio=audio[:1], speaker=["a"]) == [0.0]
-    assert reward([answers[0]], audio=[None], speaker=["a"]) == [None]
+    assert reward(answers[:1], audio=audio[:1], speaker=["a"], transcript=[None]) == [0.0]
+    assert reward([answers[0]], audio=[None], speaker=["a"], transcript=[None]) == [None]
 
 
 ROWS = {
