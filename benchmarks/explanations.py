@@ -1,7 +1,7 @@
 """Figures of explanations that no reward of `audiollm rl` pays for: `python benchmarks/explanations.py build/eval/*`.
 
-For folders of `audiollm eval`, on rows that ask for evidence: how long quotes are, whether they hold the words that the
-reference quotes, or all that was said, how many answers differ, and whether claims about the voice are true.
+For folders of `audiollm eval`, on rows that ask for evidence: how long quotes are, whether they hold the words that
+the reference quotes, or all that was said, how many answers differ, and whether claims about the voice are true.
 """
 
 from __future__ import annotations
