@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import NoReturn
+from dataclasses import fields
+from typing import Any, NoReturn
 
 
 DONE, LEFT, REFUSED, STOPPED = 0, 1, 2, 130
@@ -48,6 +49,18 @@ def pairs(given: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
         if found.setdefault(name, value) != value:
             raise ValueError(f"{option} {name} is given twice: {found[name]!r} and {value!r}.")
     return found
+
+
+def settings_of(kind: type[Any], options: argparse.Namespace, **given: Any) -> Any:
+    """A dataclass of what options of the same names say.
+
+    Args:
+        kind: the dataclass.
+        options: as they were parsed; lists become tuples.
+        given: fields that have no option of their name, or another value.
+    """
+    said = {field.name: getattr(options, field.name) for field in fields(kind) if field.name not in given}
+    return kind(**given, **{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
 
 
 def count(text: str) -> int:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..reporting.players import AUDIO_MODES
-from .arguments import count
+from .arguments import count, settings_of
 from .export import add_audio_roots
 
 
@@ -32,13 +32,5 @@ def run(options: argparse.Namespace) -> None:
     from ..reasons.audit import Page, write_audit
     from ..reasons.rows import Input
 
-    page = Page(
-        per_label=options.per_label,
-        refused=options.refused,
-        audio=options.audio,
-        audio_seconds=options.audio_seconds,
-        audio_megabytes=options.audio_megabytes,
-        attempts=options.attempts,
-        seed=options.seed,
-    )
+    page = settings_of(Page, options)
     print(write_audit(Input(options.data, options.split), options.reasons, options.out, page, options.audio_root))

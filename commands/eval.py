@@ -15,7 +15,7 @@ from ..corpora.schema import TASKS
 from ..eval.judges import JUDGE_FORMS
 from ..eval.judges.rubrics import PROMPTS
 from ..eval.systems import SYSTEM_FORMS
-from .arguments import DONE, LEFT, REFUSED, add_list, count
+from .arguments import DONE, LEFT, REFUSED, add_list, count, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,27 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..eval.run import Settings, command_line, evaluate_system
 
-    settings = Settings(
-        system="",
-        data=options.data,
-        split=options.split,
-        judge=options.judge,
-        prompts=options.judge_prompts,
-        max_unscored=options.max_unscored,
-        normalizer=options.normalizer,
-        label_set=",".join(options.label_set) or None,
-        tasks=tuple(options.tasks),
-        group_by=tuple(options.group_by),
-        batch_size=options.batch_size,
-        max_new_tokens=options.max_new_tokens,
-        question_format=options.question_format,
-        system_prompt=options.system_prompt,
-        trust_remote_code=options.trust_remote_code,
-        quote_confidence=options.quote_confidence,
-        limit=options.limit,
-        context=options.context,
-        seed=options.seed,
-    )
+    labels = ",".join(options.label_set) or None
+    settings = settings_of(Settings, options, system="", prompts=options.judge_prompts, label_set=labels)
     folders = system_folders(options.system, Path(options.out))
     done, complete = {}, True
     for system, folder in folders.items():
