@@ -277,7 +277,7 @@ class Reader:
         question = text["question"] or draw_question(
             task, row_id, request.seed, request.style, self.labels(task), request.label_list
         )
-        answer = text["answer"] if own else text["transcript"] if task == "asr" else label_answer(label, task)
+        answer = text["answer"] if own else label_answer(label, task) if label else text["transcript"]
         if not answer:
             raise BadRow("answer" if own else "transcript", "is missing.")
         row = {

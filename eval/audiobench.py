@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..corpora.labels import EMOTIONS, SENTIMENTS, SYNONYMS, itself, label_in_answer
 from ..corpora.schema import TASKS
@@ -241,7 +242,7 @@ class LoggedAnswers(System):
         self.name = self.log.resolve().parent.name
         self.fingerprint = hashlib.sha256(self.log.read_bytes()).hexdigest()[:16]
 
-    def answer_batch(self, audios: Sequence, questions: Sequence[str]) -> list[str]:
+    def answer(self, audio: Any, question: str) -> str:
         raise EvalError(f"{self.log} has no answer to this row.")
 
 

@@ -122,7 +122,7 @@ _JIWER_STEPS = jiwer.Compose(
 
 def _audiobench(text: str, whisper: EnglishTextNormalizer) -> str:
     text = _NUMBER.sub(lambda number: _NUMBERS[number.group()], whisper(text.lower()))
-    return " ".join(_FILLERS.sub("", _JIWER_STEPS(_BRACKETS.sub("", text))).split())
+    return " ".join(_FILLERS.sub("", str(_JIWER_STEPS(_BRACKETS.sub("", text)))).split())
 
 
 def _separate_characters(text: str) -> str:

@@ -249,7 +249,7 @@ def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int =
     rows = run.of_task(task)
     counts = class_counts(run, rows)
     scored = ~np.isnan(counts).any(axis=1)
-    rows = [row for row, keep in zip(rows, scored) if keep]
+    rows = [rows[index] for index in np.flatnonzero(scored)]
     found = bootstrap(counts[scored], class_averages, cluster_names(rows, cluster), seed=seed) if rows else []
     names = [*run.labels(task), "unweighted", "weighted"]
     return dict(zip(names, found or [Interval(None, None, None)] * len(names)))
@@ -293,7 +293,7 @@ def compare_runs(first: Run, second: Run, cluster: str | None = None, seed: int 
         one, other = metric.counts(first, ours), metric.counts(second, [theirs[row["id"]] for row in ours])
         both = ~(np.isnan(one).any(1) | np.isnan(other).any(1))
         one, other = one[both], other[both]
-        clusters = cluster_names([row for row, keep in zip(ours, both) if keep], cluster)
+        clusters = cluster_names([ours[index] for index in np.flatnonzero(both)], cluster)
         if metric.binary and clusters is None:
             half = one.shape[1] // 2
             result = compare_mcnemar(one[:, :half].sum(1) > 0, other[:, :half].sum(1) > 0)

@@ -81,7 +81,7 @@ def model_card(facts: CardFacts, template: str | Path = TEMPLATE) -> ModelCard:
         "parts": model_parts(facts),
         "settings": _settings(facts.config),
         "labels": facts.config.get("emotion_labels", ()),
-        "training": _training(facts.training) if "plan" in (facts.training or {}) else None,
+        "training": _training(facts.training) if facts.training and "plan" in facts.training else None,
         "evaluations": [_conditions(result) for result in facts.results],
         "clips": [{**clip, "path": quote(clip["path"])} for clip in facts.clips],
     }
@@ -206,9 +206,9 @@ def _sources(section: Mapping[str, Any]) -> dict[str, str]:
     if "scratch" in section:  # as runs of before said it
         return dict.fromkeys(("speech", "emotion", "text"), "random weights")
     given = section.get("parts") or {}
-    sources = {kind: _path(given[kind]) for kind in ("speech", "emotion", "text") if given.get(kind)}
+    sources: dict[str, str] = {part: _path(given[part]) for part in ("speech", "emotion", "text") if given.get(part)}
     if section.get("checkpoint"):
-        sources = dict.fromkeys(("speech", "emotion", "text"), section["checkpoint"])
+        sources = dict.fromkeys(("speech", "emotion", "text"), str(section["checkpoint"]))
     if section.get("add_emotion"):
         encoder = _path(section["add_emotion"].get("encoder") or "random weights")
         sources["emotion"] = "a copy of the speech encoder" if encoder == "speech_encoder" else encoder

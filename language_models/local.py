@@ -50,7 +50,8 @@ class LocalModel:
             )
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+        self.model = model.to(device).eval()
         self.name, self.batch_size = checkpoint.rstrip("/").rsplit("/", 1)[-1], batch_size
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
 

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from functools import cache
@@ -117,9 +117,8 @@ class ServerModel:
         while True:
             parameters = self._parameters(seed, schema, self.refused | without)
             try:
-                raw = await self.client.chat.completions.with_raw_response.create(
-                    model=self.model, messages=messages, **parameters
-                )
+                request: dict[str, Any] = {"model": self.model, "messages": messages, **parameters}
+                raw = await self.client.chat.completions.with_raw_response.create(**request)
                 reply = read_completion(raw.text)
                 status, said = 200, ""
             except APIStatusError as error:
@@ -191,7 +190,7 @@ def read_completion(body: str) -> Reply:
     answer = answer if isinstance(answer, dict) else {}
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
+    message = _object_of(choice, "message")
     text = _text_of(message.get("content"))
     if text is None and isinstance(message.get("refusal"), str):
         text = message["refusal"]
@@ -201,9 +200,15 @@ def read_completion(body: str) -> Reply:
         return Reply(None, f"the server's answer holds no text ({ended}): {why}.")
     if text is None:
         return Reply(None, f"the server's answer holds no text: {body[:_SEARCHED]}")
-    usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
+    usage = _object_of(answer, "usage")
     counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
     return Reply(whole_characters(text), None, *(count if isinstance(count, int) else None for count in counts))
+
+
+def _object_of(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object within an answer; an empty one where something else, or nothing, stands there."""
+    value = answer.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _text_of(content: Any) -> str | None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -75,12 +76,12 @@ def output_frames(config: PreTrainedConfig, length: int) -> int:
     )
 
 
-def kept_tokens(tokens: int, length: int, time: int) -> int:
+def kept_tokens(tokens: int, length: Any, time: int) -> Any:
     """Tokens that a window keeps with `audio_tokens: clip`, of `tokens` for a whole one.
 
     Args:
         tokens: of a branch, for one window.
-        length: features of real audio in the window, at least 1 (also a tensor of them).
+        length: features of real audio in the window, at least 1; a number, or a tensor of those of several windows.
         time: features of a whole window.
     """
     return (tokens * length + time - 1) // time

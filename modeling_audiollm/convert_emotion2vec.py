@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import _utils
 from transformers import Wav2Vec2FeatureExtractor
 
 from .configuration_emotion2vec import EMOTION2VEC_LABELS, EMOTION2VEC_SIZES, Emotion2VecConfig
@@ -95,7 +96,7 @@ class _TensorUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return getattr(torch._utils, name)
+            return getattr(_utils, name)
         if module == "torch" and name.endswith("Storage") and hasattr(torch, name):
             return getattr(torch, name)
         return _Inert
@@ -284,7 +285,7 @@ def convert(
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"There is no file {checkpoint}.")
-    expected = sha256 or PUBLISHED_SHA256.get(size)
+    expected = sha256 or (PUBLISHED_SHA256.get(size) if size else None)
     if expected and (found := sha256_of(checkpoint)) != expected.lower():
         raise CheckpointError(
             f"{checkpoint} has SHA-256 {found}, not {expected.lower()}: a broken download or another file. "

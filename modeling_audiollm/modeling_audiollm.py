@@ -55,14 +55,14 @@ OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
 class AudioLLMModelOutputWithPast(BaseModelOutputWithPast):
     """Base model outputs, with `audio_hidden_states`: the audio embeddings put into the prompt, `[tokens, hidden]`."""
 
-    audio_hidden_states: torch.FloatTensor | None = None
+    audio_hidden_states: torch.Tensor | None = None
 
 
 @dataclass
 class AudioLLMCausalLMOutputWithPast(CausalLMOutputWithPast):
     """Language model outputs, with `audio_hidden_states`: the audio embeddings put into the prompt."""
 
-    audio_hidden_states: torch.FloatTensor | None = None
+    audio_hidden_states: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def build_part(config: Any) -> PreTrainedModel:
     own = OWN_ENCODERS.get(config.model_type)
     wanted = config._attn_implementation
     flag = next((flag for name, flag in ATTENTION_FLAGS.items() if str(wanted).startswith(name)), None)
-    part_class = own or MODEL_MAPPING.get(type(config), None)
+    part_class: Any = own or MODEL_MAPPING.get(type(config), None)
     if flag is not None and part_class is not None and not getattr(part_class, flag):
         logger.warning_once(f"{part_class.__name__} has no attention implementation {wanted!r}; it takes its default.")
         config = copy.deepcopy(config)
@@ -245,6 +245,7 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
 
     A Whisper encoder's positions are cut to the window, so that shorter windows cost less; they can't be longer.
     """
+    encoder: Any
     if not isinstance(source, str):
         encoder = source.encoder if isinstance(source, WhisperModel) else source
     elif (kind := AutoConfig.from_pretrained(source, revision=kwargs.get("revision")).model_type) == "whisper":
@@ -406,7 +407,7 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     config_class = AudioLLMConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]
     output_modalities = ("text",)
     supports_gradient_checkpointing = True
     _skip_keys_device_placement = [CACHE]
@@ -414,6 +415,7 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _can_compile_fullgraph = True  # decoding with a static cache, where the language model's own class can
     # The alignment is beside the adapter that it belongs to: it reads the tokens of both, after the adapter has run.
     _no_split_modules: Any = ["AudioLLMAdapter", "AudioLLMAlignment"]
 
@@ -491,7 +493,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         Arguments are those of [`get_audio_features`]; the mask is needed.
         """
         if self.config.fusion == "feature":
-            tokens = self.get_audio_features(input_features_mask=input_features_mask, **inputs).last_hidden_state
+            audio = self.get_audio_features(input_features_mask=input_features_mask, **inputs)
+            tokens: Any = audio.last_hidden_state
         else:
             tokens = inputs.get("speech_embeds")
             if tokens is None:
@@ -680,7 +683,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         input_values_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         speech_embeds: torch.Tensor | None = None,
@@ -702,11 +705,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             raise ValueError("Give input_features or mm_encoder_outputs, not both.")
         if input_features is None and input_values is not None:
             raise ValueError("input_values come with input_features, of which there are none.")
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+        embeds: torch.Tensor = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         audio_embeds = None if mm_encoder_outputs is None else mm_encoder_outputs["audio"].pooler_output
         if input_features is not None:
-            self.refuse_beyond_context(inputs_embeds.shape[1])
+            self.refuse_beyond_context(embeds.shape[1])
             audio_embeds = self.get_audio_features(
                 input_features,
                 input_features_mask,
@@ -718,12 +720,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
                 emotion_frames=emotion_frames,
             ).pooler_output
         if audio_embeds is not None:
-            mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
-            inputs_embeds = inputs_embeds.masked_scatter(
-                mask, audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
-            )
+            mask = self.get_placeholder_mask(input_ids, embeds, audio_embeds)
+            embeds = embeds.masked_scatter(mask, audio_embeds.to(embeds.device, embeds.dtype))
         outputs = self.language_model(
-            inputs_embeds=inputs_embeds,
+            inputs_embeds=embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=use_cache,
@@ -890,7 +890,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         is_encoder_decoder: bool = False,
         input_ids: torch.LongTensor | None = None,
         **kwargs: Any,
-    ) -> tuple[torch.LongTensor, dict[str, Any]]:
+    ) -> tuple[torch.LongTensor | None, dict[str, Any]]:
         """Encode each clip once, then repeat what was heard for each beam or sequence of its prompt.
 
         A prompt's clips belong together: two clips, A and B, and two beams make A B A B. transformers 5.24 repeats
@@ -902,7 +902,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             return input_ids, kwargs
         raw = {name: kwargs.pop(name) for name in AUDIO_INPUTS if kwargs.get(name) is not None}
         encoded = kwargs.pop("mm_encoder_outputs", None)
-        audio = self.get_audio_features(**raw) if raw else encoded["audio"] if encoded else None
+        audio: Any = self.get_audio_features(**raw) if raw else encoded["audio"] if encoded else None
         if audio is not None:
             embeds = kwargs.get("inputs_embeds")
             embeds = self.get_input_embeddings()(input_ids) if embeds is None else embeds
@@ -943,7 +943,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         input_values_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,

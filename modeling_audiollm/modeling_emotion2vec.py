@@ -190,7 +190,7 @@ class Emotion2VecAttention(nn.Module):
         if min(lengths) == max(lengths):
             attended, weights = self._attend(qkv.view(len(lengths), lengths[0], *qkv.shape[2:]), bias)
             attended = attended.reshape_as(hidden_states)
-            maps = [None] * len(lengths) if weights is None else list(weights)
+            maps: list[torch.Tensor | None] = [None] * len(lengths) if weights is None else [*weights]
         else:
             clips = [self._attend(clip, bias) for clip in qkv.split(lengths, dim=1)]
             attended = torch.cat([states for states, _ in clips], dim=1)
@@ -332,7 +332,7 @@ class Emotion2VecPreTrainedModel(PreTrainedModel):
     config_class = Emotion2VecConfig
     base_model_prefix = "emotion2vec"
     main_input_name = "input_values"
-    input_modalities = ("audio",)
+    input_modalities = ["audio"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["Emotion2VecConvLayer", "Emotion2VecLayer"]
@@ -484,12 +484,8 @@ class Emotion2VecModel(Emotion2VecPreTrainedModel):
             ValueError: if the mask does not fit, is padded on the left, or a clip is too short for one frame.
         """
         config = self.config
-        asked = {
-            "output_hidden_states": config.output_hidden_states
-            if output_hidden_states is None
-            else output_hidden_states,
-            "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
-        }
+        given = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        asked = {name: bool(getattr(config, name) if value is None else value) for name, value in given.items()}
         if torch.compiler.is_exporting():
             return self._forward_padded(input_values, attention_mask)
         lengths = self._clip_lengths(input_values, attention_mask)
@@ -557,7 +553,7 @@ class Emotion2VecForAudioClassification(Emotion2VecPreTrainedModel):
         """
         outputs = self.emotion2vec(input_values, attention_mask, output_hidden_states, output_attentions)
         logits = self.classifier(outputs.pooler_output)
-        unused = [index for index, label in self.config.id2label.items() if label.startswith("unuse")]
+        unused = [index for index, label in (self.config.id2label or {}).items() if label.startswith("unuse")]
         if unused:
             logits = logits.index_fill(1, torch.tensor(unused, device=logits.device), -torch.inf)
         loss = None

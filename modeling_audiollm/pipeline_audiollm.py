@@ -106,7 +106,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
                 raise ValueError("This pipeline takes clips, not messages; give the clip, and the text as `question`.")
         elif isinstance(inputs, tuple) and not (len(inputs) == 2 and _is_number(inputs[0]) != _is_number(inputs[1])):
             raise ValueError("A tuple is one clip, (array, rate); give several clips as a list.")
-        return super().__call__(inputs, num_workers=num_workers, batch_size=batch_size, **kwargs)
+        answers: Any = super().__call__(inputs, num_workers=num_workers, batch_size=batch_size, **kwargs)
+        return answers
 
     def _sanitize_parameters(
         self,
@@ -142,12 +143,13 @@ class AudioEmotionReasoningPipeline(Pipeline):
 
     def get_iterator(
         self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
-    ) -> Iterator[dict]:
+    ) -> Iterator[dict[str, Any] | list[dict[str, Any]]]:
         """Batches of clips, padded by our own processor: the base class's padding knows one feature extractor only."""
         clips = (self.preprocess(item, **preprocess_params)["clips"][0] for item in _each(inputs))
         while batch := list(islice(clips, batch_size)):
-            for output in self.forward({"clips": batch}, **forward_params)["answers"]:
-                yield self.postprocess({"answers": [output]}, **postprocess_params)
+            outputs: Any = self.forward({"clips": batch}, **forward_params)
+            for answer in outputs["answers"]:
+                yield self.postprocess({"answers": [answer]}, **postprocess_params)
 
     def _forward(
         self,
@@ -333,7 +335,7 @@ def _check_generation(settings: dict[str, Any]):
         if count is not None and (not isinstance(count, int) or count < 1 or count is True):
             raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}.")
     least = settings.get("quote_confidence")
-    if least is not None and (not isinstance(least, Real) or not 0 <= least <= 1):
+    if least is not None and (not isinstance(least, Real) or not 0 <= float(least) <= 1):
         raise ValueError(f"quote_confidence must be a number from 0 to 1; got {least!r}.")
     own = [name for name in ("return_dict_in_generate", "streamer", *MODEL_INPUTS) if settings.get(name) is not None]
     if own:
@@ -385,7 +387,7 @@ def _without_label_sentence(text: str, opening: str) -> str:
     return rest if first.startswith(opening) and rest else text
 
 
-def _each(inputs: Iterable) -> Iterator:
+def _each(inputs: Any) -> Iterator:
     """Items of a list, generator or dataset without `__iter__`."""
     return iter(inputs) if hasattr(inputs, "__iter__") else (inputs[index] for index in range(len(inputs)))
 

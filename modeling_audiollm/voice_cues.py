@@ -87,11 +87,10 @@ def voice_cues(samples: np.ndarray, sampling_rate: int = 16_000, words: int | No
     loud = levels[active]
     syllables = _count_syllables(levels, active, voiced)
     speaking = spoken - sum(pauses) * HOP_SECONDS
-    low, high = np.percentile(heard, (5, 95)) if len(heard) else (None, None)
     return VoiceCues(
         seconds=seconds,
         pitch_hz=float(np.median(heard)) if len(heard) else None,
-        pitch_range_semitones=float(12 * np.log2(high / low)) if len(heard) else None,
+        pitch_range_semitones=float(np.ptp(12 * np.log2(np.percentile(heard, (5, 95))))) if len(heard) else None,
         loudness_db=float(10 * np.log10(np.mean(10 ** (loud / 10)))),
         loudness_range_db=float(np.subtract(*np.percentile(loud, (90, 10)))),
         syllables_per_second=syllables / speaking if syllables else None,
@@ -103,7 +102,7 @@ def voice_cues(samples: np.ndarray, sampling_rate: int = 16_000, words: int | No
 
 def describe_cues(cues: VoiceCues) -> str:
     """The measures in plain words: "pitch 212 Hz, range 7 semitones; -23 dB; 3.9 syllables/s; 18% pauses"."""
-    if cues.loudness_db is None:
+    if cues.loudness_db is None or cues.pause_share is None:
         return "no voice: the clip is silent"
     parts = []
     if cues.pitch_hz is not None:

@@ -68,6 +68,11 @@ class AudioLLMProcessor(ProcessorMixin):
         ValueError: if the tokenizer does not know an audio token, or has no chat template.
     """
 
+    # What the base class sets by the names of the arguments.
+    feature_extractor: Any
+    emotion_feature_extractor: Any
+    tokenizer: Any
+
     audio_kwargs = {"sampling_rate": 16_000}
     # The chat template writes all special tokens, so the tokenizer must not add a second BOS; generation pads left.
     text_kwargs = {"padding": True, "padding_side": "left", "add_special_tokens": False, "return_tensors": "pt"}
@@ -303,7 +308,12 @@ class AudioLLMProcessor(ProcessorMixin):
             audio = [self.load_audio(clip, array_rate=rate) for clip in clips]
         return images, text, videos, audio
 
-    def _multimodal_inputs_from_conversations(self, conversations, audio_loading_params, load_audio_from_video=False):
+    def _multimodal_inputs_from_conversations(
+        self,
+        conversations: list[list[dict[str, Any]]],
+        audio_loading_params: dict[str, Any],
+        load_audio_from_video: bool = False,
+    ):
         clips = [
             _source_of(content)
             for conversation in conversations
@@ -321,10 +331,11 @@ class AudioLLMProcessor(ProcessorMixin):
     def _process_audio(self, audio: list[np.ndarray], **kwargs) -> tuple[dict[str, Any], list[str]]:
         size = self.window_samples
         windows = [[clip[i * size : (i + 1) * size] for i in range(self.num_windows(len(clip)))] for clip in audio]
-        features = dict(zip(("input_features", "input_features_mask"), self._extract(self.feature_extractor, windows)))
+        features: dict[str, Any] = {}
+        features["input_features"], features["input_features_mask"] = self._extract(self.feature_extractor, windows)
         if not self.shares_features:
-            names = ("input_values", "input_values_mask")
-            features |= dict(zip(names, self._extract(self.emotion_feature_extractor, windows)))
+            values = self._extract(self.emotion_feature_extractor, windows)
+            features["input_values"], features["input_values_mask"] = values
         replacements = [self.audio_token * self.num_audio_tokens(len(clip)) for clip in audio]
         return features, replacements
 

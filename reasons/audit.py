@@ -222,7 +222,7 @@ def _label_plot(targets: dict[str, TargetFigures], task: str) -> str | None:
     labels = sorted({label for target in targets.values() for of, label, _ in target.labels if of == task})
     labels = labels[:_MOST_LABELS]
     series = {
-        name: [tuple(target.labels[task, label, kept] for kept in (True, False)) for label in labels]
+        name: [(target.labels[task, label, True], target.labels[task, label, False]) for label in labels]
         for name, target in targets.items()
     }
     return parts_plot(series, labels, "jobs; pale: not accepted")

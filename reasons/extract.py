@@ -260,6 +260,7 @@ class Extraction:
 
     def _pass(self, kind: tuple[str, str], asked: int, survey: Survey, progress: Callable[[Job, str], None]) -> int:
         """Ask every open job of a kind that was answered so many times; returns how many failed."""
+        assert self.teacher is not None  # or there were no kinds to ask
         waiting: dict[int, Job] = {}
 
         def requests() -> Iterator[Messages]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 110
+LIMIT = 40
 ELSEWHERE = {"tests", "benchmarks", "samples", "docs", "build"}
 
 

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from transformers import AutoConfig, AutoModelForCausalLM, WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    CompileConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
 from trl.trainer.utils import add_fused_lm_head
 
 from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
@@ -44,6 +51,20 @@ def test_every_language_model_generates_and_encodes_audio_once(text, tone):
     tokens = model.generate(**inputs, max_new_tokens=5, min_new_tokens=5, do_sample=False)
     assert tokens.shape[1] == inputs["input_ids"].shape[1] + 5
     assert calls == {"speech": 1, "emotion": 1}
+
+
+def test_decoding_with_a_static_cache_compiles_as_one_graph(tone):
+    model, processor = tiny_model_and_processor()
+    model.eval()
+    compiled = CompileConfig(fullgraph=True, dynamic=False, backend="eager", mode=None)
+    compiled._compile_all_devices = True
+    inputs = inputs_for(processor, tone(0.7), tone(1.6, seed=1))
+    settings = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "cache_implementation": "static"}
+    expected = model.generate(**inputs, **settings)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        tokens = model.generate(**inputs, **settings, compile_config=compiled)
+    assert model._can_compile_fullgraph and hasattr(model, "_compiled_call")
+    assert tokens.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("beams", [1, 2])
@@ -315,6 +336,7 @@ def test_layer_mix_starts_as_the_mean_of_all_layers_and_learns(tone):
 def test_frames_of_less_precision_than_their_norm_are_taken(tone):
     """As autocast gives them on a GPU: a mix of layers in bfloat16, its norm in float32."""
     model, processor = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
+    model.eval()  # in training HuBERT leaves out layers by chance
     adapter = model.model.emotion_adapter
     adapter.mixes[0].register_forward_hook(lambda module, args, output: output.bfloat16())
     adapter.norms[0].register_forward_pre_hook(lambda module, args: args[0].float())

@@ -76,9 +76,10 @@ def _refuse_too_dense(
         if path not in lengths:
             with open_audio(row["audio"]) as clip:
                 lengths[path] = clip.seconds
-        if lengths[path] is None:  # a header that does not say
+        seconds = lengths[path]
+        if seconds is None:  # a header that does not say
             continue
-        windows, rest = divmod(lengths[path], config.window_seconds)
+        windows, rest = divmod(seconds, config.window_seconds)
         share = round(1000 * rest / config.window_seconds)
         tokens = int(windows) * config.speech_tokens + kept_tokens(config.speech_tokens, share, 1000)
         if targets.least_tokens(row["transcript"]) > tokens:

@@ -76,7 +76,7 @@ class ScheduledRows(Dataset):
         order: for each place of the run, the index of its row.
     """
 
-    def __init__(self, rows: Rows, order: Sequence[int]):
+    def __init__(self, rows: Rows, order: Sequence[int] | np.ndarray):
         self.rows, self.order = rows, np.asarray(order)
 
     def __len__(self) -> int:

@@ -77,7 +77,7 @@ def _language_model(source: str, words: int, **loading: Any) -> PreTrainedModel:
     Nothing trains these rows, so no checkpoint holds them: a model assembled again must have them as they were.
     """
     model = AutoModelForCausalLM.from_pretrained(source, **loading)
-    if words > model.get_input_embeddings().num_embeddings:
+    if words > model.get_input_embeddings().weight.shape[0]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model.resize_token_embeddings(words)

@@ -23,7 +23,7 @@ from .proof import CHUNK
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # one of them is there
-FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")  # no pickles, no code
+FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickles, no code
 HOW = ("attn_implementation", "quantization_config")  # the machine's, not the model's
 # Where the weights of each part of an assembled model come from; of an AudioLLM that training began with, all do.
 PLACES = {

@@ -267,7 +267,7 @@ def save_merged(model: nn.Module, processor: AudioLLMProcessor, folder: str | Pa
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()
     assert isinstance(model, AudioLLMForConditionalGeneration)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     processor.save_pretrained(str(folder))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ class BadRowsError(ValueError):
     """Rows without an answer, or whose clips cannot be read; names them."""
 
 
-def refuse_bad_rows(rows: Iterable[Mapping[str, Any]], answers: bool = True):
+def refuse_bad_rows(rows: Iterable[Any], answers: bool = True):
     """Look for the answer of each row, if there have to be answers, open each clip once and read its header.
 
     What lies on other machines is not fetched, and damage that a header does not show is for `audiollm verify`, which

@@ -51,7 +51,7 @@ def config_of(section: dict[str, Any]) -> AudioLLMConfig:
     model = read_model(section)
     if model.parts is None:
         assert model.checkpoint is not None
-        config = AudioLLMConfig.from_pretrained(model.checkpoint, revision=model.revision)
+        config = AudioLLMConfig.from_pretrained(model.checkpoint, revision=model.revision or "main")
     else:
         parts = {f"{kind}_config": _published(source) for kind, source in model.parts.sources().items()}
         config = AudioLLMConfig(**parts, **model.parts.settings())
@@ -112,7 +112,7 @@ def _language_activations(config: AudioLLMConfig, lora: dict[str, Any] | None, b
 def _encoder_activations(encoder: Any, config: AudioLLMConfig, batch: int) -> tuple[int, int]:
     """What an encoder keeps, and what of it checkpointing does not spare: convolutions over samples, say."""
     length = feature_length(encoder.config, config.window_seconds)
-    bins = getattr(encoder.config, "num_mel_bins", None)
+    bins: Any = getattr(encoder.config, "num_mel_bins", None)
     if encoder.config.model_type == "whisper":
         shape = (batch, bins, length)
     else:
@@ -181,7 +181,7 @@ def estimate(config: dict[str, Any], rounds: list[Round], gpus: int, shard: bool
         # The head scores the answers' tokens only, in chunks; logits and their gradient are fp32.
         "head": 2 * FLOAT * batch * SCORED_TOKENS * min(text.vocab_size, 32_768),
     }
-    figures = {name: value / GIGABYTE for name, value in figures.items()}
+    figures = {name: float(value / GIGABYTE) for name, value in figures.items()}
     return figures | {"total": sum(figures.values())}
 
 

@@ -25,7 +25,7 @@ PACKAGES = ("audiollm", "torch", "transformers", "trl", "peft")
 
 def training_facts(
     config: Mapping[str, Any],
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Any],
     plan: Mapping[str, Any],
     steps: int,
     seconds: float,
@@ -115,9 +115,10 @@ def _stated_licences(
     stated = {}
     for source in sources:
         if isinstance(source, Mapping):
-            reader = readers.get(source.get("reader"))
+            name = source.get("reader", "")
+            reader = readers.get(name)
             facts = {"title": getattr(reader, "title", None), "licence": getattr(reader, "licence", None) or None}
-            stated[source.get("reader")] = facts
+            stated[name] = facts
         else:
             facts = dataset_card_facts(source)
             stated |= dict.fromkeys({row["corpus"] for row in read_rows(source, "train")}, facts)

@@ -30,7 +30,7 @@ class OtherRunError(ValueError):
 
 
 def run_identity(
-    config: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], model: nn.Module, new: Iterable[str], processes: int
+    config: Mapping[str, Any], rows: Iterable[Any], model: nn.Module, new: Iterable[str], processes: int
 ) -> dict[str, Any]:
     """What makes a run the same: settings, rows, weights that it began with, number of processes.
 

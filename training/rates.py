@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from .schedule import Plan
 def shape(args: TrainingArguments, steps: int) -> Callable[[int], float]:
     """The shape of the arguments' scheduler (warmup, decay) over a number of steps, as a factor for each step."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)  # a scheduler needs one, its shape does not
-    scheduler = get_scheduler(
+    scheduler: Any = get_scheduler(
         args.lr_scheduler_type,
         optimizer,
         num_warmup_steps=args.get_warmup_steps(steps),

@@ -42,11 +42,12 @@ def build_rl_trainer(
     checked = check_rl_config(config)
     refuse_deepspeed(checked.training)
     weights = [reward.weight for reward in checked.rewards]
-    arguments: GRPOConfig | DPOConfig
     if checked.method == "grpo":
-        arguments = GRPOConfig(**checked.training, **AUDIO_RL, reward_weights=weights)
+        settings: dict[str, Any] = {**checked.training, **AUDIO_RL, "reward_weights": weights}
+        arguments: GRPOConfig | DPOConfig = GRPOConfig(**settings)
     else:
-        arguments = DPOConfig(**checked.training, **AUDIO_DPO)
+        settings = {**checked.training, **AUDIO_DPO}
+        arguments = DPOConfig(**settings)
     set_seed(arguments.seed)
     rows = read_rows_of(checked.data, checked.data.train, "train")
     given = rewards(rows)

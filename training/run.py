@@ -41,7 +41,7 @@ def run(config: Mapping[str, Any], trainer: RunTrainer) -> str:
         OtherRunError: if the folder holds the run of another configuration.
         DamagedCheckpointError: if no checkpoint of a run that began is whole.
     """
-    output, first = Path(trainer.args.output_dir), trainer.is_world_process_zero()
+    output, first = Path(str(trainer.args.output_dir)), trainer.is_world_process_zero()
     with folder_lock(output, "training") if first else nullcontext():
         if first:
             new = new_parts(config["model"], trainer.audio_model)

@@ -103,6 +103,7 @@ class RunTrainer(Trainer):
     optimizer: Any
     train_dataset: Dataset
     processing_class: AudioLLMProcessor
+    lr_scheduler: Any
     plan: Plan
     order: np.ndarray
 
@@ -121,9 +122,7 @@ class RunTrainer(Trainer):
         # All that ever learns must be trainable when the optimizer is built; the callback freezes from then on.
         set_learning(self.model, tuple(plan.parts))
         self.learnable = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        self.folder = Path(
-            str(self.args.output_dir)
-        )  # of the run; while a checkpoint is saved, the argument is another
+        self.folder = Path(str(self.args.output_dir))  # while a checkpoint is saved, the argument is another
         self.seconds_before = 0.0  # of processes that trained this run before
         self._started = time.monotonic()
         # What a checkpoint holds beside the model: each has `state_dict` and `load_state_dict`.
@@ -140,6 +139,10 @@ class RunTrainer(Trainer):
             self.refuse_broken(logs)
             logs["seconds"] = round(self.seconds, 1)
         super().log(logs, start_time)
+
+    def report_plan(self) -> str:
+        """The plan as a table."""
+        return self.plan.report(self.model, learning_rate=self.args.learning_rate)
 
     @property
     def audio_model(self) -> AudioLLMForConditionalGeneration:
@@ -213,7 +216,7 @@ class RunTrainer(Trainer):
         last = whole_checkpoints(self.folder)[-1] if self.is_fsdp_enabled else None
         save_merged(load_trained(last)[0] if last else self.model, self.processing_class, folder)
         if "speech_encoder" not in self.plan.parts:
-            copy_ctc_head(self.audio_model.name_or_path, folder)
+            copy_ctc_head(str(self.audio_model.name_or_path), folder)
 
     # transformers has no public hook for any of what follows; each can go when it has one.
 

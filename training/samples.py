@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import nn
 from transformers import TrainerCallback
 
 from ..processing.conversation import asked
@@ -56,7 +55,7 @@ class SampleCallback(TrainerCallback):
         state.log_history.append({"step": state.global_step, "samples": samples})
 
     @torch.no_grad()
-    def _hear(self, model: nn.Module, rows: list[dict[str, Any]]) -> list[str]:
+    def _hear(self, model: Any, rows: list[dict[str, Any]]) -> list[str]:
         """The words that an aligned adapter hears, before the language model reads them."""
         model.eval()
         inputs = self.processor(
@@ -67,7 +66,7 @@ class SampleCallback(TrainerCallback):
         return [text.strip() for text in self.processor.batch_decode(heard)]
 
     @torch.no_grad()
-    def _answer(self, model: nn.Module, rows: list[dict[str, Any]]) -> list[str]:
+    def _answer(self, model: Any, rows: list[dict[str, Any]]) -> list[str]:
         """Greedy answers, which draw no random numbers: the run goes on as if nothing had been asked."""
         model.eval()
         inputs = self.processor(

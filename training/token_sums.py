@@ -43,7 +43,8 @@ class TokenSums:
 
     def take(self, accelerator: Accelerator) -> dict[str, float]:
         """The means of all processes since the last call, which all of them must make: by task and over all."""
-        table = accelerator.reduce(self.table, "sum").double().cpu()
+        summed: Any = accelerator.reduce(self.table, "sum")
+        table = summed.double().cpu()
         self.table.zero_()
         tokens, loss, entropy, top1, read = table.unbind(-1)
         means = {f"loss_{task}": float(loss[n] / tokens[n]) for n, task in enumerate(TASKS) if tokens[n]}

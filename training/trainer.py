@@ -13,6 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from trl import SFTConfig, SFTTrainer
 
@@ -46,7 +47,8 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Se
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if not asks_for_fsdp(args):
         return
-    version = (args.fsdp_config or {}).get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
+    settings: Any = args.fsdp_config or {}
+    version = settings.get("version", 2) if args.fsdp else os.environ.get("FSDP_VERSION", "1")
     if str(version) != "2":
         raise ValueError(
             "FSDP 1 is not supported: it shards parts that learn and parts that do not into one flat parameter. Use "
@@ -58,7 +60,7 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Se
         raise ValueError("Rounds with `average` do not work with FSDP, which has no whole weights; leave it out.")
 
 
-def _use_liger(language_model: nn.Module, settings: dict[str, Any] | None):
+def _use_liger(language_model: PreTrainedModel, settings: dict[str, Any] | None):
     """Give the language model Liger's kernels; of an AudioLLM as a whole, Liger knows nothing and says so to nobody.
 
     Args:

@@ -77,8 +77,8 @@ def _iemocap_turns(listing: Path) -> Iterator[tuple[str, str, str, str] | Reject
         if not line.startswith("["):
             continue
         fields = IEMOCAP_LINE.match(line)
-        turn = IEMOCAP_TURN.match(fields["turn"]) if fields else None
-        if turn:
+        turn = fields and IEMOCAP_TURN.match(fields["turn"])
+        if fields and turn:
             yield where, fields["turn"], fields["label"], turn["who"]
         elif "TURN_NAME" not in line and not line.startswith("% ["):
             yield Reject(where, None, "is no evaluation line, `[START - END]<tab>TURN<tab>LABEL<tab>[V, A, D]`.")
@@ -113,7 +113,7 @@ def _iemocap_held_out(request: Request, top: Path) -> set[str]:
     return {name for name in names if name.startswith(f"Ses0{session}")}
 
 
-IEMOCAP_COUNTS = {
+IEMOCAP_COUNTS: dict[str | None, int] = {
     "angry": 1103,
     "disgusted": 2,
     "excited": 1041,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..reader import AUDIO_KINDS, Request, Utterance, as_posix, drawn_share
 from ..rejects import Reject
@@ -17,7 +18,7 @@ Fields = Mapping[str, str]
 def named_files(
     name: re.Pattern[str],
     form: str,
-    describe: Callable[[Fields], dict[str, str | None]],
+    describe: Callable[[Fields], dict[str, Any]],
     split_of: Callable[[Fields], str] | None = None,
 ) -> Callable[[Request], Iterator[Utterance | Reject]]:
     """The `utterances` of a reader of such a corpus.

@@ -185,8 +185,9 @@ def _split_of(request: Request, row: Mapping[str, Any], columns: Mapping[str, st
     said = _stated_split(row, columns)
     if said is None and holdout is not None:
         return holdout.split(_drawn_by(row, columns))
-    if said is None and usual_split(columns.get("split")) in SPLITS:
-        return usual_split(columns["split"])
+    named = usual_split(columns.get("split"))
+    if said is None and named is not None and named in SPLITS:
+        return named
     own = said or DEFAULT_SPLIT
     if own not in SPLITS:
         known = ", ".join(name for names in ALIASES.values() for name in names)

@@ -93,7 +93,7 @@ class Cascade(System):
 
     def transcribe(self, audios: Sequence[np.ndarray]) -> list[str]:
         """What was said in each clip, as the recogniser hears it."""
-        keys = [hashlib.sha256(np.ascontiguousarray(audio)).digest() for audio in audios]
+        keys = [hashlib.sha256(np.ascontiguousarray(audio).data).digest() for audio in audios]
         new = {key: audio for key, audio in zip(keys, audios) if key not in self._heard}
         if new:
             clips = [{"raw": audio, "sampling_rate": SAMPLING_RATE} for audio in new.values()]
