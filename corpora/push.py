@@ -1,4 +1,9 @@
-"""Pushing to the Hub: the Parquet folder with its card, in one upload."""
+"""Pushing to the Hub: the Parquet folder with its card, in one upload.
+
+`push_to_hub` of datasets 5.2 would not make it less: to fill files of a bounded size it reads all clips once before,
+then the rows once for each split, and it writes of the card only the head, so that the licence and what was left out
+would come in a commit after the data. The folder is also what `--dry-run` shows.
+"""
 
 from __future__ import annotations
 
