@@ -1,7 +1,7 @@
-"""What training costs and withstands: kills, dual against single encoder, a peer, memory, cache, scaling.
+"""What training costs and withstands: kills, dual against single encoder, tokens by length, memory, a peer, scaling.
 
     python benchmarks/training.py kills --kills 10
-    python benchmarks/training.py dual cache memory scaling peer
+    python benchmarks/training.py dual tokens cache memory scaling peer
 
 Everything is made here: random weights and synthetic clips, so that nothing is downloaded. Each figure is a median of
 turns in which both sides run one after the other: a busy machine slows both alike. Results are printed as JSON lines.
@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,21 @@ RATE = 16_000
 WORDS = "my old dog ran over the hill and nobody saw where it went that day".split()
 
 
-def write_corpus(folder: Path, clips: int, seconds: tuple[float, float], tasks: tuple[str, ...], seed: int = 0):
-    """A corpus of noisy tones in the schema: a row of each task for every clip."""
+def write_corpus(
+    folder: Path,
+    clips: int,
+    seconds: tuple[float, float],
+    tasks: tuple[str, ...],
+    seed: int = 0,
+    lengths: Sequence[float] | None = None,
+):
+    """A corpus of noisy tones in the schema: a row of each task for every clip, drawn from a range or of `lengths`."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     lines = []
     for number in range(clips):
-        time_axis = np.arange(round(generator.uniform(*seconds) * RATE)) / RATE
+        length = generator.uniform(*seconds) if lengths is None else lengths[number]
+        time_axis = np.arange(round(length * RATE)) / RATE
         tone = 0.2 * np.sin(2 * np.pi * generator.uniform(90, 400) * time_axis)
         soundfile.write(folder / f"{number}.wav", tone + generator.normal(0, 0.01, len(tone)), RATE)
         words = " ".join(generator.choice(WORDS, 5))
@@ -417,6 +425,61 @@ def dual(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+# Seconds of MELD's 13,708 utterances by their published start and end, in 16 equal shares; their mean is 3.1 s.
+MELD_SECONDS = (0.5, 1.0, 1.2, 1.5, 1.7, 1.9, 2.1, 2.3, 2.6, 2.9, 3.2, 3.7, 4.2, 5.2, 6.5, 9.0)
+
+
+def tokens(options: argparse.Namespace) -> dict[str, Any]:
+    """Rows trained and answers given a second with `audio_tokens: clip` over `window`, on clips of MELD's lengths.
+
+    The model has the paper's proportions and 100 + 10 tokens for 30 s. The rounds are those of the paper's
+    alternation: in one, emotion encoder, emotion adapter and LoRA learn emotions, in the other speech encoder, speech
+    adapter and LoRA learn transcripts. Then 8 clips are answered at once, with 20 tokens each.
+    """
+    from audiollm.training import sft
+
+    rounds = {
+        "er": {"tasks": ["er"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
+        "asr": {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "lora"]},
+    }
+
+    def measure(work: Path, kind: str, task: str) -> dict[str, float]:
+        import torch
+
+        config = run_config(work, dual_model() | {"audio_tokens": kind}, [rounds[task] | {"epochs": 2}])
+        trainer = sft.build_trainer(config | {"max_steps": 6})
+        trainer.train()
+        speeds = [entry["samples_per_second"] for entry in trainer.state.log_history if "samples_per_second" in entry]
+        model, processor = trainer.model.merge_and_unload().eval(), trainer.processing_class
+        rows = peer_rows(work)[::4]
+        clips = [soundfile.read(work / "corpus" / row["audio"], dtype="float32")[0] for row in rows]
+        started = time.monotonic()
+        with torch.no_grad():
+            inputs = processor(text=[processor.prompt(row["question"]) for row in rows], audio=clips)
+            model.generate(**inputs, max_new_tokens=20, min_new_tokens=20, do_sample=False)
+        return {"rows": median(speeds[1:]), "answers": len(clips) / (time.monotonic() - started)}
+
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_corpus(work / "corpus", len(MELD_SECONDS), (0, 0), tuple(rounds), lengths=MELD_SECONDS)
+        sides = {
+            f"{kind} {task}": partial(measure, work, kind, task) for task in rounds for kind in ("window", "clip")
+        }
+        results = turn_about(sides, options.turns)
+
+    def ratio(key: str, task: str) -> float:
+        pairs = zip(results[f"clip {task}"], results[f"window {task}"])
+        return median(clip["result"][key] / window["result"][key] for clip, window in pairs)
+
+    return {
+        "rows_er": ratio("rows", "er"),
+        "rows_asr": ratio("rows", "asr"),
+        "answers": ratio("answers", "er"),
+        "rows_per_second": {side: median(r["result"]["rows"] for r in found) for side, found in results.items()},
+        "turns": options.turns,
+    }
+
+
 def cache(options: argparse.Namespace) -> dict[str, Any]:
     """An emotion round of four epochs, at the paper's proportions, with and without the feature cache."""
     from audiollm.training import sft
@@ -734,6 +797,7 @@ def peer(options: argparse.Namespace) -> dict[str, Any]:
 PARTS = {
     "kills": kills,
     "dual": dual,
+    "tokens": tokens,
     "cache": cache,
     "memory": memory,
     "scaling": scaling,

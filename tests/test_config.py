@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -19,9 +20,10 @@ from transformers import (
 
 from audiollm.commands import main
 from audiollm.modeling_audiollm import AudioLLMConfig
+from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
 from audiollm.training import config as sections
-from audiollm.training.assemble import assemble, new_parts
+from audiollm.training.assemble import assemble, new_parts, note_labels
 from audiollm.training.config import ConfigError, check_config, read_config, set_field
 from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
@@ -246,3 +248,20 @@ def test_rows_to_validate_with_give_a_loss_for_each_task(config, corpus):
         f"eval_{task}_loss" for task in ("asr", "sqa", "er", "sr")
     }
     assert all(0 < logged[f"eval_{task}_loss"] < 20 for task in ("asr", "er"))
+
+
+@pytest.mark.parametrize(
+    "section, emotions",
+    [
+        (None, [*EMOTION_LABELS, "bored"]),
+        ({"checkpoint": "x"}, [*EMOTION_LABELS, "bored"]),
+        ({"parts": {"speech": "x", "text": "y"}}, ["sad", "bored"]),
+        ({"parts": {"speech": "x", "text": "y", "emotion_labels": ["sad", "bored", "proud"]}}, list(EMOTION_LABELS)),
+    ],
+)
+def test_a_model_keeps_the_labels_that_it_learns(section, emotions):
+    model, _ = tiny_model_and_processor()
+    rows = [{"task": "er", "label": label} for label in ("sad", "bored", "Sad", None)]
+    note_labels(model, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
+    assert [label for label in model.config.emotion_labels if label != "Sad"] == emotions
+    assert list(model.config.sentiment_labels) == ["positive", "negative", "neutral"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
@@ -14,6 +15,9 @@ from ..modeling_audiollm.modeling_audiollm import build_part, load_encoder
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .config import Model, Parts, Source, as_source, read_model
 from .schedule import ADAPTERS, part_parameters
+
+
+LABEL_FIELDS = {"er": "emotion_labels", "sr": "sentiment_labels"}  # of a model's configuration, by task
 
 
 def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGeneration, AudioLLMProcessor]:
@@ -29,6 +33,27 @@ def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGenerati
     if asked.quote_confidence is not None:
         model.config.quote_confidence = asked.quote_confidence
     return model, processor
+
+
+def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, Any] | None, rows: Dataset) -> None:
+    """Write into a model's configuration which labels it learns, so that answers can tell them from others.
+
+    A checkpoint keeps those that it knows; of a model of new parts, the defaults count only as far as rows have them.
+    Labels that the `model` section names stay as they are.
+
+    Args:
+        model: to be trained.
+        section: that describes it, if one does.
+        rows: to train on.
+    """
+    parts = read_model(section).parts if section else None
+    for task, field in LABEL_FIELDS.items():
+        learnt = {label for label, of in zip(rows["label"], rows["task"]) if of == task and label}
+        if not learnt or (parts is not None and getattr(parts, field) is not None):
+            continue
+        kept = [label for label in getattr(model.config, field) if parts is None or label in learnt]
+        known = {label.casefold() for label in kept}
+        setattr(model.config, field, [*kept, *sorted(label for label in learnt if label.casefold() not in known)])
 
 
 def new_parts(section: Mapping[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:

@@ -18,7 +18,7 @@ from ..corpora.schema import COLUMNS
 from ..processing.collator import AudioLLMCollator
 from . import estimate
 from .alignment import prepare_alignment
-from .assemble import assemble, new_parts
+from .assemble import assemble, new_parts, note_labels
 from .clips import refuse_bad_rows
 from .config import Corpus, Data, check_config
 from .encoder_losses import EncoderLossTrainer, label_classes
@@ -86,6 +86,7 @@ def build_trainer(
             refuse_bad_rows(rows)
     if model is None:
         model, processor = assemble(config["model"])
+    note_labels(model, config.get("model"), dataset)
     lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     rounds = read_schedule(config["schedule"], parts, round_type)

@@ -80,6 +80,7 @@ def from_scratch(
         tokenizer,
         tokens_per_window=config.tokens_per_window,
         window_seconds=config.window_seconds,
+        emotion_tokens=config.emotion_tokens if config.fusion == "sequence" else 0,
         audio_tokens=config.audio_tokens,
         audio_token=audio_token,
     )
