@@ -24,6 +24,7 @@ COMMANDS = {
     "rl": "train a model by rewards for its answers, or show what that takes",
     "delta": "a training checkpoint -> what learnt alone, small, to publish",
     "merge": "a training checkpoint or a delta -> a whole, merged model",
+    "study": "train and evaluate the runs of a study, and print its tables",
     "eval": "answer, judge and count: systems on a corpus",
     "report": "one page of a run: figures, plots, recordings beside answers",
     "tables": "results as Markdown, LaTeX or CSV, beside the paper's",

@@ -134,6 +134,9 @@ def _folder_name(system: str) -> str:
 
     if Path(system).is_dir():
         return run_name(system)
+    kind, _, rest = system.partition(":")
+    if kind in ("transcript", "swapped"):
+        return f"{kind}-{_folder_name(rest)}"
     spec = system.partition("@")[0]  # without revision or address
     return re.sub(r"[^\w.+-]+", "-", "+".join(Path(part).name for part in spec.split("+")))
 

@@ -15,6 +15,7 @@ from ..processing.audio import AudioError, load_audio
 from ..processing.conversation import asked
 from . import EvalError
 from .systems import SAMPLING_RATE, System
+from .systems.swapped import ask_rows
 
 
 # Clips of so many batches are loaded together and sorted by length, so that little of a batch is padding.
@@ -102,7 +103,7 @@ def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
     """`(row, prediction, error)` of a batch; if the batch is refused, row by row."""
     rows = [row for row, _ in batch]
     try:
-        answers = system.answer_batch([audio for _, audio in batch], [asked(row) for row in rows])
+        answers = ask_rows(system, rows, [audio for _, audio in batch])
     except ValueError as error:
         if len(batch) == 1:
             return [(rows[0], None, _describe(error))]

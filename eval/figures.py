@@ -19,6 +19,7 @@ from .sqa_judge import sqa_judge
 from .sqa_judge.sqa_judge import judged_answers
 from .squad_score.squad_score import squad_figures
 from .wer.wer import word_errors
+from .wheel_score.wheel_score import wheel_figures
 
 
 # What a language model rates, from 0 to the number here.
@@ -113,6 +114,8 @@ def figures_of(
             references = [spell_label(row["label"], labels) for row in by_task[task]]
             verdicts = [judgements.verdicts[row["id"]] for row in by_task[task]]
             figures[task] = emotion_figures(references, verdicts, labels)
+        if task == "er" and by_task[task]:
+            figures[task]["wheel"] = wheel_figures(*_columns(by_task[task], "label"))
     if by_task["asr"]:
         figures["asr"] = word_errors(*_columns(by_task["asr"], "transcript"), normalizer)
     if by_task["sqa"]:

@@ -26,6 +26,7 @@ from .results import Run
 from .squad_score.squad_score import token_f1
 from .statistics import Statistic, ratio, unweighted_average, weighted_average
 from .wer.wer import word_errors
+from .wheel import wheel_score
 
 
 TASK_NAMES = {"er": "emotion", "sr": "sentiment", "asr": "transcription", "sqa": "question answering"}
@@ -178,6 +179,12 @@ def claim_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return _pairs([(one.true, one.checkable) for one in found])
 
 
+def wheel_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """F1 of the sectors of the wheel that an answer names, and one: `[rows, 2]`; NaN for labels on no wheel."""
+    scores = [wheel_score(row["prediction"], row["label"]) for row in rows]
+    return _pairs([(np.nan, np.nan) if score is None else (score[2], 1) for score in scores])
+
+
 def rating_counts(what: str) -> Callable[[Run, Sequence[dict[str, Any]]], np.ndarray]:
     """A language model's rating as a share of the highest, and one: `[rows, 2]`; NaN where it gave none."""
 
@@ -257,6 +264,16 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
 METRICS = (
     *_class_metrics("er"),
     *_class_metrics("sr"),
+    Metric(
+        name="wheel_f1",
+        tasks=("er",),
+        path=("er", "wheel", "wheel_f1"),
+        heading="wheel F1",
+        counts=wheel_counts,
+        grouped=True,
+        note="Wheel F1: emotion words of any label set, in sectors of a wheel, answer by answer; nothing is unscored",
+        hub=("f1", "open-vocabulary emotions: F1 by answer on a wheel (%)"),
+    ),
     Metric(
         name="wer",
         tasks=("asr",),

@@ -42,6 +42,7 @@ from .results import (
 )
 from .rows import find_label_sets, read_data, select_rows, with_context
 from .systems import System, load_system
+from .systems.swapped import meet_rows
 from .voice import check_claims
 
 
@@ -177,6 +178,7 @@ def _evaluate(
         for name in (PREDICTIONS, RUN, VERDICTS, RATED, CLAIMS, MEASURES, RESULTS, REPORT):
             (out / name).unlink(missing_ok=True)
     _claim_folder(out, system)
+    meet_rows(system, rows)
     started = time.time()
     fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress)
     seconds = time.time() - started

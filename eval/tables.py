@@ -16,7 +16,15 @@ import numpy as np
 
 from ..reporting.markdown import plain
 from . import EvalError
-from .metrics import METRICS, TASK_NAMES, Metric, class_counts, cluster_names, evidence_part
+from .metrics import (
+    METRICS,
+    TASK_NAMES,
+    Metric,
+    class_counts,
+    cluster_names,
+    evidence_part,
+    worst_class_counts,
+)
 from .results import Run
 from .sheets import write_rows
 from .statistics import (
@@ -263,7 +271,7 @@ def interval_table(runs: Sequence[Run], task: str, cluster: str | None = None, s
         dict.fromkeys(name for found in intervals for name in found if name not in ("unweighted", "weighted"))
     )
     names += ["unweighted", "weighted"]
-    rows = [(run.name, *(_cell(found.get(name)) for name in names)) for run, found in zip(runs, intervals)]
+    rows = [(run.name, *(interval_cell(found.get(name)) for name in names)) for run, found in zip(runs, intervals)]
     drawn = f"clusters of the same {cluster}" if cluster else "answers"
     note = (
         f"Percent right of the scored answers; in brackets a {LEVEL:.0%} percentile bootstrap over {drawn}, 10,000 "
@@ -321,8 +329,8 @@ def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = N
         rows = [
             (
                 name,
-                *(result.first, result.second, _cell(result.difference, signed=True)),
-                *(result.test, result.n, _p_value(result.p_value), _p_value(next(adjusted))),
+                *(result.first, result.second, interval_cell(result.difference, signed=True)),
+                *(result.test, result.n, p_text(result.p_value), p_text(next(adjusted))),
             )
             for name, result in found
         ]
@@ -331,6 +339,45 @@ def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = N
         columns = ("figure", first.name, other.name, "second minus first", "test", "rows", "p", "p (Holm)")
         tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note + judged))
     return tables
+
+
+def controls_table(first: Run, others: Sequence[Run], cluster: str | None = None, seed: int = 0) -> Table | None:
+    """What a run's hearing adds: its accuracy beside that of controls, which say in their results what they hear.
+
+    Answers that are unscored count as wrong, on both sides: a control that declines is not left out.
+
+    Args:
+        first: the run.
+        others: runs on the same rows, of which controls are shown.
+        cluster, seed: as in [`compare_runs`].
+
+    Returns:
+        None if none of the others is a control of a task that the run has.
+    """
+    lines = []
+    for other in others:
+        hears = other.results["system"].get("hears")
+        for metric in METRICS if hears else ():
+            if metric.counts is not worst_class_counts or not first.of_task(metric.tasks[0]):
+                continue
+            pairs = [(row, theirs) for row, theirs in _paired_rows(first, other) if row["task"] == metric.tasks[0]]
+            if not pairs:
+                continue
+            _check_conditions(first, other, set(metric.tasks))
+            ours, theirs = (list(side) for side in zip(*pairs))
+            counts = metric.counts(other, theirs), metric.counts(first, ours)
+            result = compare_bootstrap(*counts, metric.statistic, cluster_names(ours, cluster), seed=seed)
+            figures = (result.second, result.first, interval_cell(result.difference, signed=True))
+            lines.append((other.name, hears, TASK_NAMES[metric.tasks[0]], *figures, result.n, p_text(result.p_value)))
+    if not lines:
+        return None
+    unit = f"clusters of the same {cluster}" if cluster else "rows"
+    note = (
+        "Percent right of all answers, the unscored as wrong, on rows that both answered; differences with "
+        f"{LEVEL:.0%} intervals by the paired bootstrap over {unit}, seed {seed}."
+    )
+    columns = ("control", "hears", "figure", first.name, "control's", "hearing adds", "rows", "p")
+    return Table(f"Controls: what {first.name} hears", columns, tuple(lines), note)
 
 
 def group_table(result: dict, column: str) -> Table:
@@ -358,7 +405,8 @@ def all_tables(results: Sequence[dict]) -> list[Table]:
 def interval_tables(runs: Sequence[Run], cluster: str | None = None, seed: int = 0) -> list[Table]:
     """Class-wise tables with intervals, and the paired tests of the first run against the others."""
     tables = [interval_table(runs, task, cluster, seed) for task in ("er", "sr") if any(r.of_task(task) for r in runs)]
-    return tables + comparison_tables(runs[0], runs[1:], cluster, seed)
+    controls = controls_table(runs[0], runs[1:], cluster, seed)
+    return [*tables, *([controls] if controls else []), *comparison_tables(runs[0], runs[1:], cluster, seed)]
 
 
 def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
@@ -374,6 +422,17 @@ def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
                     "same data."
                 )
     return pairs
+
+
+def compatible_pairs(first: Run, second: Run) -> tuple[list[dict], list[dict]]:
+    """Rows that two runs both answered, side by side.
+
+    Raises:
+        EvalError: as [`compare_runs`].
+    """
+    pairs = _paired_rows(first, second)
+    _check_conditions(first, second, {row["task"] for row, _ in pairs})
+    return [row for row, _ in pairs], [row for _, row in pairs]
 
 
 def _check_conditions(first: Run, second: Run, tasks: set[str]) -> None:
@@ -393,13 +452,15 @@ def _check_conditions(first: Run, second: Run, tasks: set[str]) -> None:
         )
 
 
-def _cell(interval: Interval | None, signed: bool = False) -> Cell | None:
+def interval_cell(interval: Interval | None, signed: bool = False) -> Cell | None:
+    """A figure with its interval, None where there is none."""
     if interval is None or interval.estimate is None:
         return None
     return Cell(interval.estimate, interval.low, interval.high, signed=signed)
 
 
-def _p_value(value: float | None) -> str | None:
+def p_text(value: float | None) -> str | None:
+    """A p-value as tables show it."""
     return None if value is None else f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 

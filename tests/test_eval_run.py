@@ -24,7 +24,10 @@ from audiollm.eval.results import read_predictions, read_run
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System, load_system
 from audiollm.eval.systems.majority import Majority
-from audiollm.eval.tables import class_table, compare_runs, group_table, overall_table
+from audiollm.eval.systems.swapped import Swapped
+from audiollm.eval.systems.transcript import Transcript
+from audiollm.eval.tables import class_table, compare_runs, controls_table, group_table, overall_table
+from audiollm.language_models import Reply
 from audiollm.language_models.journal import JournalError
 from audiollm.locks import FolderInUseError
 from tests.chat_server import chat_server
@@ -127,6 +130,48 @@ def test_claims_about_the_voice_are_checked_against_the_clips(corpus, tmp_path, 
     measures = (tmp_path / "out" / "voice.jsonl").read_bytes()
     run(corpus, tmp_path / "out", system)
     assert (tmp_path / "out" / "voice.jsonl").read_bytes() == measures
+
+
+class Parrot(System):
+    """Names the emotion of the clip by its length, so that it says of another clip what that one is."""
+
+    name, fingerprint = "parrot", "parrot-1"
+
+    def answer(self, audio, question):
+        return f"The speaker sounds {self.by_length.get(len(audio), 'calm')}."
+
+    def meet(self, rows):
+        self.by_length = {soundfile.info(row["audio"]["path"]).frames: row["label"] for row in rows if row["label"]}
+
+
+class Words:
+    name = "words"
+
+    def ask(self, requests):
+        for number, messages in enumerate(requests):
+            yield number, Reply("The speaker sounds sad." if "lost" in messages[0]["content"] else "I can't tell.")
+
+
+def test_controls_read_the_words_or_hear_another_clip_and_the_difference_is_shown(corpus, tmp_path):
+    heard = run(corpus, tmp_path / "own", Parrot(), tasks=("er",))
+    swapped = run(corpus, tmp_path / "swapped", Swapped(Parrot()), tasks=("er",))
+    words = run(corpus, tmp_path / "words", Transcript(Words()), tasks=("er",))
+    shares = [of["figures"]["er"]["if_unscored_wrong"]["weighted_average"] for of in (heard, swapped, words)]
+    assert shares == [100.0, 0.0, 25.0]
+    runs = [read_run(tmp_path / name) for name in ("own", "swapped", "words")]
+    table = controls_table(runs[0], runs[1:])
+    assert [line[:2] for line in table.rows] == [
+        ("parrot, swapped", "another recording"), ("transcript+words", "the words of the data")
+    ]  # fmt: skip
+    assert [line[5].value for line in table.rows] == [100.0, 75.0]
+    assert controls_table(runs[1], runs[:1]) is None
+    assert "Controls: what parrot hears" in write_report(tmp_path / "own", compare=[tmp_path / "words"]).read_text()
+
+
+def test_controls_are_systems_that_a_command_names(corpus, tmp_path):
+    folders = system_folders(["a/run", "swapped:a/run", "transcript:a/llm"], tmp_path)
+    assert [folder.name for folder in folders.values()] == ["run", "swapped-run", "transcript-llm"]
+    assert load_system("swapped:majority", str(corpus)).name == "majority, swapped"
 
 
 def test_unscored_is_counted_and_is_not_zero(corpus, tmp_path):

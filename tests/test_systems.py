@@ -31,9 +31,10 @@ from transformers import (
 from audiollm.eval import EvalError
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import PRESETS, load_system
-from audiollm.eval.systems.cascade import Cascade, asks_for_transcript
+from audiollm.eval.systems.cascade import Cascade
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
+from audiollm.eval.systems.transcript import asks_for_transcript
 from audiollm.language_models import Reply
 from audiollm.language_models.base import split_server
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification

@@ -113,6 +113,7 @@ def test_whispers_spelling_table_is_used_when_its_folder_is_given(tmp_path):
     [
         ("wer", (["a b"], ["A b."]), {"normalizer": "whisper_english"}, "wer", 0.0),
         ("squad_score", (["the red car"], ["Red car."]), {}, "squad_exact_match", 100.0),
+        ("wheel_score", (["Glad, and a bit scared."], ["happy"]), {}, "wheel_precision", 50.0),
         ("evidence_score", (['Sad: "I miss him"'], ["i miss him"]), {}, "quotes_grounded", 100.0),
         (
             "emotion_judge",

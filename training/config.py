@@ -239,6 +239,7 @@ class Configuration:
         feature_cache: for the outputs of frozen branches.
         samples_per_round: rows of each task that the model answers at the end of a round.
         max_steps: as `training.max_steps`, which is its name elsewhere.
+        stretch_to: optimizer steps that the whole schedule takes, each round its share; its own number when left out.
     """
 
     data: Data
@@ -249,6 +250,7 @@ class Configuration:
     feature_cache: Cache | None = None
     samples_per_round: int = 1
     max_steps: int = 0
+    stretch_to: int = 0
 
     def __post_init__(self):
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:

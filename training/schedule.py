@@ -203,6 +203,33 @@ def leave_out_missing(rounds: Sequence[Round], tasks: Iterable[str]) -> tuple[li
     return kept, lacking
 
 
+def stretch(rounds: Sequence[Round], tasks: Sequence[str], rows_per_step: int, steps: int) -> list[Round]:
+    """A schedule made longer or shorter, each round in proportion, so that schedules can be compared at equal steps.
+
+    Args:
+        rounds: the schedule.
+        tasks: of the rows, one entry a row.
+        rows_per_step: that one optimizer step takes.
+        steps: that the whole schedule is to take.
+
+    Raises:
+        ScheduleError: if there are fewer steps than rounds, or a round has no rows.
+    """
+    plan = Plan.of(rounds, tasks, rows_per_step)
+    if steps < len(rounds):
+        raise ScheduleError(f"stretch_to is {steps}, but the schedule has {len(rounds)} rounds of at least one step.")
+    stops = [round(stop * steps / plan.total_steps) for stop in plan.stops]
+    for index in range(len(stops)):  # at least one step each
+        stops[index] = max(stops[index], index + 1)
+    for index in range(len(stops) - 1, -1, -1):
+        stops[index] = min(stops[index], steps - (len(stops) - 1 - index))
+    lengths = [stop - start for start, stop in zip([0, *stops], stops)]
+    return [
+        replace(round_, epochs=length / steps_per_epoch(round_, plan.rows, rows_per_step))
+        for round_, length in zip(rounds, lengths)
+    ]
+
+
 def refuse_unlearned(rounds: Sequence[Round], new: Iterable[str]):
     """Refuse a schedule in which a part stays as random as it was made.
 

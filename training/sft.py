@@ -26,7 +26,7 @@ from .feature_cache import FeatureCache
 from .lora import lora_settings
 from .run import run
 from .run_trainer import refuse_deepspeed
-from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned
+from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned, stretch
 from .trainer import AUDIO_SFT, AudioLLMTrainer
 
 
@@ -95,6 +95,9 @@ def build_trainer(
         if lacking:
             logger.warning("no rows of %s: schedule %s goes without", ", ".join(lacking), config["schedule"])
     refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
+    if checked.stretch_to:
+        at_once = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+        rounds = stretch(rounds, dataset["task"], at_once * arguments.world_size, checked.stretch_to)
     if trainer_type is None:
         trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
     cache = checked.feature_cache

@@ -26,7 +26,8 @@ PRESETS = {
 }
 SYSTEM_FORMS = (
     "AudioLLM folder; cascade:ASR+LLM (LLM a folder or server:NAME@URL); chat:MODEL; endpoint:NAME@URL; "
-    f"emotion2vec:FOLDER; majority or majority:DATA; or a preset: {', '.join(PRESETS)}"
+    "emotion2vec:FOLDER; majority or majority:DATA; transcript:LLM; swapped:SYSTEM; or a preset: "
+    f"{', '.join(PRESETS)}"
 )
 
 
@@ -53,6 +54,8 @@ def load_system(
             - `emotion2vec:FOLDER`: a converted classifier
             - `majority`: the floor, the most frequent answers of the training rows of the data; `majority:DATA`, of
               those of another corpus
+            - `transcript:LLM`: a control: a language model with the transcripts of the data, and no sound
+            - `swapped:SYSTEM`: a control: any of these systems, asked about another row's recording
             - a name of [`PRESETS`]
         data: corpus whose training rows the majority needs.
         max_new_tokens: longest answer of a generating system, in tokens.
@@ -74,6 +77,19 @@ def load_system(
         from .emotion2vec import Emotion2VecClassifier
 
         return Emotion2VecClassifier(rest)
+    if kind == "transcript" and rest:
+        from ...language_models import load_language_model
+        from .transcript import Transcript
+
+        return Transcript(load_language_model(rest, max_new_tokens=max_new_tokens), **asked)
+    if kind == "swapped" and rest:
+        from .swapped import Swapped
+
+        return Swapped(
+            load_system(
+                rest, data, max_new_tokens, question_format, system_prompt, trust_remote_code, quote_confidence
+            )
+        )
     if kind == "cascade" and rest:
         return _cascade(rest, asked)
     if kind == "endpoint" and rest:

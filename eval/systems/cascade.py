@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,32 +10,15 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from ...corpora.questions import ASR
 from ...language_models import LanguageModel
-from ...modeling_audiollm.replies import final_answer
-from ...processing.conversation import bare_question
 from .base import (
     SAMPLING_RATE,
     System,
     checkpoint_of,
     describe_language_model,
     fingerprint_of,
-    put_question,
 )
-
-
-PROMPT = """Here is what a recogniser wrote down of a voice recording:
-\"\"\"
-{transcript}
-\"\"\"
-
-Answer this question about the recording in one or two sentences.
-{question}"""
-_TRANSCRIBE = re.compile(
-    r"\btranscri(?:be|pt|ption)\b|\bwrite down (?:what|the words)\b|\bwhich words are\b"
-    r"|\bwhat (?:is|was) (?:being )?said\b|\bwhat (?:does|did) the speaker say\b",
-    re.I,
-)
+from .transcript import PROMPT, read_and_answer
 
 
 class Cascade(System):
@@ -81,15 +63,7 @@ class Cascade(System):
         return answer
 
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str | ValueError]:
-        answers: list[str | ValueError] = list(self.transcribe(audios))
-        asked = [
-            number for number, question in enumerate(questions) if not asks_for_transcript(bare_question(question))
-        ]
-        requests = [self._messages(str(answers[number]), questions[number]) for number in asked]
-        for number, reply in self.model.ask(requests):
-            failed = ValueError(f"the language model gave no answer: {reply.error}")
-            answers[asked[number]] = failed if reply.text is None else final_answer(reply.text)
-        return answers
+        return read_and_answer(self.model, self.transcribe(audios), questions, self.question_format)
 
     def transcribe(self, audios: Sequence[np.ndarray]) -> list[str]:
         """What was said in each clip, as the recogniser hears it."""
@@ -106,12 +80,9 @@ class Cascade(System):
         window = getattr(self.recogniser.feature_extractor, "n_samples", None)
         return {"return_timestamps": True} if window and max(len(clip["raw"]) for clip in clips) > window else {}
 
-    def _messages(self, transcript: str, question: str) -> list[dict[str, str]]:
-        question = put_question(self.question_format, question)
-        return [{"role": "user", "content": PROMPT.format(transcript=transcript, question=question)}]
-
     def describe(self) -> dict:
         return {
+            "hears": "the words that the recogniser hears",
             "recogniser": self.recogniser_name,
             "recogniser_revision": getattr(self.recogniser.model.config, "_commit_hash", None),
             "language_model": describe_language_model(self.model),
@@ -119,8 +90,3 @@ class Cascade(System):
             "question_format": self.question_format,
             "max_new_tokens": self.max_new_tokens,
         }
-
-
-def asks_for_transcript(question: str) -> bool:
-    """Whether a question wants the words as they were said."""
-    return question in ASR or bool(_TRANSCRIBE.search(question))

@@ -1,0 +1,216 @@
+"""Train and evaluate every run of a study, skip what is done, go on with what was stopped; print its tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .arguments import DONE, LEFT, add_list, count
+
+
+STUDY = "study.yaml"
+STAMP = "done.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help=f"with {STUDY} and a file for each run, as configs/study; see docs/study.md")
+    add_list(parser, "--runs", metavar="NAME", help="only these; all when left out")
+    add_list(parser, "--seeds", type=int, metavar="N", help="instead of those of the study")
+    parser.add_argument("--steps", type=count, help="of each run, instead of those of the study")
+    parser.add_argument("--out", help="instead of the study's folder")
+    parser.add_argument("--tables", action="store_true", help="print the tables of what is done, and run nothing")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all runs begin from: the folder of a model, and the configuration that trains it."""
+
+    config: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the runs of a study share.
+
+    Args:
+        out: folder of all runs.
+        common: a training configuration; each run says what differs.
+        evaluate: by name, options of `audiollm eval` (`data`, `tasks`, `judge`, ...).
+        seeds: of each run.
+        steps: optimizer steps of each run.
+        base: trained first, unless its model is there.
+        controls: systems that are evaluated once on each set.
+        cluster: column whose rows are drawn together in tests.
+        claims: pairs of runs, of which the second is claimed to be the better.
+    """
+
+    out: str
+    common: dict[str, Any]
+    evaluate: dict[str, dict[str, Any]]
+    seeds: list[int]
+    steps: int
+    base: Base | None = None
+    controls: list[str] = field(default_factory=list)
+    cluster: str | None = None
+    claims: list[list[str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One run of a study.
+
+    Args:
+        set: fields of the training configuration that differ, by dotted name; `{out}` and `{seed}` are filled in.
+        tables: `N:ROW` of the paper's tables that it is shown in.
+        after: run whose model it begins from.
+    """
+
+    set: dict[str, Any] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+    after: str | None = None
+
+
+def run(options: argparse.Namespace) -> int:
+    study, kinds = _read(Path(options.folder), options)
+    out, failed = Path(study.out), []
+    if not options.tables:
+        if study.base and not Path(study.base.model).is_dir():
+            _call("train", "--config", study.base.config)
+        for name, kind in kinds.items():
+            for seed in study.seeds:
+                if not _train_and_evaluate(study, kind, name, seed):
+                    failed.append(f"{name}, seed {seed}")
+        for system in study.controls:
+            failed += [system] if not _evaluate(study, system, out / _plain(system)) else []
+    print(_tables(study, kinds))
+    if failed:
+        print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
+    return LEFT if failed else DONE
+
+
+def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, Kind]]:
+    from ..training.strict import read_section
+
+    own = Path(__file__).parents[1] / folder
+    folder = own if folder.parts[:1] == ("configs",) and not folder.exists() and own.is_dir() else folder
+    given = yaml.safe_load((folder / STUDY).read_text(encoding="utf-8"))
+    changes = {"seeds": options.seeds, "steps": options.steps, "out": options.out}
+    study = read_section(Study, {**given, **{name: value for name, value in changes.items() if value}}, STUDY)
+    base = Path(study.base.config).name if study.base else None
+    files = [path for path in sorted(folder.glob("*.yaml")) if path.name not in (STUDY, base)]
+    kinds = {
+        path.stem: read_section(Kind, yaml.safe_load(path.read_text(encoding="utf-8")) or {}, path.name)
+        for path in files
+    }
+    for name in [*options.runs, *(kind.after for kind in kinds.values() if kind.after)]:
+        if name not in kinds:
+            raise ValueError(f"{folder} has no run {name!r}; its runs are {', '.join(kinds)}.")
+    wanted = set(options.runs or kinds)
+    wanted |= {kinds[name].after or name for name in wanted}
+    # What others begin from comes first.
+    return study, {name: kinds[name] for name in sorted(wanted, key=lambda name: (bool(kinds[name].after), name))}
+
+
+def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int) -> bool:
+    """Whether a run's model and results are there in the end."""
+    folder = Path(study.out) / f"{name}-{seed}"
+    config = _configuration(study, kind, folder, seed)
+    wanted = {"config": config, "evaluate": study.evaluate}
+    stamp = folder / STAMP
+    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+        print(f"{folder}: done before", file=sys.stderr)
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    if _call("train", "--config", str(folder / "config.yaml")) or not _evaluate(study, str(folder / "model"), folder):
+        return False
+    stamp.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[str, Any]:
+    from ..training.config import check_config, set_field
+
+    config = json.loads(json.dumps(study.common))
+    for name, value in kind.set.items():
+        set_field(config, f"{name}={json.dumps(value)}".replace("{out}", study.out).replace("{seed}", str(seed)))
+    config["stretch_to"] = study.steps
+    config.setdefault("training", {}).update(output_dir=str(folder), seed=seed)
+    check_config(config)
+    return config
+
+
+def _evaluate(study: Study, system: str, folder: Path) -> bool:
+    """Whether a system has results on every set; a control that has them is not asked again."""
+    codes = []
+    for name, settings in study.evaluate.items():
+        out = folder / f"eval-{name}"
+        if not Path(system).is_dir() and (out / "results.json").exists():
+            continue
+        words = ["eval", "--system", system, "--out", str(out)]
+        for option, value in settings.items():
+            values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+            words += [f"--{option.replace('_', '-')}", *map(str, values)]
+        codes.append(_call(*words))
+    return all(code in (DONE, LEFT) for code in codes)
+
+
+def _call(*words: str) -> int:
+    """A command of ours in a process of its own, which gives back its memory and may be killed by itself."""
+    print("audiollm " + " ".join(words), file=sys.stderr, flush=True)
+    code = subprocess.run([sys.executable, "-m", "audiollm", *words], stdout=sys.stderr).returncode
+    if code < 0:  # killed: so is the study
+        raise KeyboardInterrupt
+    return code
+
+
+def _plain(system: str) -> str:
+    return "".join(character if character.isalnum() or character in "-." else "-" for character in system)
+
+
+def _tables(study: Study, kinds: dict[str, Kind]) -> str:
+    """What is done: every run on every set, the paper's directions, controls, and the paper's tables with ours."""
+    from ..eval.contrasts import claims_table
+    from ..eval.paper import paper_table
+    from ..eval.results import RESULTS, read_runs
+    from ..eval.tables import controls_table, overall_table
+
+    out, parts = Path(study.out), []
+    rows = defaultdict(list)
+    for data in study.evaluate:
+        folders = {
+            name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds]
+            for name in kinds
+            if all((out / f"{name}-{seed}" / f"eval-{data}" / RESULTS).exists() for seed in study.seeds)
+        }
+        if not folders:
+            continue
+        runs = {name: read_runs(some) for name, some in folders.items()}
+        named = [
+            run.results | {"system": run.results["system"] | {"name": f"{name}, seed {seed}"}}
+            for name, some in runs.items()
+            for run, seed in zip(some, study.seeds)
+        ]
+        controls = [out / _plain(system) / f"eval-{data}" for system in study.controls]
+        found = read_runs([folder for folder in controls if (folder / RESULTS).exists()])
+        parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
+        claims = claims_table([(one, other) for one, other in study.claims], runs, study.cluster)
+        parts += [claims.markdown()] if claims.rows else []
+        for some in runs.values():
+            table = controls_table(some[0], found, study.cluster)
+            parts += [table.markdown()] if table else []
+        for name, some in folders.items():
+            for place in kinds[name].tables:
+                number, _, row = place.partition(":")
+                rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
+    parts += [f"# Beside the paper\n\n{paper_table(number, rows[number]).markdown()}" for number in sorted(rows)]
+    return "\n\n".join(parts) if parts else "No run is done on all seeds yet."

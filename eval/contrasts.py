@@ -1,0 +1,98 @@
+"""Whether one kind of run is better than another: paired over rows, pooled over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import EvalError
+from .metrics import METRICS, Metric, cluster_names
+from .results import Run
+from .statistics import Comparison, compare_bootstrap
+from .tables import Table, compatible_pairs, interval_cell, p_text
+
+
+ALPHA = 0.05
+# Figures that a comparison of trainings is decided by, beside the headlines.
+_ALSO = ("quotation", "quotes_grounded", "cues_true", "squad_f1")
+
+
+def contrast(
+    first: Sequence[Run], second: Sequence[Run], metric: Metric, cluster: str | None = None, seed: int = 0
+) -> Comparison | None:
+    """The difference of a figure between runs of two kinds.
+
+    Runs of the same place in both lists (of the same seed) are paired row by row. Rows are drawn with the answers of
+    all seeds together, so that an interval is over clips (or clusters of them), not over trainings.
+
+    Args:
+        first, second: runs of each kind, seed by seed.
+        metric: the figure.
+        cluster: column whose values are drawn whole; rows when left out.
+        seed: of the draws.
+
+    Returns:
+        None if no rows have the figure.
+
+    Raises:
+        EvalError: if there are other numbers of runs on both sides, or runs that can't be compared.
+    """
+    if len(first) != len(second):
+        raise EvalError(f"{len(first)} runs are to be compared with {len(second)}: evaluate the same seeds of both.")
+    ones, others, names = [], [], []
+    for one, other in zip(first, second):
+        ours, its = compatible_pairs(one, other)
+        theirs, rows = {row["id"]: row for row in its}, metric.rows(ours)
+        if not rows:
+            continue
+        counts = metric.counts(one, rows), metric.counts(other, [theirs[row["id"]] for row in rows])
+        both = ~(np.isnan(counts[0]).any(1) | np.isnan(counts[1]).any(1))
+        kept = [row for row, keep in zip(rows, both) if keep]
+        ones.append(counts[0][both])
+        others.append(counts[1][both])
+        names += cluster_names(kept, cluster) or [row["id"] for row in kept]
+    if not names:
+        return None
+    return compare_bootstrap(np.concatenate(ones), np.concatenate(others), metric.statistic, names, seed=seed)
+
+
+def claims_table(
+    claims: Sequence[tuple[str, str]], runs: dict[str, list[Run]], cluster: str | None = None, seed: int = 0
+) -> Table:
+    """Claims that one kind of run is better than another: seen, not seen, or undecided.
+
+    Args:
+        claims: pairs of kinds, of which the second is claimed to be the better.
+        runs: by kind, seed by seed, on one set of rows.
+        cluster, seed: as in [`contrast`].
+    """
+    lines = []
+    for worse, better in claims:
+        if worse not in runs or better not in runs:
+            continue
+        for metric in METRICS:
+            if not (metric.headline or metric.name in _ALSO):
+                continue
+            found = contrast(runs[worse], runs[better], metric, cluster, seed)
+            if found is None or found.p_value is None or found.difference.estimate is None:
+                continue
+            gain = found.difference.estimate if metric.higher_is_better else -found.difference.estimate
+            decided = "seen" if gain > 0 else "the contrary"
+            lines.append(
+                (
+                    f"{better} over {worse}",
+                    metric.heading,
+                    *(found.first, found.second, interval_cell(found.difference, signed=True)),
+                    *(len(runs[worse]), p_text(found.p_value)),
+                    decided if found.p_value < ALPHA else "undecided",
+                )
+            )
+    unit = f"clusters of the same {cluster}" if cluster else "rows"
+    note = (
+        f"Percent. Paired bootstrap over {unit}, with the answers of all seeds to a row drawn together, so intervals "
+        f"are over clips, not over trainings; seed {seed}. Undecided: p of {ALPHA} or more, not corrected for the "
+        "number of tests."
+    )
+    columns = ("claim", "figure", "without", "with", "difference", "seeds", "p", "here")
+    return Table("The paper's directions", columns, tuple(lines), note)

@@ -1,0 +1,96 @@
+"""A control that reads instead of hearing: a language model with the words of each recording, as the data has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...corpora.questions import ASR
+from ...language_models import LanguageModel
+from ...modeling_audiollm.replies import final_answer
+from ...processing.conversation import asked as asked_of
+from ...processing.conversation import bare_question
+from .base import System, checkpoint_of, describe_language_model, fingerprint_of, put_question
+
+
+PROMPT = """Here is what a recogniser wrote down of a voice recording:
+\"\"\"
+{transcript}
+\"\"\"
+
+Answer this question about the recording in one or two sentences.
+{question}"""
+_TRANSCRIBE = re.compile(
+    r"\btranscri(?:be|pt|ption)\b|\bwrite down (?:what|the words)\b|\bwhich words are\b"
+    r"|\bwhat (?:is|was) (?:being )?said\b|\bwhat (?:does|did) the speaker say\b",
+    re.I,
+)
+
+
+class Transcript(System):
+    """A language model that is given the row's transcript, by the prompt of a cascade, and no sound.
+
+    A question for the transcript gets it as it is, so a word error rate says nothing here.
+
+    Args:
+        model: reads the transcripts.
+        max_new_tokens: its longest answer, part of the fingerprint.
+        question_format: how a question is put to it; holds `{question}`.
+    """
+
+    def __init__(self, model: LanguageModel, max_new_tokens: int = 128, question_format: str = "{question}"):
+        self.model, self.max_new_tokens, self.question_format = model, max_new_tokens, question_format
+        self.name = f"transcript+{model.name}"
+        self.fingerprint = fingerprint_of("transcript", checkpoint_of(model), max_new_tokens, question_format, PROMPT)
+
+    def answer(self, audio: np.ndarray, question: str) -> str:
+        raise ValueError("this system reads the transcripts of rows; a recording alone has none.")
+
+    def answer_rows(self, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
+        lacking = ValueError("the row has no transcript to read.")
+        answers: list[str | ValueError] = [row.get("transcript") or lacking for row in rows]
+        return read_and_answer(self.model, answers, [asked_of(row) for row in rows], self.question_format)
+
+    def describe(self) -> dict:
+        return {
+            "hears": "the words of the data",
+            "language_model": describe_language_model(self.model),
+            "prompt": PROMPT,
+            "question_format": self.question_format,
+            "max_new_tokens": self.max_new_tokens,
+        }
+
+
+def read_and_answer(
+    model: LanguageModel, transcripts: Sequence[str | ValueError], questions: Sequence[str], question_format: str
+) -> list[str | ValueError]:
+    """A language model's answers by transcripts; the transcript itself for questions that ask for it.
+
+    Args:
+        model: asked.
+        transcripts: of each recording, or why there is none.
+        questions: of each recording.
+        question_format: how a question is put; holds `{question}`.
+    """
+    answers = list(transcripts)
+    asked = [
+        number
+        for number, (transcript, question) in enumerate(zip(transcripts, questions))
+        if isinstance(transcript, str) and not asks_for_transcript(bare_question(question))
+    ]
+    requests = [_messages(str(answers[number]), put_question(question_format, questions[number])) for number in asked]
+    for number, reply in model.ask(requests):
+        failed = ValueError(f"the language model gave no answer: {reply.error}")
+        answers[asked[number]] = failed if reply.text is None else final_answer(reply.text)
+    return answers
+
+
+def asks_for_transcript(question: str) -> bool:
+    """Whether a question wants the words as they were said."""
+    return question in ASR or bool(_TRANSCRIBE.search(question))
+
+
+def _messages(transcript: str, question: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": PROMPT.format(transcript=transcript, question=question)}]

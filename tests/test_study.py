@@ -1,0 +1,100 @@
+"""A study trains and evaluates its runs, goes on after a kill, and says what was seen."""
+
+import json
+
+import pytest
+import yaml
+
+from audiollm.commands import main, study
+from audiollm.commands.arguments import STOPPED
+from audiollm.training.config import check_config
+from audiollm.training.schedule import Plan, Round, ScheduleError, stretch
+from tests.tiny_run import config, corpus  # noqa: F401
+
+
+@pytest.fixture
+def folder(config, corpus, tmp_path):  # noqa: F811
+    """Two runs of the tiny model, with one row in four to evaluate."""
+    rows = [json.loads(line) for line in (corpus / "train.jsonl").read_text().splitlines()]
+    (corpus / "test.jsonl").write_text("\n".join(json.dumps({**row, "split": "test"}) for row in rows[:16]))
+    folder = tmp_path / "study"
+    folder.mkdir()
+    shared = {
+        "out": str(tmp_path / "runs"),
+        "common": config,
+        "evaluate": {"toy": {"data": str(corpus), "max_new_tokens": 4}},
+        "seeds": [3],
+        "steps": 7,
+        "controls": ["majority"],
+        "claims": [["short", "long"]],
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    (folder / "short.yaml").write_text("tables: ['1:label']\nset: {data.targets: [label]}\n")
+    (folder / "long.yaml").write_text(
+        "after: short\nset: {model.checkpoint: '{out}/short-{seed}/model', training.learning_rate: 0.001}\n"
+    )
+    return folder
+
+
+def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, monkeypatch, capsys):
+    called = []
+
+    def call(*words):
+        called.append(words)
+        if len(called) == 4:  # the second run is trained, and not evaluated
+            raise KeyboardInterrupt
+        return main(words)
+
+    monkeypatch.setattr(study, "_call", call)
+    assert main(["study", str(folder)]) == STOPPED
+    done = (tmp_path / "runs" / "short-3" / "done.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["study", str(folder)]) == 0
+    assert (tmp_path / "runs" / "short-3" / "done.json").stat().st_mtime_ns == done
+    assert [words[0] for words in called] == ["train", "eval", "train", "eval", "train", "eval", "eval"]
+    facts = [json.loads((tmp_path / "runs" / name / "training.json").read_text()) for name in ("short-3", "long-3")]
+    assert [fact["steps"] for fact in facts] == [7, 7]
+    printed = capsys.readouterr().out
+    for text in ("short, seed 3", "long, seed 3", "majority", "The paper's directions", "label, toy, seed 3", "58.1"):
+        assert text in printed
+    called.clear()
+    assert main(["study", str(folder), "--tables"]) == 0 and called == []
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, capsys):
+    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    assert main(["study", str(folder)]) == 1
+    assert "not done: short, seed 3, long, seed 3" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there_is_refused(folder, capsys):
+    assert main(["study", str(folder), "--runs", "none"]) == 2
+    assert "has no run 'none'" in capsys.readouterr().err
+
+
+def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
+    found = {}
+    monkeypatch.setattr(study, "_call", lambda *words: found.setdefault(words[-1], words) and 2)
+    assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
+    configs = sorted((tmp_path / "out").glob("*/config.yaml"))
+    assert len(configs) == 12
+    for path in configs:
+        checked = check_config(yaml.safe_load(path.read_text()))
+        assert checked.stretch_to == 1200 and checked.model
+
+
+@pytest.mark.parametrize(("steps", "lengths"), [(10, [1, 2, 7]), (100, [9, 18, 73]), (3, [1, 1, 1])])
+def test_a_schedule_is_stretched_in_proportion(steps, lengths):
+    rounds = [Round(("asr",), ("lora",), 1), Round(("er",), ("lora",), 1), Round(("asr", "er"), ("lora",), 2.7)]
+    tasks = ["asr"] * 20 + ["er"] * 40
+    plan = Plan.of(stretch(rounds, tasks, 2, steps), tasks, 2)
+    assert [stop - plan.start_of(index) for index, stop in enumerate(plan.stops)] == lengths
+    with pytest.raises(ScheduleError, match="3 rounds"):
+        stretch(rounds, tasks, 2, 2)
+
+
+def test_the_folder_is_found_in_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--tables"]) == 0
+    assert not (tmp_path / "out").exists()
