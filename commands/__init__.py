@@ -30,6 +30,7 @@ COMMANDS = {
     "tables": "results as Markdown, LaTeX or CSV, beside the paper's",
     "judge-study": "whether a judge decides special cases as people do",
     "audiobench": "AudioBench's prediction and score logs, read and written",
+    "listen": "a recording of any length -> who feels what and why, segment by segment",
     "answer": "ask a model about recordings",
     "demo": "a web page to speak to a model",
     "publish": "a model with code, card and results, to a folder or the Hub",
@@ -112,7 +113,7 @@ def one_line(error: Exception) -> str:
 
 
 def _missing(module: str) -> str:
-    extras = {"gradio": "demo", "openai": "server", "av": "video", "tensorboard": "test"}
+    extras = {"gradio": "demo", "openai": "server", "av": "video", "tensorboard": "test", "silero_vad": "listen"}
     package = module.partition(".")[0]
     wanted = f"'audiollm[{extras[package]}]'" if package in extras else package
     return f"the package {package} is not installed: pip install {wanted}"

@@ -45,7 +45,8 @@ def context_turns(options: Mapping[str, str]) -> int | None:
 def past_turns(dialogue: Iterable[Turn], now: Turn, most: int) -> tuple[Turn, ...]:
     """The last `most` turns with words that began before a turn did, and are over when it is; oldest first."""
     worded = (turn for turn in dialogue if isinstance(turn.text, str) and any(map(str.isalnum, turn.text)))
-    past = sorted(turn for turn in worded if turn.start < now.start and turn.end <= now.end)
+    over = (turn for turn in worded if turn.start < now.start and turn.end <= now.end)
+    past = sorted(over, key=lambda turn: (turn.start, turn.end))
     return tuple(past[len(past) - most :] if most < len(past) else past)
 
 

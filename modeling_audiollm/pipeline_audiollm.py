@@ -50,8 +50,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
             not matter to the score; `scores` has them as they were given.
         question (`str`, *optional*): a free question. Labels are then scored only if `labels` is given.
         context (`list[dict]`, *optional*): what was said before, turns `{"speaker": "A", "text": "..."}`, oldest
-            first; the same for all clips of the call.
-        speaker (`str`, *optional*): who of them speaks in the clip.
+            first; the same for all clips of the call. A clip that is a mapping may have its own `context`.
+        speaker (`str`, *optional*): who of them speaks in the clip; or `speaker` of a clip with its own context.
         require_speech (`bool`, *optional*, defaults to `True`): leave clips in which only silence, noise, tones or
             clicks are found unanswered, see [`why_no_speech`].
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
@@ -139,15 +139,21 @@ class AudioEmotionReasoningPipeline(Pipeline):
     def preprocess(self, inputs: Any) -> dict[str, list]:
         # A window more than fits, so that who is just beyond is told of tokens; who is far beyond is not decoded.
         seconds = self.model.context_seconds + self.model.config.window_seconds
-        return {"clips": [self.processor.load_audio(inputs, max_seconds=seconds)]}
+        before = None
+        if isinstance(inputs, dict) and inputs.get("context") is not None:
+            before = {"context": inputs["context"], "speaker": inputs.get("speaker")}
+            inputs = {key: value for key, value in inputs.items() if key not in before}
+        return {"clips": [self.processor.load_audio(inputs, max_seconds=seconds)], "before": [before]}
 
     def get_iterator(
         self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
     ) -> Iterator[dict[str, Any] | list[dict[str, Any]]]:
         """Batches of clips, padded by our own processor: the base class's padding knows one feature extractor only."""
-        clips = (self.preprocess(item, **preprocess_params)["clips"][0] for item in _each(inputs))
-        while batch := list(islice(clips, batch_size)):
-            outputs: Any = self.forward({"clips": batch}, **forward_params)
+        items = (self.preprocess(item, **preprocess_params) for item in _each(inputs))
+        while batch := list(islice(items, batch_size)):
+            outputs: Any = self.forward(
+                {name: [item[name][0] for item in batch] for name in ("clips", "before")}, **forward_params
+            )
             for answer in outputs["answers"]:
                 yield self.postprocess({"answers": [answer]}, **postprocess_params)
 
@@ -167,17 +173,19 @@ class AudioEmotionReasoningPipeline(Pipeline):
         settings = {**self._generation_defaults, **self._generate_kwargs, **(generate_kwargs or {})}
         if labels is None and question is None:
             labels = getattr(self.model.config, TASKS[task][2])
-        before = {"context": context, "speaker": speaker} if context else {}
-        prompt = self.processor.prompt(question or TASKS[task][0], **before)
-        self._refuse_what_does_not_fit(clips, prompt, task, labels, settings)
+        for_all = {"context": context, "speaker": speaker} if context else {}
+        before = [own or for_all for own in model_inputs["before"]]
+        prompts = [self.processor.prompt(question or TASKS[task][0], **told) for told in before]
+        self._refuse_what_does_not_fit(clips, prompts, task, labels, settings)
         missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]
-        spoken = [clip for clip, reason in zip(clips, missing) if reason is None]
+        spoken = [place for place, reason in enumerate(missing) if reason is None]
+        asked = [[of[place] for place in spoken] for of in (clips, prompts, before)]
         free = question is not None
-        answered = iter(self._answer(spoken, prompt, task, labels, settings, free, before) if spoken else [])
+        answered = iter(self._answer(*asked, task, labels, settings, free) if spoken else [])
         default = settings.get("generation_config") or self.model.generation_config
         sequences = settings.get("num_return_sequences") or default.num_return_sequences or 1
         answers = [_unanswered(reason, sequences) if reason else next(answered) for reason in missing]
-        answers = [{**answer, "context": context} for answer in answers]
+        answers = [{**answer, "context": told.get("context")} for answer, told in zip(answers, before)]
         if return_cues:
             answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
         return {"answers": answers}
@@ -185,33 +193,33 @@ class AudioEmotionReasoningPipeline(Pipeline):
     def _answer(
         self,
         clips: list,
-        prompt: str,
+        prompts: Sequence[str],
+        before: Sequence[dict[str, Any]],
         task: str,
         labels: Sequence[str] | None,
         settings: dict[str, Any],
         free: bool,
-        before: dict[str, Any],
     ) -> list[dict]:
         """Texts and scores of clips that hold speech; where labels are scored, of one story.
 
         Args:
+            before: what was said before each, as its prompt has it.
             free: whether the question is a person's own, whose answer need not begin with the label.
-            before: what was said before, as the prompt has it.
         """
         _, opening, label_field = TASKS[task]
         audio = self._encode(clips)
         answers = [{"scores": None, "opening": opening, "untrained_labels": []} for _ in clips]
         if labels is None:
-            texts = self._generate(clips, audio, prompt, None, settings)
+            texts = self._generate(clips, audio, prompts, None, settings)
             return [{**answer, "texts": row} for answer, row in zip(answers, texts)]
-        scores = self._score(clips, audio, task, labels, **before)
+        scores = self._score(clips, audio, task, labels, before)
         chosen = [max(row, key=row.__getitem__) for row in scores]
         beginnings = [f"{opening} {self._spell(label, label_field)}." for label in chosen]
-        texts = self._generate(clips, audio, prompt, None if free else beginnings, settings)
+        texts = self._generate(clips, audio, prompts, None if free else beginnings, settings)
         for place, (label, row) in enumerate(zip(chosen, texts)):
             if free and any(contradicts(text, label, labels) for text in row):
                 clip, begun = [clips[place]], [beginnings[place]]
-                (row,) = self._generate(clip, self._encode(clip), prompt, begun, settings)
+                (row,) = self._generate(clip, self._encode(clip), [prompts[place]], begun, settings)
             texts[place] = [keep_to_label(text, label, labels) or beginnings[place] for text in row]
         untrained = self._untrained(labels, label_field)
         return [
@@ -223,12 +231,12 @@ class AudioEmotionReasoningPipeline(Pipeline):
         self,
         clips: list,
         audio: dict[str, Any],
-        prompt: str,
+        prompts: Sequence[str],
         beginnings: Sequence[str] | None,
         settings: dict[str, Any],
     ) -> list[list[str]]:
         """For each clip its texts, one for each sequence."""
-        inputs = self._ask(clips, audio, prompt, beginnings)
+        inputs = self._ask(clips, audio, prompts, beginnings)
         texts, _ = generate_answers(self.model, self.processor, inputs, beginnings=beginnings, **settings)
         each = len(texts) // len(clips)  # several sequences of a clip stand beside each other
         return [texts[each * place : each * (place + 1)] for place in range(len(clips))]
@@ -241,27 +249,32 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return {"audio": self.model.get_audio_features(**features)}
 
     def _ask(
-        self, clips: list, audio: dict[str, Any], prompt: str, beginnings: Sequence[str] | None = None
+        self,
+        clips: list,
+        audio: dict[str, Any],
+        prompts: Sequence[str],
+        beginnings: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Inputs for one question about clips that are encoded, with the beginning of each answer."""
+        """Inputs for a question about each of the clips, which are encoded, with the beginning of each answer."""
         token = self.processor.audio_token
         texts = [
             prompt.replace(token, token * self.processor.num_audio_tokens(len(clip))) + beginning
-            for clip, beginning in zip(clips, beginnings or [""] * len(clips))
+            for clip, prompt, beginning in zip(clips, prompts, beginnings or [""] * len(clips))
         ]
         # The processor refuses placeholders that come without their audio.
         inputs = self.processor.tokenizer(texts, **self.processor.text_kwargs).to(self.model.device)
         return {**inputs, "mm_encoder_outputs": audio}
 
     def _refuse_what_does_not_fit(
-        self, clips: list, prompt: str, task: str, labels: Sequence[str] | None, settings: dict[str, Any]
+        self, clips: list, prompts: Sequence[str], task: str, labels: Sequence[str] | None, settings: dict[str, Any]
     ):
         """Refuse a clip that would fill the language model's context, before it is encoded."""
         beginning = f"{TASKS[task][1]} {max(labels, key=len)}." if labels else ""
-        asked = len(self.processor.tokenizer(prompt + beginning, add_special_tokens=False)["input_ids"])
+        texts = [prompt + beginning for prompt in prompts]
+        asked = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
         new = settings.get("max_new_tokens") or settings["generation_config"].max_new_tokens or 0
-        for clip in clips:
-            self.model.refuse_beyond_context(asked + self.processor.num_audio_tokens(len(clip)) + new)
+        for clip, prompt in zip(clips, asked):
+            self.model.refuse_beyond_context(len(prompt) + self.processor.num_audio_tokens(len(clip)) + new)
 
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
@@ -276,24 +289,26 @@ class AudioEmotionReasoningPipeline(Pipeline):
             task: `"emotion"` or `"sentiment"`.
             labels: to score; by default those of the model.
         """
-        return self._score(clips, self._encode(clips), task, labels)
+        return self._score(clips, self._encode(clips), task, labels, [{}] * len(clips))
 
     def _score(
-        self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str], **before: Any
+        self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str], before: Sequence[dict]
     ) -> list[dict[str, float]]:
         question, opening, label_field = TASKS[task]
         labels = labels or getattr(self.model.config, label_field)
-        opening = self.processor.prompt(question, **before) + opening
+        openings = [self.processor.prompt(question, **told) + opening for told in before]
         tokenizer = self.processor.tokenizer
-        alone = tokenizer(opening, add_special_tokens=False)["input_ids"]
+        alone = tokenizer(openings[0], add_special_tokens=False)["input_ids"]
         spelled = [self._spell(label, label_field) for label in labels]
-        whole = [tokenizer(f"{opening} {label}.", add_special_tokens=False)["input_ids"] for label in spelled]
+        whole = [tokenizer(f"{openings[0]} {label}.", add_special_tokens=False)["input_ids"] for label in spelled]
         if any(ids[: len(alone)] != alone for ids in whole):
             raise ValueError("The tokenizer merges a label with the words before it; labels can't be scored.")
         continuations = [ids[len(alone) :] for ids in whole]
-        likelihoods = self.model.score_continuations(continuations, **self._ask(clips, audio, opening))
+        likelihoods = self.model.score_continuations(continuations, **self._ask(clips, audio, openings))
         if self._untrained(labels, label_field):
-            unheard = tokenizer([opening.replace(self.processor.audio_token, "")], **self.processor.text_kwargs)
+            same = openings[:1] if len(set(openings)) == 1 else openings
+            texts = [opening.replace(self.processor.audio_token, "") for opening in same]
+            unheard = tokenizer(texts, **self.processor.text_kwargs)
             likelihoods = likelihoods - self.model.score_continuations(continuations, **unheard.to(self.model.device))
         return [dict(zip(labels, row)) for row in likelihoods.softmax(-1).tolist()]
 

@@ -103,6 +103,7 @@ class AudioClip:
         seek: to a frame, for files that can.
         kind: suffix that its files usually have; `film` for what FFmpeg reads, none for arrays.
         full_scale: what 1.0 was in the samples; known when all blocks were read.
+        fault: that the file ends too early, as its form tells.
     """
 
     source: str
@@ -113,6 +114,7 @@ class AudioClip:
     seek: Callable[[int], Any] | None = None
     kind: str = ""
     full_scale: float = 1.0
+    fault: AudioError | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -134,6 +136,8 @@ class AudioClip:
             if max_seconds is not None and heard > max_seconds * self.rate:
                 raise self._too_long(max_seconds)
             yield block
+        if self.fault is not None:
+            raise self.fault
         if heard == 0:
             raise AudioError(self.source, "holds no samples.")
         if self.frames is not None and heard < self.frames:
@@ -147,18 +151,22 @@ class AudioClip:
 
 
 @contextlib.contextmanager
-def open_audio(audio: Any, array_rate: int = 16_000) -> Iterator[AudioClip]:
+def open_audio(audio: Any, array_rate: int = 16_000, whole: bool = True) -> Iterator[AudioClip]:
     """Open anything that [`load_audio`] takes, to read its header or its samples block by block.
 
     Args:
         audio: as for [`load_audio`].
         array_rate: rate of a bare array, in Hz.
+        whole: refuse a file that is cut off; else its samples come as far as they go, and then the error.
 
     Raises:
         AudioError: if it is no audio, or its header says that it can't be used.
     """
     with contextlib.ExitStack() as stack:
-        yield _open(audio, array_rate, stack)
+        clip = _open(audio, array_rate, stack)
+        if whole and clip.fault is not None:
+            raise clip.fault
+        yield clip
 
 
 def _open(audio: Any, array_rate: int, stack: contextlib.ExitStack) -> AudioClip:
@@ -336,11 +344,17 @@ def _decoded(file: BinaryIO, size: int, source: str, stack: contextlib.ExitStack
     try:
         head = file.read(64)
         container = _container(head)
-        _check_whole(file, head, size, container, source)
+        cut = _cut_off(file, head, size, container)
+        fault = None if cut is None else AudioError(source, cut)
         file.seek(0)
-        if container:
-            return _open_av(file, container, source, stack)
-        return _open_soundfile(file, source, stack)
+        try:
+            clip = _open_av(file, container, source, stack) if container else _open_soundfile(file, source, stack)
+        except (AudioError, ImportError):
+            if fault is not None:
+                raise fault from None
+            raise
+        clip.fault = fault
+        return clip
     except OSError as error:
         raise AudioError(source, f"can't be read ({error.strerror or _short(error)}).") from error
 
@@ -431,8 +445,8 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
     return AudioClip(source, rate, 1, frames, read, kind="film")
 
 
-def _check_whole(file: BinaryIO, head: bytes, size: int, container: str | None, source: str):
-    """Refuse a file that ends before its header says, or in the middle of a page or frame.
+def _cut_off(file: BinaryIO, head: bytes, size: int, container: str | None) -> str | None:
+    """What is missing of a file that ends before its header says, or in the middle of a page or frame.
 
     Decoders give what is there without a word: of half a WAV its first half.
     """
@@ -443,10 +457,9 @@ def _check_whole(file: BinaryIO, head: bytes, size: int, container: str | None, 
     else:
         end = _declared_end(file, head, size, container)
         if end is not None and end > size:
-            raise AudioError(source, f"is cut off: {size:,} of {end:,} bytes are there.")
-        return
-    if cut:
-        raise AudioError(source, "is cut off: its end is missing.")
+            return f"is cut off: {size:,} of {end:,} bytes are there."
+        return None
+    return "is cut off: its end is missing." if cut else None
 
 
 def _declared_end(file: BinaryIO, head: bytes, size: int, container: str | None) -> int | None:

@@ -39,7 +39,9 @@ def _windows(audio: Any, sampling_rate: int, length: int, hop: int) -> Iterator[
     """Windows of `length` samples at 16 kHz with their starts; the last ends with the recording, heard in full."""
     held, first, start = np.zeros(0, np.float32), 0, 0  # `held` begins at sample `first`
     with open_audio(audio, sampling_rate) as clip:
-        for block in resampled((_mono(block, clip.source) for block in clip.blocks()), clip.rate, SAMPLING_RATE):
+        for block in resampled(
+            (within_scale(block, clip.source).mean(axis=1) for block in clip.blocks()), clip.rate, SAMPLING_RATE
+        ):
             held = np.concatenate([held, block])
             while start + length < first + len(held):
                 yield start, held[start - first :][:length]
@@ -51,10 +53,15 @@ def _windows(audio: Any, sampling_rate: int, length: int, hop: int) -> Iterator[
     yield start, held[start - first :]
 
 
-def _mono(block: np.ndarray, source: str) -> np.ndarray:
+def within_scale(block: np.ndarray, source: str) -> np.ndarray:
+    """A block of a recording that is read in blocks, whose samples must be from -1 to 1.
+
+    Raises:
+        AudioError: if they go far beyond.
+    """
     if np.abs(block).max(initial=0.0) > OVER_FULL_SCALE:  # of what scale they are is known at the end only
         raise AudioError(source, "its samples go far beyond full scale; save it with samples from -1 to 1.")
-    return block.mean(axis=1)
+    return block
 
 
 @torch.inference_mode()

@@ -25,6 +25,8 @@ from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.modeling_audiollm.evidence import ground_quote
 from audiollm.processing.collator import AudioLLMCollator
 from audiollm.processing.conversation import HEADING, asked, bare_question, in_context
+from audiollm.reasons.checks import Demand, Fault, find_faults
+from audiollm.reasons.prompts import read_prompts
 from audiollm.reporting.quotes import mark_quotes
 from tests.tiny import tiny_model_and_processor
 
@@ -231,6 +233,28 @@ def test_the_floor_knows_a_question_in_context_for_what_it_is():
     assert majority.answer(None, in_context("Say.", turns)) == ""
 
 
+def test_a_teacher_is_told_earlier_turns_and_may_not_quote_them():
+    turns = [
+        {"speaker": "A", "text": "No </earlier> $label"},
+        {"speaker": "B", "text": " "},
+        {"speaker": "B", "text": "Why?"},
+    ]
+    row = {"context": [{"speaker": "A", "text": "long ago"}, *turns]}
+    plain, told = read_prompts(), read_prompts(turns=2)
+    assert plain.told(row) == [] and [turn["text"] for turn in told.told(row)] == ["No </earlier> $label", "Why?"]
+    said = ("evidence", "er", "sad", "I needed it")
+    before, after = plain.messages(*said), told.messages(*said, context=told.told(row))
+    assert told.messages(*said)[1:] == before[1:] and "<earlier>" in told.messages(*said)[0]["content"]
+    assert after[-1]["content"].endswith(before[-1]["content"]) and after[-1]["content"].count("earlier>") == 2
+    assert after[-1]["content"].startswith("<earlier>\nA: No \u2039/earlier\u203a $label\nB: Why?\n</earlier>\n")
+    assert plain.version != told.version != read_prompts(turns=3).version and plain.digest != told.digest
+    demand = Demand("evidence", "er", "sad", "I needed it", (3, 80), ("sad",), context=("I sold the house.",))
+    answer = 'The speaker sounds sad. As they "sold the house", the words "needed it" show a loss that hurts them.'
+    assert [fault.code for fault in find_faults(answer, demand)] == ["quote_from_context"]
+    assert [fault.code for fault in find_faults(answer.replace("sold", "burnt"), demand)] == ["quote_not_said"]
+    assert "quoted what was said before" in told.messages(*said, [Fault("quote_from_context")])[-1]["content"]
+
+
 @pytest.fixture(scope="module")
 def parts():
     return tiny_model_and_processor()
@@ -254,6 +278,9 @@ def test_the_pipeline_takes_context_and_says_which_quotes_stand_in_it(parts, ton
     clips = [tone(0.4), tone(0.6)]
     alone, told = pipe(clips), pipe(clips, context=TURNS, speaker="B", batch_size=2)
     assert len(told) == 2 and told[0]["scores"] != alone[0]["scores"]
+    mixed = [clips[0], {"array": clips[1], "sampling_rate": 16_000, "context": TURNS, "speaker": "B"}]
+    for own, wanted in zip(pipe(mixed, batch_size=2), (alone[0], told[1])):
+        assert own["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
     results = {"texts": ['Sad. "the house" and "a dog"'], "scores": None, "opening": "The speaker sounds"}
     results["untrained_labels"] = []
     quotes = pipe.postprocess({"answers": [{**results, "context": TURNS}]})["quotes"]

@@ -19,7 +19,7 @@ FLOORS = (
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
     {"rewards": "what of an answer can be verified"},
-    {"demo": "the web page"},
+    {"demo": "the web page", "listening": "long recordings, segment by segment"},
     {"hub": "publishes models, and the web page of one"},
 )
 # Services know no floor but the ground, and each other in no circle.
