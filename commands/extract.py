@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attempts", type=count, default=3, help="answers per target before it is set aside (3)")
     parser.add_argument("--alike", type=int, default=3, help="one explanation at most so often; 0: no limit (3)")
     parser.add_argument("--prompts", help="prompt file of your own; see docs/reasons.md")
+    parser.add_argument(
+        "--context", type=int, default=0, metavar="TURNS", help="tell the teacher so many earlier turns of a row (0)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of questions and sampling (0)")
     parser.add_argument("--limit", type=count, help="only so many rows")
     add_list(parser, "--marks", metavar="FILE", help="a reviewer's marks, saved from the audit page")
@@ -70,7 +73,7 @@ def _extract(options: argparse.Namespace, source: Input) -> int:
         source,
         options.out,
         _teacher(options) if set(options.targets) & set(TEACHER_TARGETS) else None,
-        read_prompts(options.prompts),
+        read_prompts(options.prompts, options.context),
         options.targets,
         options.attempts,
         options.seed,
@@ -100,7 +103,7 @@ def _dry_run(options: argparse.Namespace, source: Input) -> int:
     from ..reasons.extract import ATTEMPTS, Answers
     from ..reasons.prompts import read_prompts
 
-    prompts = read_prompts(options.prompts)
+    prompts = read_prompts(options.prompts, options.context)
     survey = source.survey()
     answers = Answers(options.out) if (options.out / ATTEMPTS).exists() else None
 

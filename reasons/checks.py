@@ -47,6 +47,9 @@ FAULTS = (
     "reviewer",
 )
 
+# Of answers to a teacher who is told earlier turns.
+CONTEXT_FAULTS = ("quote_from_context",)
+
 _PREFIX = re.compile(r"^(?:answer|response|explanation)\s*:\s*", re.I)
 _MARKUP = re.compile(r"(?:^|\n)\s*(?:[-*#>\u2022]\s|#{1,6}\s|\d+[.)]\s)|</?\w+>|<\||\|>|```|\*\*|\[/?INST\]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
@@ -86,6 +89,7 @@ class Demand:
         labels: the label set, as far as it is known.
         examples: answers that it was shown and must not copy.
         language: one of [`LANGUAGES`], of the explanation outside its quotes.
+        context: what was said before, turn by turn, which is not to be quoted.
     """
 
     target: str
@@ -96,6 +100,7 @@ class Demand:
     labels: Collection[str] = ()
     examples: tuple[str, ...] = ()
     language: str = "en"
+    context: tuple[str, ...] = ()
 
 
 def clean_answer(raw: str) -> str:
@@ -168,12 +173,13 @@ def _beside(reading: Reading | None, label: str) -> bool:
 
 def _quote_faults(text: str, demand: Demand) -> list[Fault]:
     quotes = find_quotes(text)
-    unsaid = [
-        quote.text
-        for quote in quotes
-        if ground_quote(quote.text, demand.transcript).kind not in ("exact", "normalised")
+    kinds = [
+        (quote.text, ground_quote(quote.text, demand.transcript, context=demand.context).kind) for quote in quotes
     ]
+    before = [text for text, kind in kinds if kind == "context"]
+    unsaid = [text for text, kind in kinds if kind not in ("exact", "normalised", "context")]
     faults = [Fault("quote_not_said", "; ".join(unsaid))] if unsaid else []
+    faults += [Fault("quote_from_context", "; ".join(before))] if before else []
     if demand.target == "evidence" and not quotes and normalised_words(demand.transcript):
         faults.append(Fault("no_quote"))
     return faults

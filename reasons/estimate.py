@@ -80,7 +80,9 @@ def probe_jobs(source: Input, targets: Sequence[str], number: int) -> list[Job]:
 
 def job_messages(job: Job, prompts: Prompts) -> Messages:
     """A job's first prompt."""
-    return prompts.messages(job.target, job.row["task"], job.row["label"], job.row["transcript"])
+    row = job.row
+    told = prompts.told(row)
+    return prompts.messages(job.target, row["task"], row["label"], row["transcript"], context=told)
 
 
 def describe(survey: Survey, found: Estimate, prompts: Prompts, probed: Probe | None = None) -> str:

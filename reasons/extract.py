@@ -289,7 +289,8 @@ class Extraction:
     def _messages(self, job: Job) -> Messages:
         entry = self.attempts.entry(job.key) or {}
         faults = [Fault(**fault) for fault in (entry.get("faults") or [[]])[-1]]
-        return self.prompts.messages(job.target, job.row["task"], job.row["label"], job.row["transcript"], faults)
+        row, told = job.row, self.prompts.told(job.row)
+        return self.prompts.messages(job.target, row["task"], row["label"], row["transcript"], faults, told)
 
     def _record(self, job: Job, reply: Reply, survey: Survey) -> str:
         status, before = self.attempts.status(job.key), self.attempts.entry(job.key) or {}
@@ -322,7 +323,8 @@ class Extraction:
         words = self.prompts.words(job.target, task)
         labels, language = survey.labels(task), self.prompts.language
         examples = self.prompts.examples(job.target, task)
-        return Demand(job.target, task, row["label"], row["transcript"], words, labels, examples, language)
+        told = tuple(turn["text"] for turn in self.prompts.told(row))
+        return Demand(job.target, task, row["label"], row["transcript"], words, labels, examples, language, told)
 
     def _provenance(self, asked: int) -> dict[str, Any]:
         return {
