@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -315,3 +316,60 @@ def test_the_command_writes_everything_and_goes_on(call, tmp_path, capsys):
     short.write_bytes(cut[: len(cut) // 2])
     command[1], command[5] = str(short), str(tmp_path / "short")
     assert main(command) == 1 and "cut off" in capsys.readouterr().err
+
+
+def test_a_browser_shows_plays_and_reads_the_subtitles(call, tmp_path):
+    """Chromium opens the page, plays a segment and no further, and parses the WebVTT with its own parser."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("the browser test needs chromium (Debian: apt-get install chromium)")
+    path, truth = call
+    heard = hear(path, by_channel=True)
+    write_outputs(heard, tmp_path)
+    shown, problems = write_page(heard, path, tmp_path), []
+    subtitles = (tmp_path / "segments.vtt").read_text()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"],
+        )
+        tab = browser.new_page()
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        tab.goto(shown.as_uri())
+        assert tab.locator("article").count() == len(truth) == tab.locator(".track a").count()
+        assert tab.locator("mark.said").count() and tab.locator("mark.before").count()
+        sound = tab.locator("#sound")
+
+        def until(condition):
+            for _ in range(200):  # the page's policy forbids what playwright would wait with
+                if sound.evaluate(f"sound => {condition}"):
+                    return
+                tab.wait_for_timeout(50)
+            raise AssertionError(condition)
+
+        until("sound.readyState >= 1")
+        tab.locator("article button").nth(2).click()
+        until(f"sound.currentTime > {heard.rows[2]['start']}")
+        until("sound.paused")
+        assert sound.evaluate("sound => sound.currentTime") == pytest.approx(heard.rows[2]["end"], abs=0.8)
+        assert problems == []
+        tab.goto("about:blank")
+        cues = tab.evaluate(
+            """text => new Promise((done, fail) => {
+                const video = document.createElement("video"), track = document.createElement("track");
+                track.default = true;
+                track.src = URL.createObjectURL(new Blob([text], {type: "text/vtt"}));
+                const read = cue => [cue.startTime, cue.endTime, cue.getCueAsHTML().textContent];
+                track.onload = () => done([...track.track.cues].map(read));
+                track.onerror = fail;
+                video.append(track);
+                document.body.append(video);
+                track.track.mode = "showing";
+            })""",
+            subtitles,
+        )
+        browser.close()
+    assert [cue[:2] for cue in cues] == [[row["start"], row["end"]] for row in heard.rows]
+    assert [cue[2] for cue in cues] == [f"[sad] {row['transcript']}" for row in heard.rows]
