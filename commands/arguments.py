@@ -71,4 +71,12 @@ def count(text: str) -> int:
     return number
 
 
-count.__name__ = "whole number"  # as argparse calls it in its messages
+def count_or_none(text: str) -> int:
+    """A whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
+
+
+count.__name__ = count_or_none.__name__ = "whole number"  # as argparse calls it in its messages

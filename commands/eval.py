@@ -15,7 +15,7 @@ from ..corpora.schema import TASKS
 from ..eval.judges import JUDGE_FORMS
 from ..eval.judges.rubrics import PROMPTS
 from ..eval.systems import SYSTEM_FORMS
-from .arguments import DONE, LEFT, REFUSED, add_list, count, settings_of
+from .arguments import DONE, LEFT, REFUSED, add_list, count, count_or_none, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--context",
-        type=int,
+        type=count_or_none,
         metavar="TURNS",
         help="earlier turns told with a row, at most (all that it has); 0: none",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..reasons.rows import TEACHER_TARGETS
-from .arguments import DONE, LEFT, add_list, count
+from .arguments import DONE, LEFT, add_list, count, count_or_none
 
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alike", type=int, default=3, help="one explanation at most so often; 0: no limit (3)")
     parser.add_argument("--prompts", help="prompt file of your own; see docs/reasons.md")
     parser.add_argument(
-        "--context", type=int, default=0, metavar="TURNS", help="tell the teacher so many earlier turns of a row (0)"
+        "--context",
+        type=count_or_none,
+        default=0,
+        metavar="TURNS",
+        help="tell the teacher so many earlier turns of a row (0)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of questions and sampling (0)")
     parser.add_argument("--limit", type=count, help="only so many rows")

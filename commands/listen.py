@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .arguments import DONE, LEFT, add_list, count
+from .arguments import DONE, LEFT, add_list, count, count_or_none
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder for answers, tables, subtitles and the page")
     parser.add_argument("--channels", action="store_true", help="each channel is a speaker, as in a stereo call")
     parser.add_argument("--rttm", type=Path, help="who speaks when, instead of voice activity")
-    parser.add_argument("--context", type=int, default=4, help="so many segments before each are told (4); 0: none")
+    parser.add_argument(
+        "--context", type=count_or_none, default=4, help="so many segments before each are told (4); 0: none"
+    )
     parser.add_argument("--task", choices=("emotion", "sentiment"), default="emotion", help="(emotion)")
     add_list(parser, "--labels", metavar="LABEL", help="to choose from; those of the model when left out")
     parser.add_argument("--longest", type=float, help="seconds of a segment, at most (a window of the model)")

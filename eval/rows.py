@@ -89,6 +89,8 @@ def with_context(rows: list[dict], most: int | None = None) -> list[dict]:
     """
     if most is None:
         return rows
+    if most < 0:
+        raise EvalError(f"context is a number of turns, 0 or more; got {most}.")
     if not any(row.get("context") for row in rows):
         raise EvalError("no row has a context; read the corpus with --option context=N.")
     return [{**row, "context": row["context"][-most:] if most else []} if row.get("context") else row for row in rows]

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from datasets import Dataset
 
+from audiollm.commands import parse
 from audiollm.corpora.dialogue import Turn, anonymous, past_turns
 from audiollm.corpora.reader import Request
 from audiollm.corpora.readers import CorpusError, read_corpus, read_items
@@ -221,6 +222,11 @@ def test_systems_are_evaluated_with_and_without_context_and_compared_row_by_row(
     assert kept["question"] == "How?" and len(kept["context"]) == 2
     with pytest.raises(EvalError, match="context"):
         evaluate_system(Settings(**{**vars(settings), "context": 0}), tmp_path / "outNone", Told(), progress=False)
+    with pytest.raises(EvalError, match="0 or more; got -1"):
+        evaluate_system(Settings(**{**vars(settings), "context": -1}), tmp_path / "new", Told(), progress=False)
+    for command in ("eval --system x --data y --out z", "extract y --out z", "listen a --model m --out z"):
+        with pytest.raises(ValueError, match="at least 0"):
+            parse([*command.split(), "--context", "-1"])
     (tmp_path / "test.jsonl").write_text((tmp_path / "test.jsonl").read_text().splitlines()[1])
     with pytest.raises(EvalError, match="no row has a context; read the corpus with --option context=N"):
         evaluate_system(Settings(**{**vars(settings), "context": 3}), tmp_path / "new", Told(), progress=False)
