@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .arguments import pairs
+from .merge import add_base, whole_model
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("model", help="checkpoint folder, delta, or Hub id")
+    add_base(parser)
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="audio files or URLs")
     parser.add_argument("--task", default="emotion", choices=("emotion", "sentiment"), help="(emotion)")
     parser.add_argument("--question", help="ask this instead")
@@ -30,8 +34,9 @@ def run(options: argparse.Namespace) -> None:
     from ..modeling_audiollm import AudioEmotionReasoningPipeline
 
     task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
+    model = whole_model(options.model, pairs(options.base, "--base"))
     try:
-        pipe: Any = pipeline(task, model=options.model, pipeline_class=AudioEmotionReasoningPipeline)
+        pipe: Any = pipeline(task, model=model, pipeline_class=AudioEmotionReasoningPipeline)
     except OSError as error:
         raise OSError(f"{options.model}: {error}") from error
     settings = {"question": options.question} if options.question else {"task": options.task}

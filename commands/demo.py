@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .arguments import pairs
-from .merge import add_base, print_notes
+from .merge import add_base, whole_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,23 +45,18 @@ def choose_model(asked: str | None, given: Mapping[str, str]) -> tuple[str, str 
     """
     from ..demo.about import SMALL, TINY, own_model, tiny_banner
     from ..training.bases import MissingBaseError
-    from ..training.delta import is_delta, merged_in_cache
+    from ..training.delta import is_delta
 
-    if asked is not None and not is_delta(asked):
-        if given:
-            raise ValueError(f"--base is for a delta, and {asked} is none (it has no delta.json).")
-        return asked, None, ""
-    small, tiny = Path(asked or own_model(SMALL)), own_model(TINY)
+    if asked is not None:
+        return whole_model(asked, given), Path(asked).resolve().name if is_delta(asked) else None, ""
+    small, tiny = own_model(SMALL), own_model(TINY)
     if is_delta(small):
         try:
-            merged = merged_in_cache(small, given, offline=asked is None)
+            return whole_model(str(small), given, offline=True), small.name, ""
         except MissingBaseError as error:
-            if asked is not None or given:
+            if given:
                 raise
             print(f"note: the tiny model answers, not {SMALL}: {error}", file=sys.stderr)
-        else:
-            print_notes(merged)
-            return str(merged), small.resolve().name, ""
     if not tiny.is_dir():
         raise ValueError("say which model: a checkpoint folder, a delta, or OWNER/NAME on the Hub.")
     return str(tiny), None, tiny_banner()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from .arguments import add_pairs, pairs
@@ -29,7 +30,29 @@ def add_base(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def print_notes(merged: str | Path) -> None:
+def whole_model(source: str, given: Mapping[str, str] | None = None, offline: bool = False) -> str:
+    """A model that `from_pretrained` takes: a delta is merged into the user's cache folder, anything else is as it is.
+
+    Args:
+        source: checkpoint folder, Hub name, or delta.
+        given: folders of a delta's public weights.
+        offline: whether to fetch none.
+
+    Raises:
+        ValueError: if weights are given for what is no delta, and as `merged_in_cache` does.
+    """
+    from ..training.delta import is_delta, merged_in_cache
+
+    if not is_delta(source):
+        if given:
+            raise ValueError(f"--base is for a delta, and {source} is none (it has no delta.json).")
+        return source
+    merged = merged_in_cache(source, given, offline)
+    _print_notes(merged)
+    return str(merged)
+
+
+def _print_notes(merged: str | Path) -> None:
     """Say which public weights of a merged model are not those that its delta was trained on."""
     from ..training.delta import notes
 
@@ -47,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     given = pairs(options.base, "--base")
     if is_delta(options.source):
         merge_delta(options.source, out, given)
-        print_notes(out)
+        _print_notes(out)
     elif given:
         raise ValueError(f"--base is for a delta, and {options.source} is none (it has no delta.json).")
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import soundfile
 import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -412,6 +413,18 @@ def test_folders_that_were_named_and_are_wrong_are_an_error_and_no_reason_for_th
         choose_model(None, given)
     with pytest.raises(ValueError, match="--base is for a delta"):
         choose_model(str(at_home / about.TINY), given)
+
+
+def test_commands_that_take_a_model_take_a_delta(made, given, tmp_path, tone, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    soundfile.write(tmp_path / "clip.wav", tone(0.7), 16_000)
+    named = ["--base", *(f"{kind}={place}" for kind, place in given.items())]
+    assert main(["answer", str(made / "bfloat16"), str(tmp_path / "clip.wav"), *named]) == 0
+    assert "  label      " in capsys.readouterr().out
+    pytest.importorskip("gradio", reason="a Space states its version: pip install 'audiollm[demo]'")
+    assert main(["space", str(made / "bfloat16"), "--out", str(tmp_path / "space"), *named]) == 0
+    assert "name='bfloat16'" in (tmp_path / "space" / "app.py").read_text()
+    assert (tmp_path / "space" / "model" / WEIGHTS).is_file()
 
 
 def test_licence_and_hearing_stay_with_the_merged_model(made, given, tmp_path):
