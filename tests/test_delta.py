@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported, and asked for by name)
 """A delta and its bases make the model that was trained; what does not belong together or is not whole is refused."""
 
 import json
@@ -29,12 +30,15 @@ from audiollm.training.delta import merge_delta, merged_in_cache, read_delta
 from audiollm.training.facts import FACTS_NAME
 from audiollm.training.lora import lora_settings
 from audiollm.training.schedule import part_of
+from audiollm.training.sft import train
 from tests.tiny import ENCODERS, TEXTS, tiny_extractor, tiny_model_and_processor
+from tests.tiny_run import config, corpus  # noqa: F401
 
 
 HUB = {"speech": "openai/whisper-mini", "emotion": "openai/whisper-mini", "text": "me/talks"}
 FACTS = {"format": 1, "corpora": [{"name": "acted", "title": "Acted", "licence": "CC BY-NC-SA 4.0"}]}
 WEIGHTS = "model.safetensors"
+LORA = {"r": 4}
 
 
 def save_text(folder: Path, texts=TEXTS, hidden=32):
@@ -53,11 +57,11 @@ def save_text(folder: Path, texts=TEXTS, hidden=32):
     tokenizer.save_pretrained(folder)
 
 
-def save_checkpoint(section, folder: Path, lora=True):
+def save_checkpoint(section, folder: Path, lora=LORA):
     """What a training of `section` would save: adapters with alignment, and LoRA, as if they had learnt."""
     model, processor = assemble(section)
     model.add_speech_alignment()
-    settings = lora_settings({"r": 4}, model) if lora else None
+    settings = lora_settings(lora, model) if lora else None
     wrapped = get_peft_model(model, LoraConfig(**settings)) if settings else model
     learnt = ("speech_adapter", "emotion_adapter", "adapter", "lora")
     new = (*learnt, "emotion_encoder") if "config" in (section.get("add_emotion") or {}) else learnt
@@ -453,7 +457,7 @@ def whole_model(folder: Path, **settings) -> str:
     ],
     ids=["a whole model", "a copied encoder", "a new encoder", "feature fusion"],
 )
-@pytest.mark.parametrize("lora", [True, False], ids=["lora", "no lora"])
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "no lora"])
 def test_a_run_that_began_with_an_audiollm_has_that_as_its_base(made, tmp_path, added, lora):
     start = whole_model(tmp_path / "start", **({} if added is None else {"emotion": None}))
     section = {"checkpoint": start, "quote_confidence": 0.7}
@@ -482,3 +486,43 @@ def test_a_run_that_began_with_an_audiollm_has_that_as_its_base(made, tmp_path, 
     assert expected.keys() == found.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
     whole = settings(tmp_path / "whole" / "config.json")
     assert whole == settings(tmp_path / "expected" / "config.json") and whole["quote_confidence"] == 0.7
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"r": 4, "use_dora": True, "target_modules": ["q_proj"]},
+        {"r": 4, "use_rslora": True, "rank_pattern": {"q_proj": 2}, "target_modules": "all-linear"},
+        {"r": 4, "init_lora_weights": "pissa"},
+        {"r": 4, "trainable_token_indices": {"embed_tokens": [5, 6]}},
+    ],
+    ids=["DoRA", "patterns", "PiSSA", "tokens"],
+)
+def test_lora_of_any_kind_is_merged_as_the_checkpoint_s(made, tmp_path, lora):
+    start = whole_model(tmp_path / "start")
+    save_checkpoint({"checkpoint": start}, tmp_path / "run" / "checkpoint-1", lora)
+    words = ["delta", str(tmp_path / "run/checkpoint-1"), str(tmp_path / "delta"), "--dtype", "float32"]
+    assert main([*words, "--licence", "cc-by-nc-4.0", "--base", "model=me/begins"]) == 0
+    merge_checkpoint(tmp_path / "run/checkpoint-1", tmp_path / "expected")
+    merge_delta(tmp_path / "delta", tmp_path / "whole", {"model": start})
+    expected, found = (load_file(tmp_path / name / WEIGHTS) for name in ("expected", "whole"))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+def test_the_delta_of_a_run_makes_the_model_of_the_run(config, tmp_path):
+    config["schedule"] = [
+        {"tasks": ["asr"], "train": ["speech_adapter"], "align": 1.0, "lm": 0.0},
+        {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
+    ]
+    whole = Path(train(config))
+    last = max((tmp_path / "out").glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    words = ["delta", str(last), str(tmp_path / "delta"), "--licence", "mit", "--dtype", "float32"]
+    assert main([*words, "--base", "model=me/begins"]) == 0
+    merge_delta(tmp_path / "delta", tmp_path / "merged", {"model": config["model"]["checkpoint"]})
+    expected, found = (load_file(folder / WEIGHTS) for folder in (whole, tmp_path / "merged"))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+    assert "| 1 to 6 | asr | speech adapter |" in (tmp_path / "delta" / "README.md").read_text()
