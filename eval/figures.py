@@ -11,7 +11,7 @@ from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..modeling_audiollm.emotion_lexicon import spell_label
 from . import EvalError
 from .cue_score.cue_score import counts_of, cue_figures
-from .emotion_judge.emotion_judge import emotion_figures
+from .emotion_judge.emotion_judge import emotion_figures, mismatch_figures
 from .evidence_score import evidence_score
 from .evidence_score.evidence_score import JUDGED, evidence_figures, judged_evidence
 from .judges import Case, Item, Judge, Rating, Verdict
@@ -115,6 +115,8 @@ def figures_of(
             verdicts = [judgements.verdicts[row["id"]] for row in by_task[task]]
             figures[task] = emotion_figures(references, verdicts, labels)
         if task == "er" and by_task[task]:
+            found = mismatch_figures(by_task[task], verdicts, labels)
+            figures[task] |= {"mismatch": found} if found else {}
             figures[task]["wheel"] = wheel_figures(*_columns(by_task[task], "label"))
     if by_task["asr"]:
         figures["asr"] = word_errors(*_columns(by_task["asr"], "transcript"), normalizer)

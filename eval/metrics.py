@@ -18,6 +18,7 @@ from ..modeling_audiollm.emotion_lexicon import spell_label
 from ..modeling_audiollm.evidence import find_quotes, ground_quote
 from . import EvalError
 from .cue_score.cue_score import counts_of
+from .emotion_judge.emotion_judge import mismatch
 from .evidence_score.evidence_score import JUDGED
 from .figures import HIGHEST
 from .judges import Verdict
@@ -123,8 +124,7 @@ def worst_class_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def near_miss_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     """Whether an answer is wrong by a class that overlaps with the right one, and one: `[rows, 2]`."""
-    kept = Verdict.__dataclass_fields__
-    told = [Verdict(**{k: v for k, v in run.verdicts[row["id"]].items() if k in kept}).overlaps for row in rows]
+    told = [_verdict(run, row).overlaps for row in rows]
     return _pairs([(np.nan, np.nan) if overlaps is None else (overlaps, 1) for overlaps in told])
 
 
@@ -177,6 +177,21 @@ def claim_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
         return np.full((len(rows), 2), np.nan)
     found = [counts_of(run.claims.get(row["id"], ())) for row in rows]
     return _pairs([(one.true, one.checkable) for one in found])
+
+
+def follow_counts(what: str) -> Callable[[Run, Sequence[dict[str, Any]]], np.ndarray]:
+    """Whether an answer follows the `voice` or the `words` where they differ, and one: `[rows, 2]`; NaN elsewhere."""
+
+    def counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+        followed = [mismatch(row, _verdict(run, row), run.labels(row["task"])) for row in rows]
+        return _pairs([(np.nan, np.nan) if found is None else (found == what, 1) for found in followed])
+
+    return counts
+
+
+def _verdict(run: Run, row: dict[str, Any]) -> Verdict:
+    kept = Verdict.__dataclass_fields__
+    return Verdict(**{name: value for name, value in run.verdicts[row["id"]].items() if name in kept})
 
 
 def wheel_counts(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -264,6 +279,18 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
 METRICS = (
     *_class_metrics("er"),
     *_class_metrics("sr"),
+    *(
+        Metric(
+            name=f"follows_{what}",
+            tasks=("er",),
+            path=("er", "mismatch", f"follows_{what}"),
+            heading=f"follows the {what}",
+            counts=follow_counts(what),
+            binary=True,
+            note="Follows: where words_label and voice_label of a row differ, which of them the answer names",
+        )
+        for what in ("voice", "words")
+    ),
     Metric(
         name="wheel_f1",
         tasks=("er",),

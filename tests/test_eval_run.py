@@ -168,6 +168,20 @@ def test_controls_read_the_words_or_hear_another_clip_and_the_difference_is_show
     assert "Controls: what parrot hears" in write_report(tmp_path / "own", compare=[tmp_path / "words"]).read_text()
 
 
+def test_where_words_and_voice_differ_it_is_counted_what_the_answer_follows(corpus, tmp_path):
+    lines = [json.loads(line) for line in (corpus / "test.jsonl").read_text().splitlines()]
+    emotions = {"a": ("sad", "angry"), "b": ("happy", "sad"), "c": ("sad", "angry"), "d": ("angry", "angry")}
+    for line in lines:
+        if line["id"] in emotions:
+            line["words_label"], line["voice_label"] = emotions[line["id"]]
+    (corpus / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figures = run(corpus, tmp_path / "out")["figures"]["er"]["mismatch"]  # the answers: sad, sad, angry
+    assert figures == {"follows_voice": pytest.approx(200 / 3), "follows_words": pytest.approx(100 / 3), "n": 3}
+    told = read_run(tmp_path / "out")
+    counts = find_metric("follows_voice").counts(told, told.of_task("er"))
+    assert np.nansum(counts, axis=0).tolist() == [2, 3]
+
+
 def test_controls_are_systems_that_a_command_names(corpus, tmp_path):
     folders = system_folders(["a/run", "swapped:a/run", "transcript:a/llm"], tmp_path)
     assert [folder.name for folder in folders.values()] == ["run", "swapped-run", "transcript-llm"]

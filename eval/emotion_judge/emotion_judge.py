@@ -1,5 +1,7 @@
 """Emotion and sentiment recognition from free-text answers, decided by a judge."""
 
+from collections.abc import Sequence
+
 import datasets
 import evaluate
 
@@ -131,6 +133,35 @@ def emotion_figures(references: list[str], verdicts: list[Verdict], labels: tupl
         "confusion": {"rows": list(labels), "columns": columns, "counts": [[*counts[row].values()] for row in labels]},
         "labels": list(labels),
     }
+
+
+def mismatch_figures(rows: Sequence[dict], verdicts: Sequence[Verdict], labels: tuple[str, ...]) -> dict:
+    """What answers follow where the words say one emotion and the voice another.
+
+    Args:
+        rows: with `words_label` and `voice_label`; those without, or with the same in both, are left out.
+        verdicts: one per row.
+        labels: the label set.
+
+    Returns:
+        follows_voice, follows_words: in percent of all these answers; n. Empty if there are no such rows.
+    """
+    told = [mismatch(row, verdict, labels) for row, verdict in zip(rows, verdicts)]
+    followed = [found for found in told if found is not None]
+    if not followed:
+        return {}
+    shares = {f"follows_{what}": _percent(followed.count(what), len(followed)) for what in ("voice", "words")}
+    return {**shares, "n": len(followed)}
+
+
+def mismatch(row: dict, verdict: Verdict, labels: tuple[str, ...]) -> str | None:
+    """`voice`, `words` or `neither`: what an answer follows; None for a row that has no two different emotions."""
+    if not row.get("words_label") or not row.get("voice_label"):
+        return None
+    emotions = {what: spell_label(row[f"{what}_label"], labels) for what in ("words", "voice")}
+    if emotions["words"] == emotions["voice"]:
+        return None
+    return next((what for what, label in emotions.items() if label == verdict.predicted), "neither")
 
 
 def _class_figures(label: str, verdicts: list[Verdict]) -> dict:
