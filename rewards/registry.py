@@ -41,7 +41,8 @@ def load_rewards(chosen: Mapping[str, Mapping[str, Any]], rows: Any) -> dict[str
 def _load(name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Callable[..., Any]:
     if name not in REWARDS:
         raise ConfigError(f"rewards: {name} is unknown; {nearest(name, list(REWARDS))}")
-    reward, where = REWARDS[name], f"rewards: options of {name}"
+    reward: Any = REWARDS[name]
+    where = f"rewards: options of {name}"
     refuse_unknown(options, options_of(reward), where)
     bound = {known: given[known] for known in given if known in inspect.signature(reward).parameters}
     settings = bound | dict(options)

@@ -18,7 +18,7 @@ from .schedule import Plan, Round
 
 
 # Audio prompts are prepared by our collator and must not be cut.
-AUDIO_DPO = {"remove_unused_columns": False, "max_length": None, "logging_nan_inf_filter": False}
+AUDIO_DPO: dict[str, Any] = {"remove_unused_columns": False, "max_length": None, "logging_nan_inf_filter": False}
 
 
 class AudioLLMDPOTrainer(RunTrainer, DPOTrainer):

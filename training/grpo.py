@@ -34,7 +34,7 @@ from .schedule import Plan, Round
 
 
 # The run is laid out by us. What is scored has to be what was sampled: no dropout, which is drawn anew each time.
-AUDIO_RL = {"shuffle_dataset": False, "disable_dropout": True, "logging_nan_inf_filter": False}
+AUDIO_RL: dict[str, Any] = {"shuffle_dataset": False, "disable_dropout": True, "logging_nan_inf_filter": False}
 CHECKED_TOKENS = 8
 # How far log-probabilities of one model may differ by rounding, in nats; of a policy that hears nothing, by several.
 EXACT, ROUNDED = 1e-3, 0.25
@@ -65,8 +65,9 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
         ValueError: for arguments under which the policy would not hear, or would have nothing to be compared with.
     """
 
-    # What transformers' trainer may have of many kinds is of one here.
-    args: GRPOConfig
+    # What transformers' trainer may have of many kinds is of one here; TRL fills in what its arguments leave open.
+    args: Any
+    processing_class: Any
 
     def __init__(
         self,
@@ -84,10 +85,11 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
     ):
         _refuse(args, train, lora)
         tasks = train_dataset["task"]
-        prompts = args.generation_batch_size // args.num_generations
+        given: Any = args
+        prompts = given.generation_batch_size // given.num_generations
         generations = Plan.of([Round(tuple(dict.fromkeys(tasks)), tuple(train), epochs)], tasks, prompts)
-        batches = generations.total_steps * args.steps_per_generation * args.num_iterations
-        plan = replace(generations, stops=(max(1, batches // args.gradient_accumulation_steps),))
+        batches = generations.total_steps * given.steps_per_generation * given.num_iterations
+        plan = replace(generations, stops=(max(1, batches // given.gradient_accumulation_steps),))
         args.max_steps = min(max_steps or plan.total_steps, plan.total_steps)
         if args.device.type == "cpu":
             shrink_tiles()

@@ -40,7 +40,8 @@ class HeardClips:
     def _embed(
         self, model: AudioLLMModel, inputs: dict[str, torch.Tensor], frames: dict[str, Any], tokens: Sequence[int]
     ) -> tuple[torch.Tensor, ...]:
-        return model.get_audio_features(**inputs, **frames).pooler_output.split(list(tokens))
+        embeds: Any = model.get_audio_features(**inputs, **frames).pooler_output
+        return embeds.split(list(tokens))
 
     def embeddings(self, model: AudioLLMModel, clips: Sequence[int]) -> torch.Tensor:
         """What stands for the placeholders of prompts, one after the other, `[tokens, hidden]`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def _pairs(model, processor, rows, rewards, weights, sampling) -> Iterator[dict[
 
 
 def _worth(
-    said: list[str], columns: Mapping[str, list[Any]], rewards: Sequence[CheckedReward], weights: Sequence[float]
+    said: list[str], columns: dict[str, Any], rewards: Sequence[CheckedReward], weights: Sequence[float]
 ) -> list[float | None]:
     """What each answer is worth, or None if no reward judges it."""
     values = [reward(completions=said, **columns) for reward in rewards]

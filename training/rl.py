@@ -58,7 +58,7 @@ def build_rl_trainer(
             refuse_bad_rows(some, answers=False)
     if model is None:
         model, processor = assemble(config["model"])
-    lora = config.get("lora") and lora_settings(config["lora"], model)
+    lora: Any = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     lacking = [part for part in checked.train if part not in parts]
     if lacking:
