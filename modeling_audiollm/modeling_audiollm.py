@@ -289,9 +289,19 @@ def encode(
         mask = torch.arange(longest, device=features.device) < lengths[:, None]
         inputs = {"attention_mask": mask.long()}
         counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
+    if all_layers and encoder.training:
+        _skip_no_layer(encoder)
     output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
     states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
     return EncodedWindows(states, counts)
+
+
+def _skip_no_layer(encoder: PreTrainedModel):
+    """Switch LayerDrop off: a layer that is skipped gives no state to mix."""
+    for owner in (encoder.config, *encoder.modules()):
+        for name in ("layerdrop", "encoder_layerdrop"):
+            if getattr(owner, name, 0):
+                setattr(owner, name, 0.0)
 
 
 def _heard_lengths(config: PreTrainedConfig, mask: torch.Tensor) -> torch.Tensor:

@@ -343,6 +343,17 @@ def test_frames_of_less_precision_than_their_norm_are_taken(tone):
     assert model(**inputs_for(processor, tone(1.0))).logits.isfinite().all()
 
 
+@pytest.mark.parametrize("encoder", ["hubert", "wav2vec2-bert", "parakeet_encoder"])
+def test_layer_mix_has_every_layer_in_training(encoder, tone):
+    model, processor = tiny_model_and_processor(emotion=encoder, emotion_layer_mix=True)
+    owner = model.model.emotion_encoder
+    owner.config.layerdrop = 1.0
+    for module in owner.modules():
+        if hasattr(module, "layerdrop"):
+            module.layerdrop = 1.0
+    assert model.train()(**inputs_for(processor, tone(1.0))).logits.isfinite().all()
+
+
 def test_layer_mix_survives_saving(tmp_path, tone):
     model, processor = tiny_model_and_processor(emotion="wavlm", emotion_layer_mix=True)
     torch.nn.init.normal_(model.model.emotion_adapter.mixes[0].logits)
