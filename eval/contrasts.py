@@ -47,8 +47,8 @@ def contrast(
         if not rows:
             continue
         counts = metric.counts(one, rows), metric.counts(other, [theirs[row["id"]] for row in rows])
-        both = ~(np.isnan(counts[0]).any(1) | np.isnan(counts[1]).any(1))
-        kept = [row for row, keep in zip(rows, both) if keep]
+        both = ~np.isnan(np.concatenate(counts, axis=1)).any(axis=1)
+        kept = [row for row, keep in zip(rows, both.tolist()) if keep]
         ones.append(counts[0][both])
         others.append(counts[1][both])
         names += cluster_names(kept, cluster) or [row["id"] for row in kept]

@@ -114,10 +114,10 @@ def figures_of(
             references = [spell_label(row["label"], labels) for row in by_task[task]]
             verdicts = [judgements.verdicts[row["id"]] for row in by_task[task]]
             figures[task] = emotion_figures(references, verdicts, labels)
-        if task == "er" and by_task[task]:
-            found = mismatch_figures(by_task[task], verdicts, labels)
-            figures[task] |= {"mismatch": found} if found else {}
-            figures[task]["wheel"] = wheel_figures(*_columns(by_task[task], "label"))
+            if task == "er":
+                found = mismatch_figures(by_task[task], verdicts, labels)
+                figures[task] |= {"mismatch": found} if found else {}
+                figures[task]["wheel"] = wheel_figures(*_columns(by_task[task], "label"))
     if by_task["asr"]:
         figures["asr"] = word_errors(*_columns(by_task["asr"], "transcript"), normalizer)
     if by_task["sqa"]:

@@ -103,7 +103,7 @@ def listen(
         raise ListenError(f"context is 0 or more, batch_size 1 or more; got {context} and {batch_size}.")
     turns = None if rttm is None else read_rttm(rttm, recording_name(audio))
     pipe = _load(model)
-    longest = pipe.model.config.window_seconds if longest is None else longest
+    longest = float(pipe.model.config.window_seconds) if longest is None else longest
     if longest < 1:
         raise ListenError(f"a segment's longest length is at least 1 s; got {longest:g}.")
     recording = Recording(audio, longest)

@@ -179,9 +179,14 @@ class AudioEmotionReasoningPipeline(Pipeline):
         self._refuse_what_does_not_fit(clips, prompts, task, labels, settings)
         missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]
         spoken = [place for place, reason in enumerate(missing) if reason is None]
-        asked = [[of[place] for place in spoken] for of in (clips, prompts, before)]
+        asked = {
+            name: [of[place] for place in spoken]
+            for name, of in (("clips", clips), ("prompts", prompts), ("before", before))
+        }
         free = question is not None
-        answered = iter(self._answer(*asked, task, labels, settings, free) if spoken else [])
+        answered = iter(
+            self._answer(**asked, task=task, labels=labels, settings=settings, free=free) if spoken else []
+        )
         default = settings.get("generation_config") or self.model.generation_config
         sequences = settings.get("num_return_sequences") or default.num_return_sequences or 1
         answers = [_unanswered(reason, sequences) if reason else next(answered) for reason in missing]

@@ -38,7 +38,7 @@ def in_context(question: str, context: Sequence[Mapping[str, Any]] | None = None
     Raises:
         ContextError: for a context of another form.
     """
-    turns = [(_line(turn["speaker"] or "?"), _line(turn["text"])) for turn in read_turns(context)]
+    turns = [(_line(turn["speaker"] or "?"), _line(turn["text"] or "")) for turn in read_turns(context)]
     lines = [f"{name}: {text}" for name, text in turns if text]
     if not lines:
         return question

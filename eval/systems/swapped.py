@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,13 +49,13 @@ class Swapped(System):
         return {**self.system.describe(), "hears": "another recording"}
 
 
-def meet_rows(system: System, rows: Sequence[dict]) -> None:
+def meet_rows(system: Any, rows: Sequence[dict]) -> None:
     """Show a system the rows before it is asked, if it has use for them."""
     if hasattr(system, "meet"):
         system.meet(rows)
 
 
-def ask_rows(system: System, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
+def ask_rows(system: Any, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
     """A system's answers about rows: all of a row for controls that need it, recording and question for others."""
     if hasattr(system, "answer_rows"):
         return system.answer_rows(rows, audios)
