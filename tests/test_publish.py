@@ -193,7 +193,7 @@ def test_the_card_is_filled_from_the_files_alone(run, results, tmp_path):
     assert "must not decide about people" in text and "consent" in text
     assert data.license == "apache-2.0" and data.base_model == ["openai/whisper-tiny.en"]
     found = {(entry.metric_type, entry.metric_value) for entry in data.eval_results}
-    assert found == {("accuracy", 66.67), ("balanced_accuracy", 50.0)}
+    assert found == {("accuracy", 66.67), ("balanced_accuracy", 50.0), ("f1", 66.67)}
     judged = next(entry for entry in data.eval_results if entry.metric_type == "accuracy")
     assert judged.metric_args == {"judge": "rule", "labels": ["sad", "happy"]}
     assert judged.dataset_name == "corpus" and judged.dataset_split == "test"
