@@ -4,7 +4,7 @@
 
 Gemma-2-9B, Whisper-large-v3 and Emotion2Vec+ large by their published configurations; noise of 2-10 s for speech. What
 `configs/paper.yaml` sets stays as it is (float32 weights, bf16 autocast, gradient checkpointing), and `--plan`'s
-estimate is printed beside the peak. `--shrink 16` divides widths and layers, to try it on a CPU.
+estimate is printed beside the peak. `--shrink 16` divides layers, words and feed-forward widths, to try it on a CPU.
 """
 
 from __future__ import annotations
@@ -29,21 +29,12 @@ from audiollm.processing.processing_audiollm import AudioLLMProcessor
 from audiollm.samples.base.scratch import train_tokenizer
 from audiollm.training import sft
 from audiollm.training.config import read_config
+from audiollm.training.estimate import PUBLISHED_TEXTS
 
 
 RATE = 16_000
 PRESET = Path(__file__).parents[1] / "configs" / "paper.yaml"
-GEMMA_2_9B = {
-    "model_type": "gemma2",
-    "hidden_size": 3584,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 42,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 256,
-    "query_pre_attn_scalar": 256,
-    "vocab_size": 256_000,
-}
+GEMMA_2_9B = PUBLISHED_TEXTS["google/gemma-2-9b-it"]
 WORDS = "my old dog ran over the hill and nobody saw where it went that day".split()
 ANSWER = 'The speaker sounds sad: the voice is low and slow, and "{}" tells of a loss that is not yet over.'
 
@@ -69,7 +60,7 @@ def write_rows(folder: Path, clips: int) -> None:
 
 
 def shrunk(settings: dict[str, Any], by: int) -> dict[str, Any]:
-    """The same architecture with `by` times narrower feed-forward layers and fewer layers."""
+    """The same architecture with `by` times fewer layers and words, and narrower feed-forward layers."""
     names = ("num_hidden_layers", "encoder_layers", "intermediate_size", "encoder_ffn_dim", "vocab_size")
     return settings | {name: max(1, settings[name] // by) for name in names if name in settings}
 
@@ -142,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=6, help="rows of a step")
     parser.add_argument("--steps", type=int, default=8, help="steps of a round")
-    parser.add_argument("--shrink", type=int, default=1, help="divides layers and widths, to try it on a CPU")
+    parser.add_argument("--shrink", type=int, default=1, help="divides the sizes, to try it on a CPU")
     parser.add_argument("--workers", type=int, default=8, help="processes that read audio")
     options = parser.parse_args()
     speech, emotion = ["speech_encoder", "speech_adapter"], ["emotion_encoder", "emotion_adapter"]

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", action="store_true", help="each channel is a speaker, as in a stereo call")
     parser.add_argument("--rttm", type=Path, help="who speaks when, instead of voice activity")
     parser.add_argument(
-        "--context", type=count_or_none, default=4, help="so many segments before each are told (4); 0: none"
+        "--context",
+        type=count_or_none,
+        help="so many segments before each are told; 0: none (as the model was trained, up to 4)",
     )
     parser.add_argument("--task", choices=("emotion", "sentiment"), default="emotion", help="(emotion)")
     add_list(parser, "--labels", metavar="LABEL", help="to choose from; those of the model when left out")

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ..files import write_whole
 from .arguments import DONE, LEFT, add_list, count
 
 
@@ -81,16 +82,15 @@ class Kind:
 
 def run(options: argparse.Namespace) -> int:
     study, kinds = _read(Path(options.folder), options)
-    out, failed = Path(study.out), []
+    failed = []
     if not options.tables:
-        if study.base and not Path(study.base.model).is_dir():
-            _call("train", "--config", study.base.config)
+        if study.base and not Path(study.base.model).is_dir() and _call("train", "--config", study.base.config):
+            raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
         for name, kind in kinds.items():
             for seed in study.seeds:
                 if not _train_and_evaluate(study, kind, name, seed):
                     failed.append(f"{name}, seed {seed}")
-        for system in study.controls:
-            failed += [system] if not _evaluate(study, system, out / _plain(system)) else []
+        failed += [system for system in study.controls if not _evaluate_control(study, system)]
     print(_tables(study, kinds))
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
@@ -125,16 +125,39 @@ def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int) -> bool:
     folder = Path(study.out) / f"{name}-{seed}"
     config = _configuration(study, kind, folder, seed)
     wanted = {"config": config, "evaluate": study.evaluate}
-    stamp = folder / STAMP
-    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
-        print(f"{folder}: done before", file=sys.stderr)
+    if _done_before(folder, wanted):
         return True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     if _call("train", "--config", str(folder / "config.yaml")) or not _evaluate(study, str(folder / "model"), folder):
         return False
-    stamp.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    _stamp(folder, wanted)
     return True
+
+
+def _evaluate_control(study: Study, system: str) -> bool:
+    """Whether the results of a system that is not trained here are there in the end."""
+    folder, wanted = Path(study.out) / _plain(system), {"system": system, "evaluate": study.evaluate}
+    if _done_before(folder, wanted):
+        return True
+    if not _evaluate(study, system, folder):
+        return False
+    _stamp(folder, wanted)
+    return True
+
+
+def _done_before(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a folder was finished with just these settings."""
+    stamp = folder / STAMP
+    done = stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == wanted
+    if done:
+        print(f"{folder}: done before", file=sys.stderr)
+    return done
+
+
+def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / STAMP, json.dumps(wanted, indent=1) + "\n")
 
 
 def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[str, Any]:
@@ -150,13 +173,10 @@ def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[st
 
 
 def _evaluate(study: Study, system: str, folder: Path) -> bool:
-    """Whether a system has results on every set; a control that has them is not asked again."""
+    """Whether a system has results on every set."""
     codes = []
     for name, settings in study.evaluate.items():
-        out = folder / f"eval-{name}"
-        if not Path(system).is_dir() and (out / "results.json").exists():
-            continue
-        words = ["eval", "--system", system, "--out", str(out)]
+        words = ["eval", "--system", system, "--out", str(folder / f"eval-{name}")]
         for option, value in settings.items():
             values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
             words += [f"--{option.replace('_', '-')}", *map(str, values)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ from . import EvalError
 
 
 REFERENCES = {"er": "label", "sr": "label", "asr": "transcript", "sqa": "answer"}
+
+
+def clip_of(row: Mapping[str, Any]) -> str:
+    """A name for the recording of a row: its path, or the row's id where it has none."""
+    audio = row["audio"]
+    return str((audio.get("path") if isinstance(audio, Mapping) else audio) or row["id"])
 
 
 def read_data(data: str | Path | dict[str, Any], split: str) -> list[dict]:

@@ -15,6 +15,7 @@ from ..processing.audio import AudioError, load_audio
 from ..voice_claims.claims import find_claims
 from ..voice_claims.measures import measure_clip
 from ..voice_claims.norms import Norms, norms_by_speaker
+from .rows import clip_of
 from .systems import SAMPLING_RATE
 
 
@@ -39,26 +40,21 @@ def check_claims(rows: Sequence[dict], measures: Path, progress: bool = True) ->
         return {id_: [] for id_ in found}
     clips: dict[str, dict] = {}
     for row in rows:
-        clips.setdefault(_clip(row), row)
+        clips.setdefault(clip_of(row), row)
     measured = _measure(clips, measures, progress)
     heard = [name for name in clips if measured[name]["error"] is None]
     norms = norms_by_speaker([measured[name]["cues"] for name in heard], [clips[n].get("speaker") for n in heard])
     by_clip = dict(zip(heard, norms))
-    return {
-        row["id"]: [
-            _line(claim, measured[_clip(row)].get("cues") or {}, by_clip.get(_clip(row))) for claim in found[row["id"]]
-        ]
-        for row in rows
-    }
+    checked = {}
+    for row in rows:
+        clip = clip_of(row)
+        cues = measured[clip].get("cues") or {}
+        checked[row["id"]] = [_line(claim, cues, by_clip.get(clip)) for claim in found[row["id"]]]
+    return checked
 
 
 def _line(claim: Any, cues: dict, norms: Norms | None) -> dict[str, Any]:
     return {**asdict(claim), "true": claim.holds(cues, norms), "norms": norms.of if norms else None}
-
-
-def _clip(row: dict) -> str:
-    audio = row["audio"]
-    return str((audio.get("path") if isinstance(audio, dict) else audio) or row["id"])
 
 
 def _measure(clips: dict[str, dict], path: Path, progress: bool) -> dict[str, dict]:

@@ -29,6 +29,7 @@ from .segments import RATE, Recording, Segment, recording_name
 
 JOURNAL = "answers.jsonl"
 SETTINGS = "settings"  # the key of the journal's first line
+USUAL_CONTEXT = 4
 REMEMBERED = 200  # turns that may become context
 
 
@@ -65,7 +66,7 @@ def listen(
     out: str | Path | None = None,
     by_channel: bool = False,
     rttm: str | Path | None = None,
-    context: int = 4,
+    context: int | None = None,
     task: str = "emotion",
     labels: Sequence[str] | None = None,
     longest: float | None = None,
@@ -84,7 +85,8 @@ def listen(
         out: folder that keeps answers as they come; called again with it, nothing is answered twice.
         by_channel: each channel is a speaker.
         rttm: who speaks when, instead of voice activity.
-        context: so many segments before each are told, at most; 0 for none.
+        context: so many segments before each are told, at most; 0 for none. By default as many turns as the model was
+            trained with, up to 4: one that learnt without any is worse with them.
         task, labels: as for the pipeline.
         longest: seconds of a segment, at most; by default a window of the model.
         batch_size: segments answered together.
@@ -99,10 +101,11 @@ def listen(
     """
     if by_channel and rttm is not None:
         raise ListenError("speakers are told by channels or by an RTTM, not by both; leave one out.")
-    if context < 0 or batch_size < 1:
+    if (context or 0) < 0 or batch_size < 1:
         raise ListenError(f"context is 0 or more, batch_size 1 or more; got {context} and {batch_size}.")
     turns = None if rttm is None else read_rttm(rttm, recording_name(audio))
     pipe = _load(model)
+    context = min(USUAL_CONTEXT, pipe.model.config.context_turns) if context is None else context
     longest = float(pipe.model.config.window_seconds) if longest is None else longest
     if longest < 1:
         raise ListenError(f"a segment's longest length is at least 1 s; got {longest:g}.")
@@ -115,8 +118,12 @@ def listen(
         "rttm": None if rttm is None else hashlib.sha256(Path(rttm).read_bytes()).hexdigest()[:16],
         "model": str(model) if isinstance(model, (str, Path)) else pipe.model.name_or_path,
         "weights": _state(Path(str(pipe.model.name_or_path)) / "model.safetensors"),
-        **{"by_channel": by_channel, "context": context, "task": task, "labels": list(labels) if labels else None},
-        **{"longest": longest, "max_new_tokens": max_new_tokens},
+        "by_channel": by_channel,
+        "context": context,
+        "task": task,
+        "labels": list(labels) if labels else None,
+        "longest": longest,
+        "max_new_tokens": max_new_tokens,
     }
     asking = _Asking(pipe, context, {"task": task, **({"labels": list(labels)} if labels else {})}, max_new_tokens)
     with contextlib.ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def as_vtt(heard: Heard) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(" ".join(text.split()), quote=False)
 
 
 def _clock(seconds: float) -> str:

@@ -138,11 +138,8 @@ def _parts(turn: SpeakerTurn, longest: float) -> list[SpeakerTurn]:
 
 def _spoken(blocks: Iterator[np.ndarray], speaker: str | None, longest: float) -> Iterator[Segment]:
     voice = _voice_iterator()
-    held, first, fed = (
-        np.zeros(0, np.float32),
-        0,
-        0,
-    )  # `held` begins at sample `first`; up to `fed` the voice was looked for
+    # `held` begins at sample `first`; up to `fed` the voice was looked for.
+    held, first, fed = np.zeros(0, np.float32), 0, 0
     start: int | None = None
 
     def segment(begin: int, end: int) -> Iterator[Segment]:
@@ -187,9 +184,8 @@ def _voice_iterator() -> Any:
     finally:
         torch.set_num_threads(threads)  # importing it sets one thread for the whole process
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # torch would rather load another format than the package brings
+        # Torch would rather load another format than the package brings.
+        warnings.simplefilter("ignore", FutureWarning)
         model = load_silero_vad()
     return VADIterator(model, THRESHOLD, RATE, SILENCE_MS, PAD_MS)
 

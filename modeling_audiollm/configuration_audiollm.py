@@ -127,6 +127,8 @@ class AudioLLMConfig(PreTrainedConfig):
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
+        context_turns (`int`, *optional*, defaults to 0): most turns before a recording that the model was trained
+            with.
         quote_confidence (`float`, *optional*, defaults to 0.0): least probability of a word that stays in a quote when
             pipeline or evaluation decode an answer: a model that hears badly then quotes less, not wrongly. 0 leaves
             quotes as they are generated.
@@ -161,6 +163,7 @@ class AudioLLMConfig(PreTrainedConfig):
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
+    context_turns: int = 0
     quote_confidence: float = 0.0
     tie_word_embeddings: bool = True
     initializer_range: float = 0.02

@@ -175,6 +175,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
             labels = getattr(self.model.config, TASKS[task][2])
         for_all = {"context": context, "speaker": speaker} if context else {}
         before = [own or for_all for own in model_inputs["before"]]
+        if any(told.get("context") for told in before) and not self.model.config.context_turns:
+            logger.warning_once("The model was trained without context: what it says with it is likely to be worse.")
         prompts = [self.processor.prompt(question or TASKS[task][0], **told) for told in before]
         self._refuse_what_does_not_fit(clips, prompts, task, labels, settings)
         missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from ..processing.audio import load_audio
+from ..training.clips import clip_key
 from ..voice_claims.claims import check_cues
 from ..voice_claims.measures import measure_clip
 from ..voice_claims.norms import Norms, norms_by_speaker, norms_of
@@ -51,7 +52,7 @@ class CuesTrue:
         return values
 
     def _measures(self, clip: Any, transcript: str | None) -> dict[str, Any]:
-        key = (clip.get("path"), clip.get("bytes")) if isinstance(clip, Mapping) else clip
+        key = clip_key(clip)
         if key not in self.measured:
             self.measured[key] = measure_clip(load_audio(clip, RATE), RATE, transcript)
         return self.measured[key]

@@ -23,7 +23,7 @@ from audiollm.modeling_audiollm import AudioLLMConfig
 from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
 from audiollm.training import config as sections
-from audiollm.training.assemble import assemble, new_parts, note_labels
+from audiollm.training.assemble import assemble, new_parts, note_context, note_labels
 from audiollm.training.config import ConfigError, check_config, read_config, set_field
 from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
@@ -137,7 +137,7 @@ def test_every_field_is_documented():
 
 def test_parts_may_set_whatever_the_model_knows():
     own = {item.name for item in fields(AudioLLMConfig)} - {item.name for item in fields(PreTrainedConfig)}
-    derived = {"speech_config", "emotion_config", "text_config", "audio_token_id", "quote_confidence"}
+    derived = {"speech_config", "emotion_config", "text_config", "audio_token_id", "quote_confidence", "context_turns"}
     derived |= {"tie_word_embeddings", "initializer_range", "speech_alignment"}  # the last is a matter of the rounds
     assert own - derived == {item.name for item in fields(sections.Parts)} - {"speech", "emotion", "text"}
 
@@ -265,3 +265,11 @@ def test_a_model_keeps_the_labels_that_it_learns(section, emotions):
     note_labels(model, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
     assert [label for label in model.config.emotion_labels if label != "Sad"] == emotions
     assert list(model.config.sentiment_labels) == ["positive", "negative", "neutral"]
+
+
+def test_a_model_keeps_how_much_context_it_learns_with():
+    model, _ = tiny_model_and_processor()
+    turn = {"speaker": "A", "text": "hello"}
+    for contexts, known in (([None], 0), ([[turn, turn], None], 2), ([[turn]], 2)):
+        note_context(model, Dataset.from_list([{"context": context} for context in contexts]))
+        assert model.config.context_turns == known

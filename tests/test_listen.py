@@ -54,8 +54,8 @@ def call(tmp_path_factory):
 class Pipe:
     """Answers by the length of a clip, and keeps what it was asked; stops where it is told to."""
 
-    def __init__(self, stop_after=None, refuse=None):
-        config = SimpleNamespace(window_seconds=8.0)
+    def __init__(self, stop_after=None, refuse=None, context_turns=0):
+        config = SimpleNamespace(window_seconds=8.0, context_turns=context_turns)
         self.model = SimpleNamespace(config=config, name_or_path="fake")
         self.asked, self.stop_after, self.refuse = [], stop_after, refuse
 
@@ -110,6 +110,12 @@ def test_segments_know_what_was_said_before_them_and_quotes_of_it_are_told_apart
     assert rows[3]["context"] == [{"speaker": who, "text": row["transcript"]} for who, row in zip("AB", rows[1:3])]
     assert [quote["kind"] for quote in rows[3]["quotes"]] == ["exact", "context"]
     assert hear(call[0], by_channel=True, context=0).rows[3]["context"] == []
+
+
+@pytest.mark.parametrize("learnt, told", [(0, 0), (3, 3), (12, 4)])
+def test_a_model_is_told_as_much_context_as_it_learnt_with(call, learnt, told):
+    rows = hear(call[0], pipe=Pipe(context_turns=learnt), by_channel=True).rows
+    assert len(rows[-1]["context"]) == told
 
 
 def test_killed_five_times_nothing_is_answered_twice(call, tmp_path):
@@ -325,7 +331,7 @@ def test_a_browser_shows_plays_and_reads_the_subtitles(call, tmp_path):
     if chromium is None:
         pytest.skip("the browser test needs chromium (Debian: apt-get install chromium)")
     path, truth = call
-    heard = hear(path, by_channel=True)
+    heard = hear(path, by_channel=True, context=4)
     write_outputs(heard, tmp_path)
     shown, problems = write_page(heard, path, tmp_path), []
     subtitles = (tmp_path / "segments.vtt").read_text()

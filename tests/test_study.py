@@ -67,14 +67,34 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, cap
     assert "not done: short, seed 3, long, seed 3" in capsys.readouterr().err
 
 
+def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatch, capsys):
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    shared["base"] = {"config": "base.yaml", "model": str(tmp_path / "base")}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words: called.append(words) or 2)
+    assert main(["study", str(folder)]) == 2
+    assert called == [("train", "--config", "base.yaml")] and "is not trained" in capsys.readouterr().err
+
+
+def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words: called.append(words) or 2 * (words[0] == "train"))
+    for tokens in (4, 4, 5):
+        shared = yaml.safe_load((folder / "study.yaml").read_text())
+        shared["evaluate"]["toy"]["max_new_tokens"] = tokens
+        (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+        main(["study", str(folder)])
+    assert [words[-1] for words in called if words[0] == "eval"] == ["4", "5"]
+
+
 def test_a_run_that_is_not_there_is_refused(folder, capsys):
     assert main(["study", str(folder), "--runs", "none"]) == 2
     assert "has no run 'none'" in capsys.readouterr().err
 
 
 def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
-    found = {}
-    monkeypatch.setattr(study, "_call", lambda *words: found.setdefault(words[-1], words) and 2)
+    monkeypatch.setattr(study, "_call", lambda *words: 0 if words[-1].endswith("base.yaml") else 2)
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     configs = sorted((tmp_path / "out").glob("*/config.yaml"))
     assert len(configs) == 12

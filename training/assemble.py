@@ -56,6 +56,12 @@ def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, A
         setattr(model.config, field, [*kept, *sorted(label for label in learnt if label.casefold() not in known)])
 
 
+def note_context(model: AudioLLMForConditionalGeneration, rows: Dataset) -> None:
+    """Write into a model's configuration how many turns before a recording it learns from, unless it knows more."""
+    most = max((len(turns or ()) for turns in rows["context"]), default=0)
+    model.config.context_turns = max(model.config.context_turns, most)
+
+
 def new_parts(section: Mapping[str, Any], model: AudioLLMForConditionalGeneration) -> set[str]:
     """Parts of a model built from `section` whose weights nobody has trained yet."""
     described = read_model(section)

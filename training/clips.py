@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +16,11 @@ REMOTE = ("http://", "https://")
 
 class BadRowsError(ValueError):
     """Rows without an answer, or whose clips cannot be read; names them."""
+
+
+def clip_key(audio: Any) -> Any:
+    """What is the same for rows about one clip, whose samples need not be read for it."""
+    return (audio.get("path"), audio.get("bytes")) if isinstance(audio, Mapping) else audio
 
 
 def refuse_bad_rows(rows: Iterable[Any], answers: bool = True):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 from peft import LoraConfig
-from transformers import AutoConfig
+from transformers import AutoConfig, TrainingArguments
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from trl import SFTConfig
 
@@ -226,8 +226,44 @@ class Cache:
     max_gb: float
 
 
+class Run:
+    """What every training has, whatever it learns by."""
+
+    data: Data
+    training: dict[str, Any]
+    lora: dict[str, Any] | None
+    max_steps: int
+
+    def check_run(self, arguments: type[TrainingArguments], not_yours: Mapping[str, str]) -> None:
+        """Check the sections that all trainings have.
+
+        Args:
+            arguments: whose fields `training` has.
+            not_yours: those that cannot be set, with the reason.
+
+        Raises:
+            ConfigError: naming the field that is wrong.
+        """
+        object.__setattr__(self, "training", check_fields(arguments, self.training, "training"))
+        for name in self.training:
+            if not_yours.get(name):
+                raise ConfigError(f"training.{name} cannot be set: {not_yours[name]}.")
+        if self.max_steps and self.training.get("max_steps", -1) not in (-1, self.max_steps):
+            raise ConfigError("max_steps and training.max_steps are the same field; give one.")
+        if self.lora is not None:
+            check_fields(LoraConfig, self.lora, "lora")
+        wanted = self.training.get("eval_strategy", "no")
+        if wanted != "no" and self.data.validation is None:
+            raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
+
+    @property
+    def steps(self) -> int:
+        """Stop after so many steps; 0 runs to the end."""
+        return self.max_steps or max(self.training.get("max_steps", -1), 0)
+
+
 @dataclass(frozen=True)
-class Configuration:
+class Configuration(Run):
     """A training.
 
     Args:
@@ -255,27 +291,12 @@ class Configuration:
     def __post_init__(self):
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule is {self.schedule!r}; {nearest(self.schedule, SCHEDULES)}")
-        object.__setattr__(self, "training", check_fields(SFTConfig, self.training, "training"))
-        for name in self.training:
-            if NOT_YOURS.get(name):
-                raise ConfigError(f"training.{name} cannot be set: {NOT_YOURS[name]}.")
+        self.check_run(SFTConfig, NOT_YOURS)
         strategy = self.training.get("train_sampling_strategy", "random")
         if strategy not in ("random", "group_by_length"):
             raise ConfigError(
                 f"training.train_sampling_strategy is {strategy!r}; the schedule knows random and group_by_length."
             )
-        if self.max_steps and self.training.get("max_steps", -1) not in (-1, self.max_steps):
-            raise ConfigError("max_steps and training.max_steps are the same field; give one.")
-        if self.lora is not None:
-            check_fields(LoraConfig, self.lora, "lora")
-        wanted = self.training.get("eval_strategy", "no")
-        if wanted != "no" and self.data.validation is None:
-            raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
-
-    @property
-    def steps(self) -> int:
-        """Stop after so many steps, wherever the schedule is then; 0 runs it to its end."""
-        return self.max_steps or max(self.training.get("max_steps", -1), 0)
 
     def training_arguments(self) -> dict[str, Any]:
         """Fields of `SFTConfig`: rows to validate with are used every `save_steps`, unless something else is said."""

@@ -27,6 +27,7 @@ from ..processing.collator import AudioLLMCollator
 from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import AlternationCallback, ScheduledRows
+from .clips import clip_key
 from .heard import HeardClips
 from .reward_checks import CheckedReward, Reward
 from .run_trainer import RunTrainer, asks_for_fsdp, lay_out, shrink_tiles
@@ -152,7 +153,7 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list[str]):
         """Prompts with their placeholders; each clip is read and encoded once, whatever is asked about it."""
-        questions = {(_key(row), prompt): row for row, prompt in zip(self._rows, prompts, strict=True)}
+        questions = {(clip_key(row["audio"]), prompt): row for row, prompt in zip(self._rows, prompts, strict=True)}
         clips = [self.collator.clip(row) for row in questions.values()]
         batch = self.processing_class(
             text=[prompt for _, prompt in questions], audio=clips, padding=False, return_tensors=None
@@ -172,8 +173,8 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
         with self.accelerator.autocast():
             heard = HeardClips(self.audio_model.model, inputs, tokens)
         places = {key: place for place, key in enumerate(first)}
-        self._heard = [(heard, places[_key(row)]) for row in self._rows]
-        return [ids[_key(row), prompt] for row, prompt in zip(self._rows, prompts)], None, {}
+        self._heard = [(heard, places[clip_key(row["audio"])]) for row in self._rows]
+        return [ids[clip_key(row["audio"]), prompt] for row, prompt in zip(self._rows, prompts)], None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         """As TRL does, with what was heard in place of audio, which TRL would have encoded for each answer."""
@@ -299,11 +300,6 @@ def report_rewards(rewards: Sequence[Any], weights: Sequence[float], rows: Datas
         without = "".join(f"; {count} have no {column}" for column, count in lacking.items())
         lines.append(f"reward {reward.__name__} x {weight:g}: {judged} of {len(rows)} rows{without}")
     return lines
-
-
-def _key(row: Mapping[str, Any]) -> Any:
-    audio = row["audio"]
-    return (audio.get("path"), audio.get("bytes")) if isinstance(audio, Mapping) else audio
 
 
 def _trl() -> str:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from peft import LoraConfig
 from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
-from .config import Data, Model, load_config
+from .config import Data, Model, Run, load_config
 from .pairs import Sampling
 from .schedule import PARTS
-from .strict import ConfigError, check_fields, nearest, read_section
+from .strict import ConfigError, nearest, read_section
 
 
 # What the trainer sets itself, or what would leave audio out: setting it would do nothing, or harm.
@@ -57,7 +56,7 @@ class RewardChoice:
 
 
 @dataclass(frozen=True)
-class RLConfiguration:
+class RLConfiguration(Run):
     """A training by rewards.
 
     Args:
@@ -85,10 +84,7 @@ class RLConfiguration:
     sampling: Sampling | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "training", check_fields(ARGUMENTS[self.method], self.training, "training"))
-        for name in self.training:
-            if NOT_YOURS.get(name):
-                raise ConfigError(f"training.{name} cannot be set: {NOT_YOURS[name]}.")
+        self.check_run(ARGUMENTS[self.method], NOT_YOURS)
         names = [reward.name for reward in self.rewards]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"rewards are {', '.join(names) or 'none'}; give at least one, and each once.")
@@ -107,18 +103,6 @@ class RLConfiguration:
             )
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ConfigError(f"epochs is {self.epochs:g}; it must be above 0.")
-        if self.max_steps and self.training.get("max_steps", -1) not in (-1, self.max_steps):
-            raise ConfigError("max_steps and training.max_steps are the same field; give one.")
-        if self.lora is not None:
-            check_fields(LoraConfig, self.lora, "lora")
-        wanted = self.training.get("eval_strategy", "no")
-        if wanted != "no" and self.data.validation is None:
-            raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
-
-    @property
-    def steps(self) -> int:
-        """Stop after so many steps; 0 runs to the end."""
-        return self.max_steps or max(self.training.get("max_steps", -1), 0)
 
 
 def check_rl_config(config: Mapping[str, Any]) -> RLConfiguration:

@@ -18,7 +18,7 @@ from ..corpora.schema import COLUMNS
 from ..processing.collator import AudioLLMCollator
 from . import estimate
 from .alignment import prepare_alignment
-from .assemble import assemble, new_parts, note_labels
+from .assemble import assemble, new_parts, note_context, note_labels
 from .clips import refuse_bad_rows
 from .config import Corpus, Data, check_config
 from .encoder_losses import EncoderLossTrainer, label_classes
@@ -87,6 +87,7 @@ def build_trainer(
     if model is None:
         model, processor = assemble(config["model"])
     note_labels(model, config.get("model"), dataset)
+    note_context(model, dataset)
     lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     rounds = read_schedule(config["schedule"], parts, round_type)

@@ -35,14 +35,18 @@ class Cue:
             return None
         return 12 * math.log2(value) if self.logarithmic else float(value)
 
-    def compare(self, clip: Mapping[str, float | None], usual: Mapping[str, float]) -> str | None:
-        """Whether a clip is `high`, `low` or in the `middle` beside the usual; None if that can't be said."""
+    def margins_off(self, clip: Mapping[str, float | None], usual: Mapping[str, float]) -> float | None:
+        """How many margins a clip lies above the usual (below: negative); None if that can't be said."""
         for measure in self.measures:
             place = self.place(clip, measure)
             if place is not None and measure in usual:
-                off = place - usual[measure]
-                return "high" if off >= self.margin else "low" if off <= -self.margin else "middle"
+                return (place - usual[measure]) / self.margin
         return None
+
+    def compare(self, clip: Mapping[str, float | None], usual: Mapping[str, float]) -> str | None:
+        """Whether a clip is `high`, `low` or in the `middle` beside the usual; None if that can't be said."""
+        off = self.margins_off(clip, usual)
+        return None if off is None else "high" if off >= 1 else "low" if off <= -1 else "middle"
 
 
 # Margins are what listeners about notice or more: 5% of rate (Quene, 2007), 1 dB of level, and less than the 3

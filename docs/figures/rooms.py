@@ -95,7 +95,7 @@ def wrong_ways(found: dict[str, set[str]]) -> list[str]:
     return sorted(wrong)
 
 
-WIDTH, LEFT, BOX, GAP, HIGH, STEP, TOP = 960, 56, 292, 16, 92, 106, 58
+WIDTH, LEFT, BOX, GAP, HIGH, STEP, TOP = 1150, 56, 388, 16, 92, 106, 58
 TEMPLATE = Template(
     """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ width }} {{ height }}" \
 font-family="system-ui, sans-serif" font-size="15" fill="#1c2430">

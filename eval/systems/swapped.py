@@ -11,6 +11,7 @@ import numpy as np
 
 from ...processing.audio import load_audio
 from ...processing.conversation import asked
+from ..rows import clip_of
 from .base import SAMPLING_RATE, System
 
 
@@ -63,14 +64,9 @@ def ask_rows(system: Any, rows: Sequence[dict], audios: Sequence[np.ndarray]) ->
 
 
 def _other(row: dict, rows: Sequence[dict]) -> dict:
-    clips = {_path(other): other for other in rows if _path(other) != _path(row)}
+    clips = {clip_of(other): other for other in rows if clip_of(other) != clip_of(row)}
     unlike = [other for other in clips.values() if other.get("label") != row.get("label")] or list(clips.values())
     if not unlike:
         raise ValueError(f"row {row['id']}: there is no other recording of the task {row['task']} to swap with.")
     draw = int.from_bytes(hashlib.sha256(row["id"].encode()).digest()[:8], "big")
     return unlike[draw % len(unlike)]
-
-
-def _path(row: dict) -> str:
-    audio = row["audio"]
-    return str((audio.get("path") if isinstance(audio, dict) else audio) or row["id"])

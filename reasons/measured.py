@@ -1,0 +1,102 @@
+"""Explanations without a teacher: a clip's label, words that it says, and what was measured of its voice.
+
+    python -m audiollm.reasons.measured --reader ravdess --data data/ravdess --out build/ravdess-reasons
+
+Each emotion row with a transcript gives a row with the target `evidence`: 'The speaker sounds sad. They say "...", and
+the voice is low and slow.' The voice is told beside what is usual for its speaker, as `cue_score` checks it, so what
+the answer says of it is true of the clip, and the quote is said in it. Such rows teach the form of an explanation and
+honest claims; why a person feels so, they don't tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..corpora.questions import draw_number
+from ..corpora.readers import read_corpus
+from ..files import write_whole
+from ..processing.audio import load_audio
+from ..processing.word_targets import spoken_words
+from ..voice_claims.measures import measure_clip
+from ..voice_claims.norms import CUES, Norms, norms_by_speaker
+
+
+# What is said of a voice that lies above and below what is usual; `check_cues` reads these words so.
+WORDS = {
+    "pitch": ("high", "low"),
+    "pitch_range": ("lively", "flat"),
+    "loudness": ("loud", "quiet"),
+    "rate": ("fast", "slow"),
+}
+TOLD_FROM = 1.5  # margins off the usual: what just passes for a difference is not worth telling
+LONGEST_QUOTE = 7
+QUESTIONS = (
+    "What emotion does the speaker show, and which words show it?",
+    "Which emotion is heard? Quote the words that show it.",
+    "Name the emotion and give the evidence with a quote.",
+    "How does the speaker sound? Quote the words as evidence.",
+    "How does the speaker feel, and how can you tell?",
+)
+
+
+def voice_in_words(cues: Mapping[str, float | None], norms: Norms) -> str:
+    """The two things by which a voice stands out most: "low and slow", "loud", or "even".
+
+    Args:
+        cues: what [`measure_clip`](../voice_claims/measures.py) gives of a clip.
+        norms: of its speaker.
+    """
+    off = {name: CUES[name].margins_off(cues, norms.usual) or 0.0 for name in WORDS}
+    strongest = sorted(off, key=lambda name: -abs(off[name]))[:2]
+    told = [WORDS[name][off[name] < 0] for name in strongest if abs(off[name]) >= TOLD_FROM]
+    return " and ".join(told) or "even"
+
+
+def quote_of(transcript: str, row_id: str) -> str:
+    """Up to seven words in a row of what is said, of one clause where there are several."""
+    clauses = [spoken_words(clause) for clause in transcript.replace("?", ".").replace("!", ".").split(".")]
+    clauses = [clause for clause in clauses if clause] or [spoken_words(transcript)]
+    longest = max(clauses, key=lambda clause: min(len(clause.split()), LONGEST_QUOTE))
+    words = longest.split()
+    start = draw_number(f"quote|{row_id}") % (max(len(words) - LONGEST_QUOTE, 0) + 1)
+    return " ".join(words[start : start + LONGEST_QUOTE])
+
+
+def explained(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """An evidence row for every emotion row that has a label and words."""
+    rows = [row for row in rows if row["task"] == "er" and row["label"] and row["transcript"]]
+    cues = [
+        measure_clip(load_audio(row["audio"]), transcript=row["transcript"])
+        for row in tqdm(rows, desc="measuring voices")
+    ]
+    for row, measured, norms in zip(rows, cues, norms_by_speaker(cues, [row["speaker"] for row in rows])):
+        question = QUESTIONS[draw_number(f"why|{row['id']}") % len(QUESTIONS)]
+        quote, voice = quote_of(row["transcript"], row["id"]), voice_in_words(measured, norms)
+        answer = f'The speaker sounds {row["label"]}. They say "{quote}", and the voice is {voice}.'
+        written = {"question": question, "answer": answer, "target": "evidence", "audio": row["audio"]["path"]}
+        yield {**row, **written, "id": f"{row['id']}-evidence"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reader", help="of the corpus; none for rows in the schema")
+    parser.add_argument("--data", required=True, help="the corpus")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--out", required=True, help="folder for SPLIT.jsonl")
+    options = parser.parse_args()
+    source: str | dict[str, str] = {"reader": options.reader, "path": options.data} if options.reader else options.data
+    lines = [json.dumps(row, ensure_ascii=False) for row in explained(read_corpus(source, options.split))]
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / f"{options.split}.jsonl", "\n".join(lines) + "\n")
+    print(f"{out}: {len(lines)} explained rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Explanations from what was measured of voices."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiollm.corpora.readers import read_corpus
+from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
+from audiollm.reasons.measured import LONGEST_QUOTE, explained, quote_of
+from audiollm.voice_claims.claims import check_cues
+from audiollm.voice_claims.measures import measure_clip
+from audiollm.voice_claims.norms import norms_by_speaker
+
+
+SAID = "I lost my old dog. Nobody has seen him since yesterday evening!"
+
+
+def buzz(pitch: float, level: float, seconds: float = 1.5) -> np.ndarray:
+    """A voice-like tone of many harmonics, which glides up and down by two semitones."""
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    phase = 2 * np.pi * np.cumsum(pitch * 2 ** (np.sin(2 * np.pi * 3 * time) / 6)) / 16_000
+    return level * sum(np.sin(n * phase) / n for n in range(1, 9)) / 3
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A speaker whose last two clips are high and loud, low and quiet."""
+    lines = []
+    for number, (pitch, level) in enumerate([(150, 0.2)] * 5 + [(220, 0.6), (100, 0.05)]):
+        soundfile.write(tmp_path / f"{number}.wav", buzz(pitch, level), 16_000)
+        row = {"id": f"{number}-er", "task": "er", "audio": f"{number}.wav", "question": "?", "answer": "sad"}
+        row |= {"transcript": SAID, "label": "sad", "target": "label", "corpus": "c", "split": "train"}
+        lines.append(json.dumps(row | {"speaker": "a"}))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    return read_corpus(str(tmp_path), "train")
+
+
+def test_what_is_said_of_a_voice_is_what_stands_out(rows):
+    voices = [row["answer"].rpartition("voice is ")[2] for row in explained(rows)]
+    assert voices[:5] == ["even."] * 5
+    assert {*voices[5][:-1].split(" and ")} == {"high", "loud"}
+    assert {*voices[6][:-1].split(" and ")} == {"low", "quiet"}
+
+
+def test_every_claim_is_read_and_borne_out_and_every_quote_said(rows):
+    written = list(explained(rows))
+    cues = [measure_clip(soundfile.read(row["audio"])[0], transcript=SAID) for row in written]
+    for row, measured, norms in zip(written, cues, norms_by_speaker(cues, ["a"] * len(cues))):
+        claims = check_cues(row["answer"], measured, norms)
+        assert claims.true == claims.checkable == (0 if row["answer"].endswith("even.") else 2)
+        (quote,) = find_quotes(row["answer"])
+        assert ground_quote(quote.text, SAID).grounded and row["target"] == "evidence"
+
+
+def test_a_quote_is_some_words_of_one_clause():
+    quote = quote_of(SAID, "a row")
+    assert quote in "nobody has seen him since yesterday evening" and len(quote.split()) == LONGEST_QUOTE
+    assert quote_of("Oh!", "a row") == "oh"
