@@ -1,7 +1,7 @@
 """The web page to speak to a model, on this machine only unless told otherwise.
 
-Without a model it is the delta in samples/small, if one is there and its public weights are on this machine (in the Hub's
-cache, or in folders: --base); else the tiny one, with a banner that says so."""
+Without a model it is the delta in samples/small, if one is there and its public weights are on this machine (in the
+Hub's cache, or in folders: --base); else the tiny one, with a banner that says so."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def contrast(
             continue
         counts = metric.counts(one, rows), metric.counts(other, [theirs[row["id"]] for row in rows])
         both = ~np.isnan(np.concatenate(counts, axis=1)).any(axis=1)
-        kept = [row for row, keep in zip(rows, both.tolist()) if keep]
+        kept = [rows[place] for place in np.flatnonzero(both)]
         ones.append(counts[0][both])
         others.append(counts[1][both])
         names += cluster_names(kept, cluster) or [row["id"] for row in kept]

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,7 +56,7 @@ class Heard:
     rows: list[dict[str, Any]]
     seconds: float
     problems: list[str]
-    peaks: dict[str | None, Sequence[float]]
+    peaks: Mapping[str | None, Sequence[float]]
     answered_now: int
 
 

@@ -181,7 +181,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         self._refuse_what_does_not_fit(clips, prompts, task, labels, settings)
         missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]
         spoken = [place for place, reason in enumerate(missing) if reason is None]
-        asked = {
+        asked: dict[str, list] = {
             name: [of[place] for place in spoken]
             for name, of in (("clips", clips), ("prompts", prompts), ("before", before))
         }

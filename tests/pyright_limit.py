@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 31
+LIMIT = 29
 ELSEWHERE = {"tests", "benchmarks", "samples", "docs", "build"}
 
 
