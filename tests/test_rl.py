@@ -361,7 +361,8 @@ def test_the_better_of_two_answers_becomes_likelier_and_a_killed_run_goes_on(by_
     rewards = lambda rows: {"letters": letters}  # noqa: E731
     whole = train_by_rewards(by_pairs, rewards)
     folder = Path(whole).parent
-    pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    pairs = [entry for entry in entries if "chosen" in entry]
     assert pairs and all(
         pair["chosen"].count("a") * 2 == pair["worth"][0] > pair["worth"][1] == pair["rejected"].count("a") * 2
         for pair in pairs
@@ -391,6 +392,22 @@ def test_pairs_are_scored_with_their_audio(by_pairs):
         logits = model(**whole).logits[:, :-1].log_softmax(-1)
     own = logits.gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1) * batch["completion_mask"][:, 1:]
     torch.testing.assert_close(torch.cat([chosen, rejected]), own.sum(-1), rtol=1e-5, atol=1e-5)
+
+
+def test_a_job_that_was_killed_while_sampling_makes_the_same_pairs(by_pairs):
+    build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
+    path = Path(by_pairs["training"]["output_dir"]) / "pairs.jsonl"
+    whole = path.read_text().splitlines()
+    path.write_text("\n".join(whole[:8]) + "\n" + whole[8][:5])
+    build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
+    assert path.read_text().splitlines() == whole
+
+
+def test_pairs_that_were_made_of_something_else_are_refused(by_pairs):
+    build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
+    by_pairs["sampling"] = by_pairs["sampling"] | {"temperature": 0.5}
+    with pytest.raises(ConfigError, match="made with another sampling; give another training.output_dir, or delete"):
+        build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
 
 
 def test_answers_that_are_all_worth_the_same_make_no_pairs(by_pairs):

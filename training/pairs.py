@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from ..files import write_whole
+from ..language_models.journal import Journal
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
 from ..processing.conversation import asked
@@ -22,6 +22,7 @@ from .strict import ConfigError
 
 
 PAIRS_NAME = "pairs.jsonl"
+MADE_OF = "made of"  # the key of the file's first line
 logger = logging.getLogger("audiollm.train")
 
 
@@ -54,6 +55,8 @@ def make_pairs(
     weights: Sequence[float],
     sampling: Sampling,
     path: Path,
+    made_of: Mapping[str, Any],
+    seed: int = 0,
 ) -> Dataset:
     """Rows with the answers `chosen` and `rejected`; those whose answers are all worth the same are left out.
 
@@ -64,17 +67,20 @@ def make_pairs(
         rewards: their weighted sum is what an answer is worth; what none of them judges is left out.
         weights: of the rewards.
         sampling: how answers are sampled.
-        path: file that keeps the pairs, so that a run that goes on learns from the same.
+        path: file that keeps the pairs as they come, so that a killed job goes on, and a run learns from the same.
+        made_of: what the pairs depend on, by name.
+        seed: of the sampling.
 
     Raises:
+        ConfigError: if the file has pairs that were made of something else.
         ValueError: if no row is left.
     """
-    if not path.exists():
-        lines = [json.dumps(pair) + "\n" for pair in _pairs(model, processor, rows, rewards, weights, sampling)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(lines))
-        logger.info("%d of %d rows have a better and a worse answer: %s", len(lines), len(rows), path)
-    pairs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with Journal(path) as journal:
+        _claim(journal, json.loads(json.dumps(made_of)))
+        for entry in _missing(model, processor, rows, rewards, weights, sampling, journal.entries, seed):
+            journal.append(entry)
+        pairs = [entry for entry in journal.entries.values() if entry.get("chosen") is not None]
+    logger.info("%d of %d rows have a better and a worse answer: %s", len(pairs), len(rows), path)
     if not pairs:
         raise ValueError(
             f"All {sampling.answers} answers to each row are worth the same ({path}); sample more of them."
@@ -84,34 +90,55 @@ def make_pairs(
     )
 
 
+def _claim(journal: Journal, made_of: dict[str, Any]):
+    before = journal.entries.get(MADE_OF)
+    if before is None:
+        journal.append({"id": MADE_OF, **made_of})
+        return
+    others = [name for name in made_of if made_of[name] != before.get(name)]
+    if others:
+        raise ConfigError(
+            f"{journal.path} has pairs that were made with another {', '.join(others)}; give another "
+            "training.output_dir, or delete the file."
+        )
+
+
 @torch.no_grad()
-def _pairs(model, processor, rows, rewards, weights, sampling) -> Iterator[dict[str, Any]]:
+def _missing(model, processor, rows, rewards, weights, sampling, known, seed) -> Iterator[dict[str, Any]]:
+    """What the file does not have yet: for each row its pair, or that its answers make none."""
     model.eval()
     collator = AudioLLMCollator(processor)
     for start in range(0, len(rows), sampling.batch_size):
-        some = [rows[index] for index in range(start, min(start + sampling.batch_size, len(rows)))]
+        places = range(start, min(start + sampling.batch_size, len(rows)))
+        if all(str(place) in known for place in places):
+            continue
+        some = [rows[place] for place in places]
         inputs = processor(
             text=[processor.prompt(asked(row)) for row in some], audio=[collator.clip(row) for row in some]
         ).to(model.device)
-        tokens = model.generate(
-            **inputs,
-            do_sample=True,
-            temperature=sampling.temperature,
-            top_k=0,
-            max_new_tokens=sampling.max_new_tokens,
-            num_return_sequences=sampling.answers,
-            suppress_tokens=[processor.audio_token_id],
-        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + start)  # a job that goes on samples what it would have sampled
+            tokens = model.generate(
+                **inputs,
+                do_sample=True,
+                temperature=sampling.temperature,
+                top_k=0,
+                max_new_tokens=sampling.max_new_tokens,
+                num_return_sequences=sampling.answers,
+                suppress_tokens=[processor.audio_token_id],
+            )
         said = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         columns = {name: [row[name] for row in some for _ in range(sampling.answers)] for name in some[0]}
         worth = _worth(said, columns, rewards, weights)
-        for place in range(len(some)):
-            own = slice(place * sampling.answers, (place + 1) * sampling.answers)
+        for number, place in enumerate(places):
+            own = slice(number * sampling.answers, (number + 1) * sampling.answers)
             judged = [(value, text) for value, text in zip(worth[own], said[own]) if value is not None]
+            entry: dict[str, Any] = {"id": str(place), "row": place, "of": some[number]["id"]}
             if judged and min(judged)[0] < max(judged)[0]:
                 (least, rejected), (most, chosen) = min(judged), max(judged)
-                pair = {"chosen": chosen, "rejected": rejected, "worth": [most, least]}
-                yield {"row": start + place, "id": some[place]["id"], **pair}
+                entry |= {"chosen": chosen, "rejected": rejected, "worth": [most, least]}
+            if entry["id"] not in known:
+                yield entry
 
 
 def _worth(

@@ -71,7 +71,15 @@ def build_rl_trainer(
         path = Path(str(arguments.output_dir)) / PAIRS_NAME
         with arguments.main_process_first(desc="answering"):
             pairs = make_pairs(
-                model.to(arguments.device), processor, rows, checks, weights, checked.sampling or Sampling(), path
+                model.to(arguments.device),
+                processor,
+                rows,
+                checks,
+                weights,
+                checked.sampling or Sampling(),
+                path,
+                made_of={name: config.get(name) for name in ("model", "data", "rewards", "sampling")},
+                seed=arguments.seed,
             )
         return AudioLLMDPOTrainer(
             model, arguments, pairs, processor, LoraConfig(**lora), checked.epochs, checked.steps, origin
