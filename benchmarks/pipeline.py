@@ -29,7 +29,7 @@ import yaml
 
 
 PRESET = Path(__file__).parents[1] / "configs" / "small.yaml"
-SPEECH, TEXT = "whisper-tiny.en", "smollm2-135m-instruct"
+SPEECH, TEXT = "whisper-base", "smollm2-135m-instruct"
 QUESTION = "What emotion does the speaker show, and which words show it?"
 
 

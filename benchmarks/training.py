@@ -432,6 +432,8 @@ MELD_SECONDS = (0.5, 1.0, 1.2, 1.5, 1.7, 1.9, 2.1, 2.3, 2.6, 2.9, 3.2, 3.7, 4.2,
 def tokens(options: argparse.Namespace) -> dict[str, Any]:
     """Rows trained and answers given a second with `audio_tokens: clip` over `window`, on clips of MELD's lengths.
 
+    The third side, `heard`, is `clip` with `speech_length_aware`: Whisper hears to the next whole 5 s.
+
     The model has the paper's proportions and 100 + 10 tokens for 30 s. The rounds are those of the paper's
     alternation: in one, emotion encoder, emotion adapter and LoRA learn emotions, in the other speech encoder, speech
     adapter and LoRA learn transcripts. Then 8 clips are answered at once, with 20 tokens each.
@@ -443,10 +445,16 @@ def tokens(options: argparse.Namespace) -> dict[str, Any]:
         "asr": {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "lora"]},
     }
 
+    kinds = {
+        "window": {"audio_tokens": "window"},
+        "clip": {"audio_tokens": "clip"},
+        "heard": {"audio_tokens": "clip", "speech_length_aware": True},
+    }
+
     def measure(work: Path, kind: str, task: str) -> dict[str, float]:
         import torch
 
-        config = run_config(work, dual_model() | {"audio_tokens": kind}, [rounds[task] | {"epochs": 2}])
+        config = run_config(work, dual_model() | kinds[kind], [rounds[task] | {"epochs": 2}])
         trainer = sft.build_trainer(config | {"max_steps": 6})
         trainer.train()
         speeds = [entry["samples_per_second"] for entry in trainer.state.log_history if "samples_per_second" in entry]
@@ -462,19 +470,21 @@ def tokens(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         write_corpus(work / "corpus", len(MELD_SECONDS), (0, 0), tuple(rounds), lengths=MELD_SECONDS)
-        sides = {
-            f"{kind} {task}": partial(measure, work, kind, task) for task in rounds for kind in ("window", "clip")
-        }
+        sides = {f"{kind} {task}": partial(measure, work, kind, task) for task in rounds for kind in kinds}
         results = turn_about(sides, options.turns)
 
-    def ratio(key: str, task: str) -> float:
-        pairs = zip(results[f"clip {task}"], results[f"window {task}"])
-        return median(clip["result"][key] / window["result"][key] for clip, window in pairs)
+    def over_window(kind: str, key: str, task: str) -> float:
+        pairs = zip(results[f"{kind} {task}"], results[f"window {task}"])
+        return median(side["result"][key] / window["result"][key] for side, window in pairs)
 
     return {
-        "rows_er": ratio("rows", "er"),
-        "rows_asr": ratio("rows", "asr"),
-        "answers": ratio("answers", "er"),
+        kind: {
+            "rows_er": over_window(kind, "rows", "er"),
+            "rows_asr": over_window(kind, "rows", "asr"),
+            "answers": over_window(kind, "answers", "er"),
+        }
+        for kind in ("clip", "heard")
+    } | {
         "rows_per_second": {side: median(r["result"]["rows"] for r in found) for side, found in results.items()},
         "turns": options.turns,
     }

@@ -57,7 +57,7 @@ def output_frames(config: PreTrainedConfig, length: int) -> int:
     """
     kind = config.model_type
     if kind == "whisper":
-        return config.max_source_positions
+        return min((length + 1) // 2, config.max_source_positions)
     if kind == "parakeet_encoder":
         halvings = int(math.log2(config.subsampling_factor))
         kernel = config.subsampling_conv_kernel_size
@@ -115,8 +115,8 @@ class AudioLLMConfig(PreTrainedConfig):
             emotion encoder's layers instead of the last one, since emotion does not live in the last layer.
         speech_length_aware, emotion_length_aware (`bool`, *optional*, defaults to `False`): let that encoder hear the
             audio only, not the padding of its window, which saves most of its time on short clips. The frames of
-            padding are then zero, and the tokens are as many. The paper pads (section 3). Whisper always hears a
-            whole window.
+            padding are then zero, and the tokens are as many. The paper pads (section 3). Whisper, which learnt to
+            hear silence behind speech, hears to the next whole 5 s.
         adapter_hidden_sizes (`list[int]`, *optional*): widths of the adapters' two hidden layers; by default 1 and 4
             times the encoder's width, as in MERaLiON-AudioLLM.
         adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
@@ -196,8 +196,8 @@ class AudioLLMConfig(PreTrainedConfig):
             )
         for part in ("speech", "emotion"):
             kind = getattr(getattr(self, f"{part}_config"), "model_type", None)
-            if getattr(self, f"{part}_length_aware") and kind in (None, "whisper"):
-                raise ValueError(f"{part}_length_aware needs a {part} encoder that hears any length; {kind} does not.")
+            if getattr(self, f"{part}_length_aware") and kind is None:
+                raise ValueError(f"{part}_length_aware is set, but the model has no {part} encoder.")
         scaled = [name for name in LOGIT_SCALES if getattr(self.get_text_config(), name, None) not in (None, 1)]
         if scaled:
             raise ValueError(

@@ -20,7 +20,12 @@ from transformers import (
     WhisperModel,
 )
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
@@ -39,6 +44,9 @@ from .saving import open_to_readers
 
 logger = logging.get_logger(__name__)
 WHISPER_FRAMES_PER_SECOND = 50
+# Whisper learnt to hear silence behind speech, and rows of one length are encoded together: a length-aware one hears
+# its clips to the next whole multiple of this many mel frames, 5 s.
+WHISPER_STEP = 500
 # What a class says of each attention implementation, by the beginning of its name.
 ATTENTION_FLAGS = {"sdpa": "_supports_sdpa", "flash_attention": "_supports_flash_attn", "flex": "_supports_flex_attn"}
 # The name of the key-value cache, as input and output: transformers before 5.24, which vLLM 0.33 pins, has the longer.
@@ -46,9 +54,6 @@ CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWit
 # What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
 VLLM_ATTENTION = ("vllm", "vllm_mla")
 AUDIO_INPUTS = ("input_features", "input_features_mask", "input_values", "input_values_mask")
-# Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
-# from another copy of the same remote code than AutoModel knows.
-OWN_ENCODERS = {"whisper": WhisperEncoder, "emotion2vec": Emotion2VecModel}
 
 
 @dataclass
@@ -86,11 +91,16 @@ class EncodedWindows:
 
 
 class AudioLLMLayerMix(nn.Module):
-    """Weighted sum over layers, with learnt weights that are equal at first.
+    """Weighted sum over layers, each normalised over its channels, with learnt weights that are equal at first.
+
+    Deeper layers are longer vectors: as they are, the last ones would be all that is heard.
 
     Args:
         layers: how many.
     """
+
+    # An optimizer moves all parameters of an adapter by as much, which alone would leave weights of layers equal.
+    SPEED = 30.0
 
     def __init__(self, layers: int):
         super().__init__()
@@ -98,7 +108,9 @@ class AudioLLMLayerMix(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Sum `[layers, windows, frames, width]` over the layers."""
-        return torch.einsum("l,lwtc->wtc", self.logits.softmax(0).to(states.dtype), states)
+        weights = (self.SPEED * self.logits).softmax(0)
+        normed = nn.functional.layer_norm(states, states.shape[-1:])
+        return torch.einsum("l,lwtc->wtc", weights.to(normed.dtype), normed)
 
 
 class AudioLLMBatchNorm(nn.BatchNorm1d):
@@ -224,6 +236,56 @@ class AudioLLMAdapter(nn.Module):
         return self.linear_3(self.act(self.linear_2(hidden)))
 
 
+class AudioLLMWhisperEncoder(WhisperEncoder):
+    """Whisper's encoder, which also hears less than a whole window, with positions for the frames that there are."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode mel features.
+
+        Args:
+            input_features: `[windows, mel bins, time]`.
+            attention_mask: 1 on what is to be heard, `[windows, time]`, from the first on; windows of one length are
+                encoded together, as Whisper has no mask. Frames behind are zero.
+            output_hidden_states: whether to give the states of all layers too, before the first one at first.
+        """
+        if attention_mask is None:
+            states = self._hear(input_features, output_hidden_states)
+        else:
+            lengths, frames = attention_mask.sum(-1), output_frames(self.config, input_features.shape[-1])
+            groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
+            heard = [self._hear(input_features[rows, :, :n], output_hidden_states) for n, rows in groups.items()]
+            padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
+            states = torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+        return BaseModelOutput(
+            last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
+        )
+
+    def _hear(self, features: torch.Tensor, all_layers: bool) -> torch.Tensor:
+        """What is heard in windows of one length, `[layers, windows, frames, width]`."""
+        hidden = nn.functional.gelu(self.conv1(features))
+        hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
+        positions = self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
+        hidden = nn.functional.dropout(hidden + positions, p=self.dropout, training=self.training)
+        states = []
+        for layer in self.layers:
+            states.append(hidden)
+            if not (self.training and self.layerdrop > 0 and torch.rand([]) < self.layerdrop):
+                hidden = layer(hidden, None)
+        last = self.layer_norm(hidden)
+        return torch.stack([*states, last] if all_layers else [last])
+
+
+# Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
+# from another copy of the same remote code than AutoModel knows.
+OWN_ENCODERS = {"whisper": AudioLLMWhisperEncoder, "emotion2vec": Emotion2VecModel}
+
+
 def build_part(config: Any) -> PreTrainedModel:
     """A part of random weights by its configuration; of Whisper, an encoder-decoder, only the encoder.
 
@@ -263,6 +325,7 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
             )
         encoder.config.max_source_positions = encoder.max_source_positions = positions
         encoder.embed_positions = nn.Embedding.from_pretrained(encoder.embed_positions.weight[:positions].clone())
+        encoder.__class__ = AudioLLMWhisperEncoder  # the same modules, with our forward
     return encoder
 
 
@@ -285,7 +348,7 @@ def encode(
     if mask is not None:
         lengths = _heard_lengths(encoder.config, mask)
         longest = int(lengths.max())
-        features = features[:, :longest]
+        features = features[..., :longest] if encoder.config.model_type == "whisper" else features[:, :longest]
         mask = torch.arange(longest, device=features.device) < lengths[:, None]
         inputs = {"attention_mask": mask.long()}
         counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
@@ -307,10 +370,11 @@ def _skip_no_layer(encoder: PreTrainedModel):
 def _heard_lengths(config: PreTrainedConfig, mask: torch.Tensor) -> torch.Tensor:
     """Features that a length-aware encoder hears of each window, `[windows]`, for a mask `[windows, time]`.
 
-    In whole frames: else strided convolutions hear, in the last one, the padding that a longer neighbour makes.
-    Parakeet masks between them, but too late for odd lengths, and not at all with vLLM's convolutions in it.
+    Of Whisper in whole steps. Of others in whole frames: else strided convolutions hear, in the last one, the padding
+    that a longer neighbour makes. Parakeet masks between them, but too late for odd lengths, and not at all with
+    vLLM's convolutions in it.
     """
-    step = getattr(config, "subsampling_factor", 1)
+    step = WHISPER_STEP if config.model_type == "whisper" else getattr(config, "subsampling_factor", 1)
     lengths = mask.sum(-1).clamp(min=_least_length(config)).add(step - 1).div(step, rounding_mode="floor")
     return (lengths * step).clamp(max=mask.shape[-1])
 
@@ -607,15 +671,16 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """Of each window's frames, how many its adapter's tokens are made of; `mask` as in [`get_audio_features`]."""
         config, windows = self.config, _real_windows(mask, mask)
         encoder = getattr(config, f"{part}_config")
-        if getattr(config, f"{part}_length_aware"):
-            return [output_frames(encoder, length) for length in _heard_lengths(encoder, windows).tolist()]
         frames = encoder_frames(encoder, config.window_seconds)
+        heard = torch.full((len(windows),), frames)
+        if getattr(config, f"{part}_length_aware"):
+            heard = torch.tensor([output_frames(encoder, n) for n in _heard_lengths(encoder, windows).tolist()])
         if config.audio_tokens == "window":
-            return [frames] * len(windows)
+            return heard.tolist()
         of_emotion = part == "emotion" and config.fusion == "sequence"
         tokens = config.emotion_tokens if of_emotion else config.speech_tokens
         kept = kept_tokens(tokens, windows.sum(-1), windows.shape[-1])
-        return (kept * math.ceil(frames / tokens)).clamp(max=frames).tolist()
+        return torch.minimum(kept.cpu() * math.ceil(frames / tokens), heard).tolist()
 
     def _encode(self, part: str, features: Any, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.emotion_layer_mix

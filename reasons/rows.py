@@ -154,7 +154,8 @@ class Input:
 
 def job_key(row: dict[str, Any], target: str) -> str:
     """By which a row's target is known in the journal."""
-    source = json.dumps([row["task"], row["label"], row["transcript"]])
+    told = [[turn["speaker"], turn["text"]] for turn in row.get("context") or ()]
+    source = json.dumps([row["task"], row["label"], row["transcript"], *([told] if told else [])])
     return f"{row['id']}:{target}:{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 

@@ -10,6 +10,7 @@ from transformers import (
     WhisperFeatureExtractor,
     WhisperModel,
 )
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from trl.trainer.utils import add_fused_lm_head
 
 from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
@@ -17,6 +18,7 @@ from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames
 from audiollm.modeling_audiollm.modeling_audiollm import (
     AudioLLMAdapter,
     AudioLLMHead,
+    AudioLLMWhisperEncoder,
     EncodedWindows,
     Stream,
     build_part,
@@ -317,7 +319,7 @@ def test_adding_an_emotion_encoder_keeps_what_was_learnt(parts, tone):
         model.add_emotion_encoder(parts["whisper"])
 
 
-def test_layer_mix_starts_as_the_mean_of_all_layers_and_learns(tone):
+def test_layer_mix_starts_as_the_mean_of_all_layers_however_long_and_learns(tone):
     model, processor = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
     model.eval()
     inputs = inputs_for(processor, tone(1.0))
@@ -325,9 +327,13 @@ def test_layer_mix_starts_as_the_mean_of_all_layers_and_learns(tone):
     states = encode(model.model.emotion_encoder, features, all_layers=True).states
     assert len(states) == 2
     adapter = model.model.emotion_adapter
-    mixed = adapter(EncodedWindows(states))
+    mixed, mix = adapter(EncodedWindows(states)), adapter.mixes[0]
+    mean = torch.nn.functional.layer_norm(states, states.shape[-1:]).mean(0, keepdim=True)
+    adapter.mixes[0] = mix
+    longer = states * torch.tensor([1.0, 100.0]).view(2, 1, 1, 1)
+    torch.testing.assert_close(adapter(EncodedWindows(longer)), mixed, rtol=1e-3, atol=1e-4)
     adapter.mixes[0] = torch.nn.Identity()
-    torch.testing.assert_close(mixed, adapter(EncodedWindows(states.mean(0, keepdim=True))))
+    torch.testing.assert_close(mixed, adapter(EncodedWindows(mean)))
     model, _ = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
     model(**inputs, labels=inputs["input_ids"]).loss.backward()
     assert model.model.emotion_adapter.mixes[0].logits.grad.abs().sum() > 0
@@ -425,11 +431,60 @@ def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
     torch.testing.assert_close(together[12:], alone, rtol=1e-3, atol=1e-4)
 
 
-def test_whisper_cannot_be_length_aware():
-    with pytest.raises(StrictDataclassClassValidationError, match="hears any length; whisper does not"):
-        AudioLLMConfig(emotion_config={"model_type": "whisper"}, emotion_length_aware=True)
-    with pytest.raises(StrictDataclassClassValidationError, match="speech encoder that hears any length"):
-        AudioLLMConfig(speech_config={"model_type": "whisper"}, speech_length_aware=True)
+@pytest.fixture
+def short_steps(monkeypatch):
+    """Whisper hears to the next fifth of a second, not of five."""
+    monkeypatch.setattr("audiollm.modeling_audiollm.modeling_audiollm.WHISPER_STEP", 20)
+
+
+def test_our_whisper_encoder_gives_what_that_of_transformers_does():
+    config = AutoConfig.for_model("whisper", **ENCODERS["whisper"])
+    theirs = WhisperEncoder(config).eval()
+    ours = AudioLLMWhisperEncoder(config).eval()
+    ours.load_state_dict(theirs.state_dict())
+    features = torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions)
+    expected, states = (encoder(features, output_hidden_states=True) for encoder in (theirs, ours))
+    torch.testing.assert_close(states.last_hidden_state, expected.last_hidden_state)
+    torch.testing.assert_close(states.hidden_states, expected.hidden_states)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_length_aware_whisper_hears_each_clip_to_its_next_step(tone, short_steps, mixed):
+    model, processor = tiny_model_and_processor(
+        speech_length_aware=True, emotion_length_aware=True, audio_tokens="clip", emotion_layer_mix=mixed
+    )
+    model.eval()
+    clips = [tone(0.9, seed=1), tone(0.3), tone(0.25, seed=2), tone(1.1, seed=3)]
+    heard = []
+    hear = AudioLLMWhisperEncoder._hear
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            AudioLLMWhisperEncoder,
+            "_hear",
+            lambda self, f, layers: heard.append(f.shape[::2]) or hear(self, f, layers),
+        )
+        together = model.get_audio_features(**_audio(inputs_for(processor, *clips))).pooler_output
+    # The last clip's second window is of 0.1 s.
+    assert heard == 2 * [(1, 20), (2, 40), (2, 100)]
+    alone = [model.get_audio_features(**_audio(inputs_for(processor, clip))).pooler_output for clip in clips]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_of_whisper_costs_only_what_is_heard(tone):
+    """At its own step of 5 s, a clip of 3 s in a window of 15 s is a third of the window."""
+    encoder = AudioLLMWhisperEncoder(
+        AutoConfig.for_model("whisper", **{**ENCODERS["whisper"], "max_source_positions": 750})
+    )
+    mask = (torch.arange(1500) < torch.tensor([[300], [510]])).float()
+    encoded = encode(encoder.eval(), torch.randn(2, encoder.config.num_mel_bins, 1500), mask)
+    assert encoded.counts.tolist() == [250, 500]
+    assert encoded.states.shape[2] == 500
+    assert not encoded.states[0, 0, 250:].any()
+
+
+def test_length_aware_needs_its_encoder():
+    with pytest.raises(StrictDataclassClassValidationError, match="the model has no emotion encoder"):
+        AudioLLMConfig(speech_config={"model_type": "whisper"}, emotion_length_aware=True)
 
 
 def test_two_clips_of_a_prompt_are_heard_in_order_by_every_beam(tiny, tone):

@@ -130,6 +130,10 @@ def test_a_second_run_asks_only_what_is_new(rows, tmp_path):
         "it is number 8, I tell you",
     }
     assert len(teacher.asked) == 4
+    changed[5]["context"] = [{"speaker": "A", "text": "What is it, then?"}]
+    write_rows(rows, changed)
+    extract(rows, tmp_path / "out", teacher)
+    assert len(teacher.asked) == 6 and "number 5" in read_request(teacher.asked[-1])[3]
 
 
 def test_an_explanation_that_fits_everything_is_accepted_only_a_few_times(rows, tmp_path):

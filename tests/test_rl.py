@@ -294,6 +294,13 @@ def weights(folder):
     return load_file(Path(folder) / "model.safetensors")
 
 
+def test_a_model_notes_the_labels_that_it_is_rewarded_for(config):
+    model, processor = tiny_model_and_processor()
+    model.config.emotion_labels = ["bored"]
+    trainer = build_rl_trainer(config, lambda rows: {"letters": letters}, model, processor)
+    assert set(trainer.audio_model.config.emotion_labels) == {"bored", *trainer.train_dataset["label"]}
+
+
 def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config["epochs"] = 1.5  # so that the kill falls into the second pass, whose order is another one

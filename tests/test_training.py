@@ -9,7 +9,7 @@ from transformers import AutoProcessor, TrainerCallback
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training import sft
 from audiollm.training.alternation import AlternationSampler, set_learning
-from audiollm.training.encoder_losses import LabelHead, label_classes
+from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from tests.tiny import tiny_model_and_processor
@@ -265,6 +265,43 @@ def test_an_emotion_encoder_learns_by_labels_and_then_with_the_language_model(co
     trainer.train()
     assert watch.changed == {0: {"emotion_encoder"}, 1: {"emotion_encoder", "emotion_adapter", "lora"}}
     assert any("label_loss" in entry for entry in trainer.state.log_history)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path):
+    config["schedule"] = [
+        {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0, "epochs": 20, "learning_rate": 3e-3},
+        {"tasks": ["er", "asr"], "train": ["emotion_adapter", "lora"], "label": 0.5},
+        {"tasks": ["er"], "train": ["emotion_encoder", "speech_adapter"], "label": 0.5},
+    ]
+    if cached:
+        config["feature_cache"] = {"folder": str(tmp_path / "cache"), "max_gb": 1}
+    trainer = sft.build_trainer(config)
+    watch = Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed[0] == {"emotion_adapter"}
+    assert set(trainer.heads) == {"label", "label_emotion_adapter"}
+    assert (trainer.branches is not None and trainer.branches.cache.hits > 0) == cached
+    logged = [entry for entry in trainer.state.log_history if "label_loss" in entry]
+    losses = [entry["label_loss"] for entry in logged if entry["round"] == 1]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert {entry["round"] for entry in logged} == {1, 2, 3}
+
+
+def test_words_of_labels_are_nearest_to_the_tokens_that_are_them():
+    words = torch.randn(3, 16)
+    head = WordHead(words).eval()
+    mask = torch.tensor([[[1, 1, 1, 1, 1, 0, 0, 0, 0, 0]]], dtype=torch.bool)  # half of the window is real
+    tokens = torch.stack([words[0], words[0], words[1]]).repeat(1, 1, 1)
+    tokens = torch.cat([tokens, 1e3 * words[2].expand(1, 1, 16)], dim=1)
+    right, wrong = (head(tokens, mask, torch.tensor([label])) for label in ([1, 0, -100], [0, 1, -100]))
+    assert right < 0.01 < wrong
+    other_task = head(tokens, mask, torch.tensor([[-100, -100, 1]]))  # alone in its task, it can be nothing else
+    torch.testing.assert_close(other_task, right, atol=1e-4, rtol=0)
+    nothing = head(tokens.requires_grad_(), mask, torch.full((1, 3), -100))
+    nothing.backward()
+    assert nothing == 0 and not tokens.grad.any()
 
 
 def test_classes_of_other_tasks_count_for_nothing_in_a_label_loss():

@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 
 from audiollm.training import sft
 from audiollm.training.feature_cache import FeatureCache
+from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
 
@@ -57,6 +58,24 @@ def test_a_branch_that_learns_is_never_taken_from_the_cache(config, tmp_path):
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
     assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_one_encoder_in_both_branches_gives_each_the_layers_that_it_asks_for(config, tmp_path):
+    """The small preset has Whisper twice: its last layer for speech, all of them for emotion."""
+    speech = {"tasks": ["er"], "train": ["speech_adapter", "lora"]}
+    emotion = {"tasks": ["er"], "train": ["emotion_adapter", "lora"]}
+    config |= {"schedule": [speech, emotion], "samples_per_round": 0}
+    losses = []
+    for cache in (None, {"folder": str(tmp_path / "cache"), "max_gb": 1}):
+        config |= {"feature_cache": cache}
+        config["training"]["output_dir"] = str(tmp_path / f"out-{bool(cache)}")
+        torch.manual_seed(0)
+        model, processor = tiny_model_and_processor(emotion="whisper", emotion_layer_mix=True)
+        model.model.emotion_encoder.load_state_dict(model.model.speech_encoder.state_dict())
+        trainer = sft.build_trainer(config, model, processor)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
 
 
 def test_the_cache_stays_within_its_room_and_gives_up_old_weights_first(tmp_path):

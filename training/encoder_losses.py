@@ -1,7 +1,9 @@
-"""Losses on the frames of an encoder, beside the language model's or in its place, with heads that stay behind."""
+"""Losses on an encoder's frames or an adapter's tokens, beside the language model's or in its place, with heads that
+stay behind."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length
-from ..modeling_audiollm.modeling_audiollm import encode
+from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length, kept_tokens
+from ..modeling_audiollm.modeling_audiollm import AudioLLMAlignment, encode
 from ..processing.collator import IGNORED
 from .schedule import Round, ScheduleError
 from .trainer import AudioLLMTrainer
@@ -24,7 +26,11 @@ def real_frames(frames: torch.Tensor, mask: torch.Tensor, steps: int) -> list[to
         mask: which features are real audio, `[clips, windows, feature time]`.
         steps: time steps of the features for one frame.
     """
-    counts = -(-mask.sum(-1) // steps)
+    return _of_clips(frames, -(-mask.sum(-1) // steps))
+
+
+def _of_clips(frames: torch.Tensor, counts: torch.Tensor) -> list[torch.Tensor]:
+    """The first `counts` `[clips, windows]` of the frames `[windows, time, width]` of each window that has any."""
     heard = [window[:count] for window, count in zip(frames, counts[counts > 0].tolist(), strict=True)]
     clips = []
     for windows in counts.gt(0).sum(-1).tolist():
@@ -68,6 +74,56 @@ class LabelHead(nn.Module):
         return torch.stack(losses).sum() / max(sum(labelled), 1)
 
 
+class WordHead(nn.Module):
+    """Classes from all tokens of a clip: how near they are to the language model's own words for the labels.
+
+    What `align` is for transcripts, this is for labels: the adapter finds the language model's space, which does not
+    run. In training, a random half of the tokens is left out, so that each has to tell, and not the sum of a clip's.
+
+    Args:
+        words: for each class the embedding of its label, `[classes, width]`, the mean over the label's tokens.
+    """
+
+    START_TEMPERATURE = 20.0
+    LEFT_OUT = 0.5
+
+    def __init__(self, words: torch.Tensor):
+        super().__init__()
+        self.register_buffer("words", words.detach().float(), persistent=False)
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(self.START_TEMPERATURE)]))
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the mean over each clip's tokens, the mean over labelled clips.
+
+        Tokens are pulled to the length of the words' embeddings too, which the cosine leaves free: the language model
+        has to read them as if they were words.
+
+        Args:
+            tokens: `[windows, tokens, width]`, clip after clip.
+            mask: which features are real audio, `[clips, windows, feature time]`.
+            labels: as of [`LabelHead`].
+        """
+        labelled = (labels == 1).any(-1)
+        clips = _of_clips(tokens.float(), kept_tokens(tokens.shape[1], mask.sum(-1), mask.shape[-1]))
+        known = [clip for clip, wanted in zip(clips, labelled.tolist()) if wanted]
+        if not known:
+            return tokens.sum() * 0
+        means = torch.stack([self._mean_direction(clip) for clip in known])
+        logits = means @ nn.functional.normalize(self.words, dim=-1).t() * self.log_temperature.exp()
+        labels = labels[labelled]
+        named = nn.functional.cross_entropy(logits.masked_fill(labels == IGNORED, -torch.inf), labels.argmax(-1))
+        scale = self.words.norm(dim=-1).mean()
+        stretch = torch.cat(known).norm(dim=-1).clamp(min=1e-6).div(scale).log()
+        return named + AudioLLMAlignment.SCALE_WEIGHT * stretch.square().mean()
+
+    def _mean_direction(self, tokens: torch.Tensor) -> torch.Tensor:
+        directions = nn.functional.normalize(tokens, dim=-1)
+        if self.training:
+            kept = torch.rand(len(tokens), device=tokens.device) >= self.LEFT_OUT
+            directions = directions[kept] if kept.any() else directions
+        return directions.mean(0)
+
+
 def label_classes(
     tasks: Sequence[str], labels: Sequence[str | None], rounds: Sequence[Round]
 ) -> list[tuple[str, str]]:
@@ -87,14 +143,14 @@ def label_classes(
 
 
 @contextmanager
-def _listening(encoders: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
-    """Collects the last frames that each encoder gives while the model runs."""
+def _listening(parts: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the last frames that each encoder gives, and the tokens of each adapter, while the model runs."""
     frames: dict[str, torch.Tensor] = {}
 
     def keep(name: str):
-        return lambda module, args, output: frames.__setitem__(name, output.last_hidden_state)
+        return lambda module, args, output: frames.__setitem__(name, getattr(output, "last_hidden_state", output))
 
-    hooks = [encoder.register_forward_hook(keep(name)) for name, encoder in encoders.items()]
+    hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
     try:
         yield frames
     finally:
@@ -103,7 +159,7 @@ def _listening(encoders: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tenso
 
 
 class EncoderLossTrainer(AudioLLMTrainer):
-    """A trainer of schedules in which some round weighs a loss on an encoder's frames.
+    """A trainer of schedules in which some round weighs a loss on an encoder's frames or an adapter's tokens.
 
     The collator gives the targets of the loss `label` as `label_labels`, and so on.
 
@@ -115,14 +171,14 @@ class EncoderLossTrainer(AudioLLMTrainer):
         super().__init__(*args, **kwargs)
         if self.args.world_size > 1:
             raise ValueError("Losses on an encoder's frames work in one process; their heads are not synchronised.")
-        parts = {name: part for round_ in self.plan.rounds for name, part in round_.weighed.items()}
-        self.heads = nn.ModuleDict({name: self.build_head(name, *self._frames(part)) for name, part in parts.items()})
+        weighed = {pair for round_ in self.plan.rounds for pair in round_.weighed.items()}
+        self.heads = nn.ModuleDict({_head(*pair): self._build_head(*pair) for pair in sorted(weighed)})
         self.heads.to(self.args.device)
         self.companions |= {f"{name}_head": head for name, head in self.heads.items()}
         self._beside: dict[str, list[torch.Tensor]] = {}
 
     def build_head(self, name: str, width: int, steps: int) -> nn.Module:
-        """The head of a loss: `(frames, mask, targets)` to a number, see [`LabelHead`].
+        """The head of a loss on frames: `(frames, mask, targets)` to a number, see [`LabelHead`].
 
         Args:
             name: of the loss, the field of a round that weighs it.
@@ -130,6 +186,22 @@ class EncoderLossTrainer(AudioLLMTrainer):
             steps: time steps of its features for one frame.
         """
         return LabelHead(width, steps, len(self.data_collator.classes))
+
+    def _build_head(self, name: str, part: str) -> nn.Module:
+        if part.endswith("adapter"):
+            return WordHead(self._label_words())
+        return self.build_head(name, *self._frames(part))
+
+    @torch.no_grad()
+    def _label_words(self) -> torch.Tensor:
+        """The language model's embedding of each class's label."""
+        embeddings = self.audio_model.get_input_embeddings()
+        tokenizer: Any = self.processing_class.tokenizer
+        ids = [
+            tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for _, label in self.data_collator.classes
+        ]
+        weight = embeddings.weight
+        return torch.stack([weight[torch.tensor(of_label, device=weight.device)].mean(0) for of_label in ids])
 
     def _frames(self, part: str) -> tuple[int, int]:
         config = self.audio_model.config
@@ -145,20 +217,22 @@ class EncoderLossTrainer(AudioLLMTrainer):
         return optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        targets = {name: inputs.pop(f"{name}_labels", None) for name in self.heads}
+        targets = {name: inputs.pop(f"{name}_labels", None) for name in self.plan.rounds[0].encoder_losses}
         round_ = self.plan.round_at(self.state.global_step)
         active = {name: part for name, part in round_.weighed.items() if targets[name] is not None}
         if not (active and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         masks = {name: inputs[f"{self._features(part, inputs)}_mask"] for name, part in active.items()}
         if round_.lm == 0:
-            loss, frames = 0.0, {name: self._encode(part, inputs) for name, part in active.items()}
+            self.fill_frozen(inputs)
+            with self.accelerator.autocast():
+                loss, frames = 0.0, {name: self._hear(part, inputs) for name, part in active.items()}
         else:
-            encoders = {name: getattr(self.audio_model.model, part) for name, part in active.items()}
-            with _listening(encoders) as frames:
+            parts = {name: getattr(self.audio_model.model, part) for name, part in active.items()}
+            with _listening(parts) as frames:
                 loss = round_.lm * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        for name in active:
-            beside = self.heads[name](frames[name], masks[name], targets[name])
+        for name, part in active.items():
+            beside = self.heads[_head(name, part)](frames[name], masks[name], targets[name])
             self._beside.setdefault(f"{name}_loss", []).append(beside.detach())
             loss = loss + getattr(round_, name) * beside / self.current_gradient_accumulation_steps
         return loss
@@ -170,14 +244,21 @@ class EncoderLossTrainer(AudioLLMTrainer):
         super().log(logs, start_time)
 
     def _features(self, part: str, inputs: dict[str, Any]) -> str:
-        """Which input an encoder hears; both hear the same when their extractors are the same."""
-        return "input_features" if part == "speech_encoder" or "input_values" not in inputs else "input_values"
+        """Which input a branch hears; both hear the same when their extractors are the same."""
+        return "input_features" if part.startswith("speech") or "input_values" not in inputs else "input_values"
 
-    def _encode(self, part: str, inputs: dict[str, Any]) -> torch.Tensor:
-        """Frames of the windows that hold audio, without the rest of the model."""
-        name = self._features(part, inputs)
-        mask = inputs[f"{name}_mask"]
-        aware = getattr(self.audio_model.config, part.replace("encoder", "length_aware"))
+    def _hear(self, part: str, inputs: dict[str, Any]) -> torch.Tensor:
+        """Frames or tokens of the windows that hold audio, without the rest of the model."""
+        name, model = self._features(part, inputs), self.audio_model.model
+        features, mask = inputs[name], inputs[f"{name}_mask"]
+        branch, kind = part.split("_")
+        if kind == "adapter":
+            return model.embed_branch(branch, features, mask, inputs.get(f"{branch}_frames"))
+        aware = getattr(self.audio_model.config, f"{branch}_length_aware")
         real = mask.any(-1)
-        encoder = getattr(self.audio_model.model, part)
-        return encode(encoder, inputs[name][real], mask[real] if aware else None).states[-1]
+        return encode(getattr(model, part), features[real], mask[real] if aware else None).states[-1]
+
+
+def _head(loss: str, part: str) -> str:
+    """The name of a loss's head."""
+    return loss if part.endswith("encoder") else f"{loss}_{part}"

@@ -52,14 +52,19 @@ class FrozenBranches(TrainerCallback):
             learns = {*round_.train, *round_.weighed.values()}
             if encoder not in checksums or encoder in learns:
                 continue
-            # Without the language model, only what alignment goes through runs: one adapter over both, or speech's.
-            if not round_.lm and not (round_.align and (branch == "speech" or "adapter" in checksums)):
+            # Without the language model, only what another loss goes through runs: of alignment, one adapter over
+            # both, or speech's.
+            aligned = round_.align and (branch == "speech" or "adapter" in checksums)
+            if not (round_.lm or aligned or adapter in round_.weighed.values()):
                 continue
             facts = (config, extractor.to_dict(), precision)
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
             elif config["adapter_norm"] != "batch":  # whose statistics are over the frames of padding too
-                branches[branch, "frames"] = fingerprint(["frames", checksums[encoder]], *facts)
+                # The same encoder may be in both branches, and be asked for all of its layers in one.
+                mixed = branch == "emotion" and config["emotion_layer_mix"]
+                kind = "frames of all layers" if mixed else "frames"
+                branches[branch, "frames"] = fingerprint([kind, checksums[encoder]], *facts)
         return branches
 
     @torch.no_grad()

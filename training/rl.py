@@ -12,7 +12,7 @@ from transformers import set_seed
 from trl import DPOConfig, GRPOConfig
 
 from . import estimate
-from .assemble import assemble, new_parts
+from .assemble import assemble, new_parts, note_context, note_labels
 from .clips import refuse_bad_rows
 from .dpo import AUDIO_DPO, AudioLLMDPOTrainer
 from .grpo import AUDIO_RL, AudioLLMGRPOTrainer, report_rewards
@@ -58,6 +58,8 @@ def build_rl_trainer(
             refuse_bad_rows(some, answers=False)
     if model is None:
         model, processor = assemble(config["model"])
+    note_labels(model, config.get("model"), rows)
+    note_context(model, rows)
     lora: Any = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
     lacking = [part for part in checked.train if part not in parts]

@@ -42,8 +42,9 @@ class Round:
         anneal: whether that shape goes over this round alone, so that what a later round builds on has settled.
         average: weight of the past in a running average of what learns, which takes its place when the round ends (0:
             none; 0.98 averages over some 50 steps). It takes the noise of the last steps out.
-        label: weight of a classification loss on the emotion encoder, by the rows' labels (0: none), to teach it how
-            feelings sound before the language model is to tell them.
+        label: weight of a classification loss by the rows' labels (0: none), which teaches how feelings sound before
+            the language model is to tell them: the emotion encoder, by its frames; or, where that does not learn,
+            the emotion adapter, by how near its tokens come to the language model's words for the labels.
         align: weight of [`AudioLLMAlignment`]'s loss, by the rows' transcripts (0: none), which teaches the adapter
             that hears speech the language model's own words, without running it.
         lm: weight of the language-model loss; 0 trains by the other losses only, which reach fewer parts.
@@ -51,6 +52,8 @@ class Round:
 
     # Losses on an encoder's frames: the field that weighs one, and the part that it reaches.
     encoder_losses: ClassVar[dict[str, str]] = {"label": "emotion_encoder"}
+    # The part that one reaches instead where the encoder does not learn and this does.
+    adapter_losses: ClassVar[dict[str, str]] = {"label": "emotion_adapter"}
 
     tasks: tuple[str, ...]
     train: tuple[str, ...]
@@ -64,8 +67,12 @@ class Round:
 
     @property
     def weighed(self) -> dict[str, str]:
-        """The losses on encoders' frames that this round weighs, with the part that each reaches."""
-        return {name: part for name, part in self.encoder_losses.items() if getattr(self, name)}
+        """The losses on encoders' frames and adapters' tokens that this round weighs, with the part of each."""
+        parts = {name: part for name, part in self.encoder_losses.items() if getattr(self, name)}
+        for name, adapter in self.adapter_losses.items():
+            if parts.get(name) not in (None, *self.train) and adapter in self.train:
+                parts[name] = adapter
+        return parts
 
     @property
     def reached(self) -> set[str]:

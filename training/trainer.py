@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from trl import SFTConfig, SFTTrainer
 
-from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
 from .alternation import AlternationCallback
 from .averaging import AveragingCallback
@@ -43,7 +43,7 @@ AUDIO_SFT = {
 ALIGNMENT_INPUTS = ("alignment_words", "alignment_labels")
 
 
-def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Sequence[Round]):
+def _refuse_distribution(args: SFTConfig, config: AudioLLMConfig, cache: FeatureCache | None, rounds: Sequence[Round]):
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if not asks_for_fsdp(args):
         return
@@ -58,6 +58,13 @@ def _refuse_distribution(args: SFTConfig, cache: FeatureCache | None, rounds: Se
         raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
     if any(round_.average for round_ in rounds):
         raise ValueError("Rounds with `average` do not work with FSDP, which has no whole weights; leave it out.")
+    for part in ("speech", "emotion"):
+        encoder = getattr(config, f"{part}_config")
+        if getattr(config, f"{part}_length_aware") and encoder.model_type == "whisper":
+            raise ValueError(
+                f"{part}_length_aware does not work with Whisper and FSDP: Whisper runs once for each length in a "
+                "batch, which are not as many in every process. Leave it out."
+            )
 
 
 def _use_liger(language_model: PreTrainedModel, settings: dict[str, Any] | None):
@@ -116,7 +123,7 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
         samples: int = 0,
         **kwargs: Any,
     ):
-        _refuse_distribution(args, cache, rounds)
+        _refuse_distribution(args, model.config, cache, rounds)
         rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.tasks = train_dataset["task"]
         plan = Plan.of(rounds, self.tasks, rows_per_step)
@@ -197,12 +204,10 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
 
         What arguments add to it (another `loss_type`, label smoothing, losses of experts) goes TRL's way.
         """
-        tasks, keys = inputs.pop("tasks"), inputs.pop("clip_keys", None)
+        tasks = inputs.pop("tasks")
+        self.fill_frozen(inputs)
         words = {name: inputs.pop(name) for name in ALIGNMENT_INPUTS if name in inputs}
         round_ = self.plan.round_at(self.state.global_step)
-        if keys is not None and self.branches and self.model.training:
-            with self.accelerator.autocast():
-                self.branches.fill(self.model, inputs, keys)
         if round_.align and self.model.training:
             aligned = self._alignment_loss(model, inputs, words)
             if round_.lm == 0:
@@ -211,6 +216,13 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
             told = self._told_loss(model, inputs, return_outputs, num_items_in_batch)
             return round_.align * aligned + round_.lm * told
         return self._told_loss(model, inputs | {"tasks": tasks}, return_outputs, num_items_in_batch)
+
+    def fill_frozen(self, inputs: dict[str, Any]):
+        """Put what frozen branches gave before into a batch, where there is a cache of it."""
+        keys = inputs.pop("clip_keys", None)
+        if keys is not None and self.branches and self.model.training:
+            with self.accelerator.autocast():
+                self.branches.fill(self.model, inputs, keys)
 
     def _alignment_loss(self, model, inputs: dict[str, Any], words: dict[str, torch.Tensor]) -> torch.Tensor:
         """The loss of a batch's words, in a forward pass without the language model."""
