@@ -72,9 +72,12 @@ def test_one_encoder_in_both_branches_gives_each_the_layers_that_it_asks_for(con
         torch.manual_seed(0)
         model, processor = tiny_model_and_processor(emotion="whisper", emotion_layer_mix=True)
         model.model.emotion_encoder.load_state_dict(model.model.speech_encoder.state_dict())
+        heard = []
+        model.model.speech_encoder.register_forward_hook(lambda _, args, output, to=heard: to.append(len(output[0])))
         trainer = sft.build_trainer(config, model, processor)
         trainer.train()
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        assert sum(heard) == (17 if cache else 34)  # windows; the second round embeds the frames that the first kept
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
 
 

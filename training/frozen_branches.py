@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class FrozenBranches(TrainerCallback):
         self.plan, self.cache, self.processor = plan, cache, processor
         self._round: int | None = None
         self._fingerprints: dict[tuple[str, str], str] = {}
+        self._frames: dict[str, str] = {}  # by branch, the fingerprint of frames that an earlier round may have kept
 
     def on_step_begin(self, args, state, control, model: Any = None, **kwargs):
         index = self.plan.index_at(state.global_step)
@@ -45,7 +47,7 @@ class FrozenBranches(TrainerCallback):
         """What gives the same all through a round, by branch and kind (embeds or frames), with its fingerprint."""
         processor, config = self.processor, without_lora(model).config.to_dict()
         extractors = {"speech": processor.feature_extractor, "emotion": processor.emotion_feature_extractor}
-        branches = {}
+        branches, self._frames = {}, {}
         for branch, extractor in extractors.items():
             encoder, adapter = f"{branch}_encoder", f"{branch}_adapter"
             # A loss on an encoder's frames hooks the encoder, which then has to run.
@@ -57,14 +59,17 @@ class FrozenBranches(TrainerCallback):
             aligned = round_.align and (branch == "speech" or "adapter" in checksums)
             if not (round_.lm or aligned or adapter in round_.weighed.values()):
                 continue
-            facts = (config, extractor.to_dict(), precision)
+            facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
+            # The same encoder may be in both branches, and be asked for all of its layers in one.
+            mixed = branch == "emotion" and config["emotion_layer_mix"]
+            heard = fingerprint(["frames of all layers" if mixed else "frames", checksums[encoder]], *facts)
+            keeps_frames = config["adapter_norm"] != "batch"  # whose statistics are over the frames of padding too
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
-            elif config["adapter_norm"] != "batch":  # whose statistics are over the frames of padding too
-                # The same encoder may be in both branches, and be asked for all of its layers in one.
-                mixed = branch == "emotion" and config["emotion_layer_mix"]
-                kind = "frames of all layers" if mixed else "frames"
-                branches[branch, "frames"] = fingerprint([kind, checksums[encoder]], *facts)
+                if keeps_frames:
+                    self._frames[branch] = heard
+            elif keeps_frames:
+                branches[branch, "frames"] = heard
         return branches
 
     @torch.no_grad()
@@ -83,14 +88,13 @@ class FrozenBranches(TrainerCallback):
             features, mask = inputs[prefix], inputs[f"{prefix}_mask"].bool()
             known = {key: self.cache.get(name, key) for key in set(keys)}
             missing = {key: place for place, key in enumerate(keys) if known[key] is None}
+            if kind == "embeds":
+                missing = self._embed_kept(base, branch, name, mask, missing, known)
             if missing:
                 places = list(missing.values())
                 windows = mask[places].any(-1).sum(-1).tolist()
-                for key, of_clip in zip(
-                    missing, self._run(base, branch, kind, features[places], mask[places], windows)
-                ):
-                    known[key] = of_clip
-                    self.cache.put(name, key, of_clip)
+                run = self._run(base, branch, kind, features[places], mask[places], windows)
+                self._keep(name, missing, run, known)
             found = [known[key].to(features.device) for key in keys]
             if kind == "embeds":
                 inputs[f"{branch}_embeds"] = torch.cat(found)
@@ -98,6 +102,40 @@ class FrozenBranches(TrainerCallback):
                 counts = torch.tensor(base.needed_frames(branch, mask), device=features.device)
                 clips = [window for clip in found for window in clip.unbind(1)]
                 inputs[f"{branch}_frames"] = EncodedWindows(pad_frames(clips), counts)
+
+    def _keep(self, name: str, keys: Iterable[str], outputs: Iterable[torch.Tensor], known: dict[str, Any]):
+        for key, of_clip in zip(keys, outputs):
+            known[key] = of_clip
+            self.cache.put(name, key, of_clip)
+
+    def _embed_kept(
+        self,
+        base: AudioLLMModel,
+        branch: str,
+        name: str,
+        mask: torch.Tensor,
+        missing: dict[str, int],
+        known: dict[str, Any],
+    ) -> dict[str, int]:
+        """Embed clips whose frames an earlier round kept, without their encoder; gives those that are still missing.
+
+        Args:
+            base: the model.
+            branch: of it.
+            name: fingerprint of the branch's tokens.
+            mask: of the batch, see [`fill`].
+            missing: by key, the place in the batch.
+            known: by key, the tokens; those that are embedded are added.
+        """
+        frames = {key: self.cache.get(self._frames[branch], key) for key in missing if branch in self._frames}
+        kept = {key: of_clip for key, of_clip in frames.items() if of_clip is not None}
+        if kept:
+            heard = mask[[missing[key] for key in kept]]
+            windows = [window.to(mask.device) for of_clip in kept.values() for window in of_clip.unbind(1)]
+            counts = torch.tensor(base.needed_frames(branch, heard), device=mask.device)
+            tokens = base.embed_branch(branch, None, heard, EncodedWindows(pad_frames(windows), counts))
+            self._keep(name, kept, tokens.split(heard.any(-1).sum(-1).tolist()), known)
+        return {key: place for key, place in missing.items() if key not in kept}
 
     def _run(
         self,
@@ -114,3 +152,8 @@ class FrozenBranches(TrainerCallback):
         states = base.branch_frames(branch, features, mask).states
         counts = torch.tensor(base.needed_frames(branch, mask)).split(windows)
         return [clip[:, :, : int(count.max())] for clip, count in zip(states.split(windows, dim=1), counts)]
+
+
+def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without where their code is, which is written into them when a checkpoint is."""
+    return {name: value for name, value in settings.items() if name != "auto_map"}

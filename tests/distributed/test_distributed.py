@@ -147,3 +147,11 @@ def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypat
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="FSDP 1 is not supported"):
         sft.build_trainer(config)
+
+
+def test_a_length_aware_whisper_is_refused_under_fsdp(config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    model, processor = tiny_model_and_processor(speech_length_aware=True)
+    with pytest.raises(ValueError, match="speech_length_aware does not work with Whisper and FSDP"):
+        sft.build_trainer(config, model, processor)
