@@ -86,6 +86,7 @@ class WordHead(nn.Module):
 
     START_TEMPERATURE = 20.0
     LEFT_OUT = 0.5
+    words: torch.Tensor
 
     def __init__(self, words: torch.Tensor):
         super().__init__()

@@ -86,7 +86,7 @@ class FrozenBranches(TrainerCallback):
         for (branch, kind), name in self._fingerprints.items():
             prefix = "input_features" if branch == "speech" or shared else "input_values"
             features, mask = inputs[prefix], inputs[f"{prefix}_mask"].bool()
-            known = {key: self.cache.get(name, key) for key in set(keys)}
+            known: dict[str, Any] = {key: self.cache.get(name, key) for key in set(keys)}
             missing = {key: place for place, key in enumerate(keys) if known[key] is None}
             if kind == "embeds":
                 missing = self._embed_kept(base, branch, name, mask, missing, known)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from trl import SFTConfig, SFTTrainer
 
-from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
+from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.collator import IGNORED, AudioLLMCollator
 from .alternation import AlternationCallback
 from .averaging import AveragingCallback
@@ -43,7 +43,7 @@ AUDIO_SFT = {
 ALIGNMENT_INPUTS = ("alignment_words", "alignment_labels")
 
 
-def _refuse_distribution(args: SFTConfig, config: AudioLLMConfig, cache: FeatureCache | None, rounds: Sequence[Round]):
+def _refuse_distribution(args: SFTConfig, config: Any, cache: FeatureCache | None, rounds: Sequence[Round]):
     """Refuse what would train the wrong parts, or nothing, before anything is loaded on several GPUs."""
     if not asks_for_fsdp(args):
         return
