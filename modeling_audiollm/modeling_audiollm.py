@@ -26,7 +26,7 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     CausalLMOutputWithPast,
 )
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
@@ -238,6 +238,12 @@ class AudioLLMAdapter(nn.Module):
 
 class AudioLLMWhisperEncoder(WhisperEncoder):
     """Whisper's encoder, which also hears less than a whole window, with positions for the frames that there are."""
+
+    @torch.no_grad()
+    def __init__(self, config: Any):
+        super().__init__(config)
+        # transformers leaves out what `_init_weights` does to modules of classes that are not its own (5.24).
+        self.embed_positions.weight.copy_(sinusoids(*self.embed_positions.weight.shape))
 
     def forward(  # type: ignore[override]
         self,

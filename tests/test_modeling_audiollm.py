@@ -441,6 +441,7 @@ def test_our_whisper_encoder_gives_what_that_of_transformers_does():
     config = AutoConfig.for_model("whisper", **ENCODERS["whisper"])
     theirs = WhisperEncoder(config).eval()
     ours = AudioLLMWhisperEncoder(config).eval()
+    torch.testing.assert_close(ours.embed_positions.weight, theirs.embed_positions.weight)  # without loading
     ours.load_state_dict(theirs.state_dict())
     features = torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions)
     expected, states = (encoder(features, output_hidden_states=True) for encoder in (theirs, ours))
