@@ -257,17 +257,17 @@ class AudioLLMWhisperEncoder(WhisperEncoder):
         Args:
             input_features: `[windows, mel bins, time]`.
             attention_mask: 1 on what is to be heard, `[windows, time]`, from the first on; windows of one length are
-                encoded together, as Whisper has no mask. Frames behind are zero.
+                encoded together, as Whisper has no mask. Frames behind are zero. Without it, all of a whole window is
+                heard, as transformers' encoder does.
             output_hidden_states: whether to give the states of all layers too, before the first one at first.
         """
         if attention_mask is None:
-            states = self._hear(input_features, output_hidden_states)
-        else:
-            lengths, frames = attention_mask.sum(-1), output_frames(self.config, input_features.shape[-1])
-            groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
-            heard = [self._hear(input_features[rows, :, :n], output_hidden_states) for n, rows in groups.items()]
-            padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
-            states = torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+            return super().forward(input_features, output_hidden_states=output_hidden_states, **kwargs)
+        lengths, frames = attention_mask.sum(-1), output_frames(self.config, input_features.shape[-1])
+        groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
+        heard = [self._hear(input_features[rows, :, :n], output_hidden_states) for n, rows in groups.items()]
+        padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
+        states = torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
         )

@@ -444,9 +444,12 @@ def test_our_whisper_encoder_gives_what_that_of_transformers_does():
     torch.testing.assert_close(ours.embed_positions.weight, theirs.embed_positions.weight)  # without loading
     ours.load_state_dict(theirs.state_dict())
     features = torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions)
-    expected, states = (encoder(features, output_hidden_states=True) for encoder in (theirs, ours))
+    expected = theirs(features, output_hidden_states=True)
+    states = ours(features, torch.ones(2, features.shape[-1]).long(), output_hidden_states=True)
     torch.testing.assert_close(states.last_hidden_state, expected.last_hidden_state)
     torch.testing.assert_close(states.hidden_states, expected.hidden_states)
+    with pytest.raises(ValueError, match="expects the mel input features to be of length"):
+        ours(features[..., :-2])
 
 
 @pytest.mark.parametrize("mixed", [False, True])

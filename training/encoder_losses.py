@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length, kept_tokens
-from ..modeling_audiollm.modeling_audiollm import AudioLLMAlignment, encode
+from ..modeling_audiollm.modeling_audiollm import AudioLLMAlignment
 from ..processing.collator import IGNORED
 from .schedule import Round, ScheduleError
 from .trainer import AudioLLMTrainer
@@ -255,9 +255,7 @@ class EncoderLossTrainer(AudioLLMTrainer):
         branch, kind = part.split("_")
         if kind == "adapter":
             return model.embed_branch(branch, features, mask, inputs.get(f"{branch}_frames"))
-        aware = getattr(self.audio_model.config, f"{branch}_length_aware")
-        real = mask.any(-1)
-        return encode(getattr(model, part), features[real], mask[real] if aware else None).states[-1]
+        return model.branch_frames(branch, features, mask).states[-1]
 
 
 def _head(loss: str, part: str) -> str:
