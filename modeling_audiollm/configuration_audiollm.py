@@ -122,8 +122,16 @@ class AudioLLMConfig(PreTrainedConfig):
         adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
             channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
             all frames share, which hides the rest from a language model that is trained from nothing.
+        adapter_context (`int`, *optional*, defaults to 0): tokens on either side that an adapter hears beside each
+            token's own frames, which alone are the paper's: words are longer than a token.
+        adapter_dropout (`float`, *optional*, defaults to 0.0): share of the adapters' hidden values that is left out
+            in training; of half as many tokens all frames are.
         speech_alignment (`bool`, *optional*, defaults to `False`): whether the adapter that hears speech has what
             [`AudioLLMAlignment`] needs to read its tokens as words of the language model.
+        words_first (`bool`, *optional*, defaults to `False`): whether the language model gets what an aligned adapter
+            hears as words: in each window first one token for every word, the embeddings of the likeliest ones mixed
+            by their probabilities, then the other tokens, in time. This reads as text does, so that a language model
+            need not learn to read first.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -159,7 +167,10 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = "layer"
+    adapter_context: int = 0
+    adapter_dropout: float = 0.0
     speech_alignment: bool = False
+    words_first: bool = False
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
@@ -186,6 +197,10 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
         if self.audio_tokens not in AUDIO_TOKENS:
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
+        if self.adapter_context < 0:
+            raise ValueError(f"adapter_context must be at least 0; got {self.adapter_context}.")
+        if not 0 <= self.adapter_dropout < 1:
+            raise ValueError(f"adapter_dropout must be in [0, 1); got {self.adapter_dropout}.")
         if not 0 <= self.quote_confidence <= 1:
             raise ValueError(f"quote_confidence must be in [0, 1]; got {self.quote_confidence}.")
         if (self.fusion == "none") != (self.emotion_config is None):

@@ -175,6 +175,18 @@ class AudioLLMAlignment(nn.Module):
         stretch = torch.cat(list(clips)).float().norm(dim=-1).clamp(min=1e-6).div(scale).log()
         return ctc + self.SCALE_WEIGHT * stretch.square().mean()
 
+    def mix(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Audio tokens as the words that they stand for, by their probabilities, at the length of words.
+
+        Args:
+            tokens: `[tokens, width]`.
+            words: for each token the embeddings of its likeliest words, `[tokens, words, width]`.
+        """
+        cosines = nn.functional.normalize(words, dim=-1) @ nn.functional.normalize(tokens, dim=-1).unsqueeze(-1)
+        weights = (cosines * self.log_temperature.exp()).softmax(1)
+        lengths = (weights * words.norm(dim=-1, keepdim=True)).sum(1)
+        return (nn.functional.normalize((weights * words).sum(1), dim=-1) * lengths).to(tokens.dtype)
+
     def _logits(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         directions = nn.functional.normalize(torch.cat([self.blank[None].to(words.dtype), words]), dim=-1)
         cosines = nn.functional.normalize(tokens, dim=-1) @ directions.t() * self.log_temperature.exp()
@@ -192,7 +204,7 @@ class AudioLLMAdapter(nn.Module):
         tokens: tokens per window to give.
         hidden_sizes: widths of the two hidden layers.
         output_size: width of the language model.
-        norm: `"layer"` or `"batch"`, see `AudioLLMConfig.adapter_norm`.
+        norm, context, dropout: see `AudioLLMConfig`, where their names begin with `adapter_`.
     """
 
     def __init__(
@@ -202,9 +214,11 @@ class AudioLLMAdapter(nn.Module):
         hidden_sizes: Sequence[int],
         output_size: int,
         norm: str = "layer",
+        context: int = 0,
+        dropout: float = 0.0,
     ):
         super().__init__()
-        self.tokens = tokens
+        self.tokens, self.context, self.dropout = tokens, context, dropout
         self.stacks = [math.ceil(stream.frames / tokens) for stream in streams]
         self.mixes = nn.ModuleList(
             [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
@@ -213,6 +227,8 @@ class AudioLLMAdapter(nn.Module):
         self.norms = nn.ModuleList([norm_class(stream.width) for stream in streams])
         first, second = hidden_sizes
         self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
+        if context:
+            self.linear_context = nn.Linear((2 * context + 1) * first, first)
         self.linear_2 = nn.Linear(first, second)
         self.linear_3 = nn.Linear(second, output_size)
         self.act = nn.SiLU()
@@ -231,9 +247,18 @@ class AudioLLMAdapter(nn.Module):
 
     def forward(self, *streams: EncodedWindows) -> torch.Tensor:
         """Map what the encoders heard to tokens `[windows, tokens, output_size]`."""
-        stacked = [self._stack(index, encoded) for index, encoded in enumerate(streams)]
-        hidden = self.act(self.linear_1(torch.cat(stacked, dim=-1)))
-        return self.linear_3(self.act(self.linear_2(hidden)))
+        stacked = torch.cat([self._stack(index, encoded) for index, encoded in enumerate(streams)], dim=-1)
+        if self.training and self.dropout:
+            unheard = torch.rand(stacked.shape[:2], device=stacked.device) < self.dropout / 2
+            stacked = stacked.masked_fill(unheard.unsqueeze(-1), 0)
+        hidden = self._drop(self.act(self.linear_1(stacked)))
+        if self.context:
+            around = nn.functional.pad(hidden, (0, 0, self.context, self.context)).unfold(1, 2 * self.context + 1, 1)
+            hidden = hidden + self.act(self.linear_context(around.transpose(2, 3).flatten(2)))
+        return self.linear_3(self._drop(self.act(self.linear_2(hidden))))
+
+    def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(hidden, self.dropout, self.training)
 
 
 class AudioLLMWhisperEncoder(WhisperEncoder):
@@ -419,6 +444,13 @@ def _first_tokens(tokens: int, mask: torch.Tensor | Sequence[torch.Tensor]) -> t
     return torch.arange(tokens, device=real.device) < counts[:, None]
 
 
+def _word_starts(best: torch.Tensor) -> torch.Tensor:
+    """Where a word begins in the likeliest of each token, `[..., tokens]`, of which 0 is blank (greedy CTC)."""
+    starts = best > 0
+    starts[..., 1:] &= best[..., 1:] != best[..., :-1]
+    return starts
+
+
 def _window_counts(features: torch.Tensor | None, mask: torch.Tensor | None) -> list[int] | None:
     """Windows of real audio of each clip, or none where features and mask are not of the same.
 
@@ -522,6 +554,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         config ([`AudioLLMConfig`]): the composite configuration.
     """
 
+    LIKELIEST = 16  # words, of which an audio token that stands for one is mixed
+    TOKENS_AT_ONCE = 1024  # that are compared with all words
     # Parts are of whatever class their configurations name; of two encoders' adapters some are there.
     speech_encoder: Any
     emotion_encoder: Any
@@ -551,7 +585,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         def adapter(streams: list[Any], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
-            return AudioLLMAdapter(streams, tokens, hidden, width, config.adapter_norm)
+            settings = (config.adapter_norm, config.adapter_context, config.adapter_dropout)
+            return AudioLLMAdapter(streams, tokens, hidden, width, *settings)
 
         if config.fusion == "feature":
             self.adapter = adapter([speech, emotion], config.speech_tokens)
@@ -572,14 +607,15 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         Arguments are those of [`get_audio_features`]; the mask is needed.
         """
+        speech = (inputs.get("input_features"), input_features_mask)
+        frames = inputs.get("speech_frames")
         if self.config.fusion == "feature":
-            audio = self.get_audio_features(input_features_mask=input_features_mask, **inputs)
-            tokens: Any = audio.last_hidden_state
+            values = inputs.get("input_values")
+            emotion = speech if values is None else (values, inputs.get("input_values_mask"))
+            tokens: Any = self._fuse(speech, emotion, frames, inputs.get("emotion_frames"))
         else:
             tokens = inputs.get("speech_embeds")
-            if tokens is None:
-                frames = inputs.get("speech_frames")
-                tokens = self.embed_branch("speech", inputs.get("input_features"), input_features_mask, frames)
+            tokens = self.embed_branch("speech", *speech, frames) if tokens is None else tokens
         kept = _first_tokens(self.config.speech_tokens, input_features_mask)
         windows = input_features_mask.bool().any(-1).sum(-1).tolist()
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
@@ -625,14 +661,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         emotion = speech if input_values is None else (input_values, input_values_mask)
         _check_match(*speech, *emotion)
         if self.config.fusion == "feature":
-            embeddings = self.adapter(
-                speech_frames or self.branch_frames("speech", *speech),
-                emotion_frames or self.branch_frames("emotion", *emotion),
-            )
+            fused = self._fuse(speech, emotion, speech_frames, emotion_frames)
+            embeddings = self._in_order(fused, input_features_mask)
         else:
-            branches = [
-                self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
-            ]
+            heard = self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
+            branches = [self._in_order(heard, input_features_mask)]
             if self.config.fusion == "sequence":
                 branches.append(
                     self.embed_branch("emotion", *emotion, emotion_frames)
@@ -643,6 +676,39 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         kept = self._kept(input_features_mask, input_values_mask)
         flat = embeddings.flatten(0, 1) if kept is None else embeddings[kept]
         return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=flat)
+
+    def word_embeddings(self) -> torch.Tensor:
+        """The language model's token embeddings, which alignment leaves as they are."""
+        embeddings: Any = self.get_input_embeddings()
+        weight = embeddings.weight.detach()
+        weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+        return weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
+
+    @torch.no_grad()
+    def _likeliest_words(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each of the audio tokens `[tokens, hidden]` stands for, 0 for blank, and the likeliest words of it."""
+        best, words = [], []
+        for some in tokens.split(self.TOKENS_AT_ONCE):
+            (logits,) = self.hearing_adapter.alignment([some], embeddings)
+            best.append(logits.argmax(-1))
+            words.append(logits[:, 1:].topk(min(self.LIKELIEST, len(embeddings))).indices)
+        return torch.cat(best), torch.cat(words)
+
+    def _in_order(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`."""
+        if not self.config.words_first:
+            return tokens
+        if not self.config.speech_alignment:
+            raise ValueError("words_first needs a model that was aligned: give a round of its training `align`.")
+        real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+        real = real if mask is None else _first_tokens(self.config.speech_tokens, mask)
+        embeddings = self.word_embeddings().to(tokens.dtype)
+        best, words = self._likeliest_words(tokens[real], embeddings)
+        starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))
+        said = self.hearing_adapter.alignment.mix(tokens[starts], embeddings[words[starts[real]]])
+        tokens = tokens.masked_scatter(starts.unsqueeze(-1), said)
+        order = (2 - real.int() - starts.int()).argsort(dim=1, stable=True)
+        return tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
 
     def _kept(self, speech_mask: torch.Tensor | None, emotion_mask: torch.Tensor | None) -> torch.Tensor | None:
         """Which tokens of its windows a clip keeps, `[windows, tokens]`; none for all."""
@@ -655,6 +721,13 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         if config.fusion == "sequence":
             kept.append(_first_tokens(config.emotion_tokens, speech_mask if emotion_mask is None else emotion_mask))
         return torch.cat(kept, dim=1)
+
+    def _fuse(self, speech: tuple, emotion: tuple, speech_frames: Any = None, emotion_frames: Any = None) -> Any:
+        """Tokens of one adapter over both encoders, for features and masks, or for frames that were given before."""
+        return self.adapter(
+            speech_frames or self.branch_frames("speech", *speech),
+            emotion_frames or self.branch_frames("emotion", *emotion),
+        )
 
     def embed_branch(
         self, part: str, features: torch.Tensor | None, mask: torch.Tensor | None, frames: EncodedWindows | None = None
@@ -691,7 +764,12 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def _encode(self, part: str, features: Any, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.emotion_layer_mix
         encoder = getattr(self, f"{part}_encoder")
-        return encode(encoder, _real_windows(features, mask), self._heard(part, mask), all_layers=all_layers)
+        encoded = encode(encoder, _real_windows(features, mask), self._heard(part, mask), all_layers=all_layers)
+        if self.config.adapter_context and self.config.audio_tokens == "clip" and mask is not None:
+            # Else the last token of a clip would hear the padding behind it, which is as long as its neighbours are.
+            counts = torch.tensor(self.needed_frames(part, mask), device=encoded.states.device)
+            encoded = replace(encoded, counts=counts)
+        return encoded
 
     def _heard(self, part: str, mask: torch.Tensor | None) -> torch.Tensor | None:
         """What the encoder of `part` is to hear of its windows, `[windows, time]`, or none for all."""
@@ -1041,7 +1119,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         if alignment_labels is not None:
             heard = {"input_features": input_features, "input_values": input_values, **kwargs}
             clips = self.model.speech_tokens(input_features_mask, input_values_mask=input_values_mask, **heard)
-            words = self._word_embeddings()[alignment_words]
+            words = self.model.word_embeddings()[alignment_words]
             loss = self.model.hearing_adapter.alignment(clips, words, alignment_labels)
             return AudioLLMCausalLMOutputWithPast(loss=loss)
         outputs = self.model(
@@ -1073,12 +1151,6 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             **{CACHE: outputs.get(CACHE)},
         )
 
-    def _word_embeddings(self) -> torch.Tensor:
-        """The language model's token embeddings, which alignment leaves as they are."""
-        embeddings: Any = self.get_input_embeddings()
-        weight = embeddings.weight.detach()
-        return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-
     @torch.no_grad()
     def hear(self, **inputs: Any) -> list[list[int]]:
         """The words that the audio tokens stand for, before any language model reads them.
@@ -1096,14 +1168,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             raise ValueError("This model was not aligned: no round of its training had `align`.")
         names = {*AUDIO_INPUTS, "speech_embeds", "speech_frames", "emotion_frames"}
         clips = self.model.speech_tokens(**{name: value for name, value in inputs.items() if name in names})
-        words = self._word_embeddings()
-        heard = []
-        for logits in self.model.hearing_adapter.alignment(clips, words):
-            best = logits.argmax(-1)
-            changed = torch.ones_like(best, dtype=torch.bool)
-            changed[1:] = best[1:] != best[:-1]
-            heard.append((best[changed & (best > 0)] - 1).tolist())
-        return heard
+        words = self.model.word_embeddings()
+        read = [logits.argmax(-1) for logits in self.model.hearing_adapter.alignment(clips, words)]
+        return [(best[_word_starts(best)] - 1).tolist() for best in read]
 
     @torch.no_grad()
     def score_continuations(self, continuations: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:

@@ -75,6 +75,42 @@ def test_what_a_batch_hears_each_clip_hears_alone(tone):
     assert together == alone
 
 
+@pytest.mark.parametrize("fusion, emotion", [("none", None), ("sequence", "whisper"), ("feature", "whisper")])
+@pytest.mark.parametrize("audio_tokens", ["window", "clip"])
+def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, emotion, audio_tokens, tone):
+    settings = {"emotion": emotion, "fusion": fusion, "audio_tokens": audio_tokens, "speech_tokens": 20}
+    model, processor = tiny_model_and_processor(words_first=True, **settings)
+    model.eval().add_speech_alignment()
+    alignment, words = model.model.hearing_adapter.alignment, model.model.word_embeddings()
+    inputs = processor(text=[processor.prompt("how")] * 2, audio=[tone(0.7), tone(1.0, seed=2)])
+    audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    clips = model.model.speech_tokens(**audio)
+    margins = torch.cat([logits[:, 1:].amax(-1) - logits[:, 0] for logits in alignment(clips, words)])
+    torch.nn.init.constant_(alignment.blank_bias, margins.median().item())  # some are words, others blank
+    heard, ordered = model.hear(**audio), model.get_audio_features(**audio)
+    for clip, said, rows in zip(clips, heard, ordered.last_hidden_state):
+        assert 0 < len(said) < len(clip)
+        best = alignment([clip], words)[0].argmax(-1)
+        starts = [place for place in range(len(clip)) if best[place] and (not place or best[place] != best[place - 1])]
+        others = [place for place in range(len(clip)) if place not in starts]
+        torch.testing.assert_close(rows[len(said) : len(clip)], clip[others])
+        for place, word in zip(starts, rows):
+            cosines = torch.nn.functional.cosine_similarity(clip[place], words, dim=-1)
+            top = (cosines * 20).topk(16)
+            expected = top.values.softmax(-1) @ words[top.indices]
+            torch.testing.assert_close(
+                torch.nn.functional.cosine_similarity(word, expected, dim=-1), torch.tensor(1.0)
+            )
+            assert 0.5 < word.norm() / words.norm(dim=-1).mean() < 2
+    assert all(rows.grad_fn is not None for rows in ordered.last_hidden_state)  # the adapter learns through them
+
+
+def test_words_first_needs_an_aligned_adapter(tone):
+    model, processor = tiny_model_and_processor(words_first=True)
+    with pytest.raises(ValueError, match="give a round of its training `align`"):
+        model(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
+
+
 def test_alignment_is_saved_with_the_model(tmp_path):
     model, _ = tiny_model_and_processor()
     model.add_speech_alignment()

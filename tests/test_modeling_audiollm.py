@@ -268,6 +268,36 @@ def test_batch_norm_takes_away_what_all_frames_share():
     torch.testing.assert_close(shifted, adapter(EncodedWindows(frames)), rtol=1e-3, atol=1e-3)
 
 
+def test_context_lets_an_adapters_token_hear_the_next_ones_and_no_others():
+    adapter = AudioLLMAdapter([Stream(20, 8)], 10, [8, 32], 16, context=2).eval()
+    frames = torch.randn(1, 1, 20, 8)
+    other = frames.clone()
+    other[..., 8:10, :] *= -1  # of token 4
+    changed = (adapter(EncodedWindows(frames)) - adapter(EncodedWindows(other))).abs().amax(-1)[0] > 1e-6
+    assert changed.nonzero().flatten().tolist() == [2, 3, 4, 5, 6]
+    without = AudioLLMAdapter([Stream(20, 8)], 10, [8, 32], 16)
+    assert not hasattr(without, "linear_context")
+
+
+@pytest.mark.parametrize("speech_length_aware", [False, True])
+def test_with_context_too_no_token_of_a_clip_hears_the_padding_behind_it(tone, speech_length_aware):
+    model, processor = tiny_model_and_processor(
+        audio_tokens="clip", adapter_context=1, speech_length_aware=speech_length_aware
+    )
+    inputs = processor(text=[processor.prompt("how")], audio=[tone(0.7)])
+    mask = inputs["input_features_mask"]
+    frames = model.model.branch_frames("speech", inputs["input_features"], mask)
+    (heard,) = model.model.needed_frames("speech", mask)
+    assert 0 < heard < frames.states.shape[2] and frames.counts.tolist() == [heard]
+
+
+def test_an_adapter_drops_out_in_training_only():
+    adapter = AudioLLMAdapter([Stream(20, 8)], 10, [8, 32], 16, dropout=0.5)
+    frames = EncodedWindows(torch.randn(1, 2, 20, 8))
+    assert not torch.equal(adapter.train()(frames), adapter(frames))
+    assert torch.equal(adapter.eval()(frames), adapter(frames))
+
+
 @pytest.fixture
 def parts(tmp_path):
     """Checkpoints of a Whisper with two seconds of positions, a HuBERT and a Llama, as users have them on disk."""

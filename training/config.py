@@ -84,6 +84,9 @@ class Parts:
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = AudioLLMConfig.adapter_norm
+    adapter_context: int = AudioLLMConfig.adapter_context
+    adapter_dropout: float = AudioLLMConfig.adapter_dropout
+    words_first: bool = False
     emotion_labels: list[str] | None = None
     sentiment_labels: list[str] | None = None
 

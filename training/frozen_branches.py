@@ -60,9 +60,7 @@ class FrozenBranches(TrainerCallback):
             if not (round_.lm or aligned or adapter in round_.weighed.values()):
                 continue
             facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
-            # The same encoder may be in both branches, and be asked for all of its layers in one.
-            mixed = branch == "emotion" and config["emotion_layer_mix"]
-            heard = fingerprint(["frames of all layers" if mixed else "frames", checksums[encoder]], *facts)
+            heard = fingerprint(checksums[encoder], *_of_frames(config, branch), *facts[1:])
             keeps_frames = config["adapter_norm"] != "batch"  # whose statistics are over the frames of padding too
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
@@ -152,6 +150,16 @@ class FrozenBranches(TrainerCallback):
         states = base.branch_frames(branch, features, mask).states
         counts = torch.tensor(base.needed_frames(branch, mask)).split(windows)
         return [clip[:, :, : int(count.max())] for clip, count in zip(states.split(windows, dim=1), counts)]
+
+
+def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
+    """What of a model's configuration its frames depend on, beside the encoder's weights, and what is kept of them.
+
+    The same encoder may be in both branches, and be asked for all of its layers in one.
+    """
+    mixed = branch == "emotion" and config["emotion_layer_mix"]
+    own = [config[f"{branch}_{name}"] for name in ("config", "length_aware", "tokens")]
+    return ["frames", *own, mixed, config["window_seconds"], config["audio_tokens"], config["fusion"]]
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
