@@ -239,23 +239,45 @@ class AudioLLMAdapter(nn.Module):
         real = encoded.real_frames()
         normed = self.norms[index](frames[real])  # which autocast gives in float32
         frames = normed.new_zeros(frames.shape).masked_scatter(real.unsqueeze(-1), normed)
+        return self._by_token(index, frames)
+
+    def _by_token(self, index: int, frames: torch.Tensor) -> torch.Tensor:
+        """`[windows, frames, ...]` as `[windows, tokens, all of a token's frames]`."""
         missing = self.tokens * self.stacks[index] - frames.shape[1]
         if missing < 0:
             raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
-        frames = nn.functional.pad(frames, (0, 0, 0, missing))
+        frames = nn.functional.pad(frames, (*[0] * 2 * (frames.ndim - 2), 0, missing))
         return frames.reshape(frames.shape[0], self.tokens, -1)
 
     def forward(self, *streams: EncodedWindows) -> torch.Tensor:
-        """Map what the encoders heard to tokens `[windows, tokens, output_size]`."""
+        """Map what the encoders heard to tokens `[windows, tokens, output_size]`.
+
+        Tokens that hear nothing are all the same, and computed once: of a short clip's window they are most.
+        """
         stacked = torch.cat([self._stack(index, encoded) for index, encoded in enumerate(streams)], dim=-1)
+        real = [self._by_token(index, encoded.real_frames()).any(-1) for index, encoded in enumerate(streams)]
+        heard = torch.stack(real).any(0)
+        tokens = torch.cat([stacked[heard], stacked.new_zeros(1, stacked.shape[-1])])
         if self.training and self.dropout:
-            unheard = torch.rand(stacked.shape[:2], device=stacked.device) < self.dropout / 2
-            stacked = stacked.masked_fill(unheard.unsqueeze(-1), 0)
-        hidden = self._drop(self.act(self.linear_1(stacked)))
+            unheard = torch.rand(len(tokens), 1, device=tokens.device) < self.dropout / 2
+            tokens = tokens.masked_fill(unheard, 0)
+        hidden = self._drop(self.act(self.linear_1(tokens)))
         if self.context:
-            around = nn.functional.pad(hidden, (0, 0, self.context, self.context)).unfold(1, 2 * self.context + 1, 1)
-            hidden = hidden + self.act(self.linear_context(around.transpose(2, 3).flatten(2)))
-        return self.linear_3(self._drop(self.act(self.linear_2(hidden))))
+            hidden = hidden + self.act(self.linear_context(self._neighbours(hidden, heard)))
+        tokens = self.linear_3(self._drop(self.act(self.linear_2(hidden))))
+        return tokens[-1].expand(*heard.shape, -1).masked_scatter(heard.unsqueeze(-1), tokens[:-1])
+
+    def _neighbours(self, hidden: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+        """Each heard token's hidden state between those of its neighbours, and those of one alone that hears nothing.
+
+        Args:
+            hidden: of the heard tokens, and of one that hears nothing, `[tokens + 1, width]`.
+            heard: which are which, `[windows, tokens]`.
+        """
+        alone = nn.functional.pad(hidden[-1:], (self.context * hidden.shape[-1],) * 2)
+        placed = hidden.new_zeros(*heard.shape, hidden.shape[-1]).masked_scatter(heard.unsqueeze(-1), hidden[:-1])
+        around = nn.functional.pad(placed, (0, 0, self.context, self.context)).unfold(1, 2 * self.context + 1, 1)
+        return torch.cat([around.transpose(2, 3).flatten(2)[heard], alone])
 
     def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(hidden, self.dropout, self.training)

@@ -43,7 +43,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
 
     Args (of the call, or of `pipeline("audio-emotion-reasoning", ...)`):
         inputs: a path, URL, bytes, array (or list of numbers) at the model's rate (16 kHz), pair `(array, rate)`,
-            mapping with `array` and `sampling_rate`; or a list, generator or dataset of them.
+            mapping with `array` and `sampling_rate`; or a list, generator or dataset of them. One item may be several
+            recordings, `{"clips": [...]}`, which a `question` then is about.
         batch_size (`int`, *optional*, defaults to 1): clips that go through the model together.
         task (`str`, *optional*, defaults to `"emotion"`): `"emotion"` or `"sentiment"`.
         labels (`list[str]`, *optional*): label set to score; by default that of the model. Upper and lower case do
@@ -66,9 +67,10 @@ class AudioEmotionReasoningPipeline(Pipeline):
         `in_context`: whether a turn of it holds the words, which then may not be the clip's; `scores`, a probability
         for each label, from the likelihood of its words after "The speaker sounds"; `label` and `score`, the most
         likely one; `untrained_labels`, those that the model was not trained on, whose scores are a guess; `no_speech`,
-        what a clip holds instead of speech, which then has nothing else but a text that says so. `label`, `score` and
-        `scores` are `None` where no labels are scored. With `return_cues`, `cues`: pitch, loudness, rate and pauses,
-        measured on the clip, not inferred by the model; see [`VoiceCues`].
+        what a clip (or one of several) holds instead of speech, which then has nothing else but a text that says so.
+        `label`, `score` and `scores` are `None` where no labels are scored. With `return_cues`, `cues`: pitch,
+        loudness, rate and pauses, measured on the clip, not inferred by the model; see [`VoiceCues`]; of several
+        clips a list.
 
         Label and explanation tell one story: the answer begins with the label that the scores give, goes on from
         there (`max_new_tokens` counts what follows), and ends before a sentence that states another one. The answer to
@@ -143,7 +145,11 @@ class AudioEmotionReasoningPipeline(Pipeline):
         if isinstance(inputs, dict) and inputs.get("context") is not None:
             before = {"context": inputs["context"], "speaker": inputs.get("speaker")}
             inputs = {key: value for key, value in inputs.items() if key not in before}
-        return {"clips": [self.processor.load_audio(inputs, max_seconds=seconds)], "before": [before]}
+        several = inputs.get("clips") if isinstance(inputs, dict) else None
+        if several is not None and (not isinstance(several, (list, tuple)) or not several):
+            raise ValueError(f"clips must be a list of recordings that one question is about; got {several!r:.200}.")
+        clips = [self.processor.load_audio(clip, max_seconds=seconds) for clip in several or [inputs]]
+        return {"clips": [clips], "before": [before]}
 
     def get_iterator(
         self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
@@ -177,9 +183,14 @@ class AudioEmotionReasoningPipeline(Pipeline):
         before = [own or for_all for own in model_inputs["before"]]
         if any(told.get("context") for told in before) and not self.model.config.context_turns:
             logger.warning_once("The model was trained without context: what it says with it is likely to be worse.")
-        prompts = [self.processor.prompt(question or TASKS[task][0], **told) for told in before]
+        if any(len(of_item) > 1 for of_item in clips) and (question is None or labels is not None):
+            raise ValueError("Several clips are asked about together by a `question` of yours, without `labels`.")
+        prompts = [
+            self.processor.prompt(question or TASKS[task][0], **told, clips=len(of_item))
+            for told, of_item in zip(before, clips)
+        ]
         self._refuse_what_does_not_fit(clips, prompts, task, labels, settings)
-        missing = [why_no_speech(clip, rate) if require_speech else None for clip in clips]
+        missing = [_missing(of_item, rate) if require_speech else None for of_item in clips]
         spoken = [place for place, reason in enumerate(missing) if reason is None]
         asked: dict[str, list] = {
             name: [of[place] for place in spoken]
@@ -194,12 +205,16 @@ class AudioEmotionReasoningPipeline(Pipeline):
         answers = [_unanswered(reason, sequences) if reason else next(answered) for reason in missing]
         answers = [{**answer, "context": told.get("context")} for answer, told in zip(answers, before)]
         if return_cues:
-            answers = [{**answer, "cues": asdict(voice_cues(clip, rate))} for answer, clip in zip(answers, clips)]
+            cues = [[asdict(voice_cues(clip, rate)) for clip in of_item] for of_item in clips]
+            answers = [
+                {**answer, "cues": of_item if len(of_item) > 1 else of_item[0]}
+                for answer, of_item in zip(answers, cues)
+            ]
         return {"answers": answers}
 
     def _answer(
         self,
-        clips: list,
+        clips: list[list],
         prompts: Sequence[str],
         before: Sequence[dict[str, Any]],
         task: str,
@@ -210,6 +225,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         """Texts and scores of clips that hold speech; where labels are scored, of one story.
 
         Args:
+            clips: the recordings of each item.
             before: what was said before each, as its prompt has it.
             free: whether the question is a person's own, whose answer need not begin with the label.
         """
@@ -236,7 +252,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
 
     def _generate(
         self,
-        clips: list,
+        clips: list[list],
         audio: dict[str, Any],
         prompts: Sequence[str],
         beginnings: Sequence[str] | None,
@@ -249,39 +265,52 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return [texts[each * place : each * (place + 1)] for place in range(len(clips))]
 
     @torch.no_grad()
-    def _encode(self, clips: list) -> dict[str, Any]:
-        """What the model hears, which all questions about the clips share."""
+    def _encode(self, items: list[list]) -> dict[str, Any]:
+        """What the model hears, which all questions about the clips of each item share."""
+        clips = [clip for of_item in items for clip in of_item]
         inputs = self.processor(text=[self.processor.audio_token] * len(clips), audio=clips).to(self.model.device)
         features = {name: inputs[name] for name in inputs if name not in ("input_ids", "attention_mask")}
         return {"audio": self.model.get_audio_features(**features)}
 
     def _ask(
         self,
-        clips: list,
+        clips: list[list],
         audio: dict[str, Any],
         prompts: Sequence[str],
         beginnings: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Inputs for a question about each of the clips, which are encoded, with the beginning of each answer."""
-        token = self.processor.audio_token
         texts = [
-            prompt.replace(token, token * self.processor.num_audio_tokens(len(clip))) + beginning
-            for clip, prompt, beginning in zip(clips, prompts, beginnings or [""] * len(clips))
+            self._spread(prompt, of_item) + beginning
+            for of_item, prompt, beginning in zip(clips, prompts, beginnings or [""] * len(clips))
         ]
         # The processor refuses placeholders that come without their audio.
         inputs = self.processor.tokenizer(texts, **self.processor.text_kwargs).to(self.model.device)
         return {**inputs, "mm_encoder_outputs": audio}
 
+    def _spread(self, prompt: str, clips: list) -> str:
+        """A prompt with as many placeholders for each of its clips as that has tokens."""
+        token = self.processor.audio_token
+        before, *texts = prompt.split(token)
+        counts = [self.processor.num_audio_tokens(len(clip)) for clip in clips]
+        return before + "".join(token * count + text for count, text in zip(counts, texts, strict=True))
+
     def _refuse_what_does_not_fit(
-        self, clips: list, prompts: Sequence[str], task: str, labels: Sequence[str] | None, settings: dict[str, Any]
+        self,
+        clips: list[list],
+        prompts: Sequence[str],
+        task: str,
+        labels: Sequence[str] | None,
+        settings: dict[str, Any],
     ):
         """Refuse a clip that would fill the language model's context, before it is encoded."""
         beginning = f"{TASKS[task][1]} {max(labels, key=len)}." if labels else ""
         texts = [prompt + beginning for prompt in prompts]
         asked = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
         new = settings.get("max_new_tokens") or settings["generation_config"].max_new_tokens or 0
-        for clip, prompt in zip(clips, asked):
-            self.model.refuse_beyond_context(len(prompt) + self.processor.num_audio_tokens(len(clip)) + new)
+        for of_item, prompt in zip(clips, asked):
+            heard = sum(self.processor.num_audio_tokens(len(clip)) for clip in of_item)
+            self.model.refuse_beyond_context(len(prompt) + heard + new)
 
     def score_labels(self, clips: list, task: str = "emotion", labels: Sequence[str] = ()) -> list[dict[str, float]]:
         """Probabilities of labels alone, without generating; each label is scored with a full stop, so that none is
@@ -296,10 +325,11 @@ class AudioEmotionReasoningPipeline(Pipeline):
             task: `"emotion"` or `"sentiment"`.
             labels: to score; by default those of the model.
         """
-        return self._score(clips, self._encode(clips), task, labels, [{}] * len(clips))
+        items = [[clip] for clip in clips]
+        return self._score(items, self._encode(items), task, labels, [{}] * len(items))
 
     def _score(
-        self, clips: list, audio: dict[str, Any], task: str, labels: Sequence[str], before: Sequence[dict]
+        self, clips: list[list], audio: dict[str, Any], task: str, labels: Sequence[str], before: Sequence[dict]
     ) -> list[dict[str, float]]:
         question, opening, label_field = TASKS[task]
         labels = labels or getattr(self.model.config, label_field)
@@ -395,6 +425,11 @@ def _result(text: str, answer: dict[str, Any]) -> dict[str, Any]:
         "no_speech": answer.get("no_speech"),
         **({"cues": answer["cues"]} if "cues" in answer else {}),
     }
+
+
+def _missing(clips: list, rate: int) -> str | None:
+    """What the first clip without speech holds instead; none if all hold speech."""
+    return next((reason for clip in clips if (reason := why_no_speech(clip, rate)) is not None), None)
 
 
 def _unanswered(reason: str, sequences: int) -> dict[str, Any]:

@@ -229,18 +229,23 @@ class AudioLLMProcessor(ProcessorMixin):
         return load_audio(audio, self.feature_extractor.sampling_rate, **{"max_seconds": fits, **settings})
 
     def prompt(
-        self, question: str, context: Sequence[Mapping[str, Any]] | None = None, speaker: str | None = None
+        self,
+        question: str,
+        context: Sequence[Mapping[str, Any]] | None = None,
+        speaker: str | None = None,
+        clips: int = 1,
     ) -> str:
         """The prompt for one question about one clip: the same in training, evaluation and pipeline.
 
         Args:
             question: what is asked.
             context, speaker: what was said before the clip, and who of them speaks in it; see [`in_context`].
+            clips: how many the question is about, which stand before it.
 
         Templates of models that may think aloud (Qwen3) are told not to: then the empty block that they write before
         an answer belongs to the prompt, not to what is learnt and generated.
         """
-        content = [{"type": "audio"}, {"type": "text", "text": in_context(question, context, speaker)}]
+        content = [{"type": "audio"}] * clips + [{"type": "text", "text": in_context(question, context, speaker)}]
         silent = {"enable_thinking": False} if "enable_thinking" in str(self.chat_template) else {}
         return self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, **silent)
 

@@ -67,6 +67,35 @@ def test_every_kind_of_input_gives_the_same_answer(pipe, tone, tmp_path):
         same(dict(pipe(given)), dict(expected))
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_question_about_several_clips_is_answered_in_batches_as_alone_and_as_the_model_does(pipe, tone, beams):
+    pairs = [[tone(0.4), tone(1.9, 300)], [tone(1.7, 150), tone(0.3)], [tone(0.5)]]
+    question, settings = "which is angrier", {"num_beams": beams, "max_new_tokens": 5}
+    items = [{"clips": pair} for pair in pairs]
+    together = pipe(items, question=question, batch_size=3, **settings)
+    assert [pipe(item, question=question, **settings) for item in items] == together
+    assert together[0]["label"] is None and together[2] == pipe(pairs[2][0], question=question, **settings)
+    content = [{"type": "audio"}, {"type": "audio"}, {"type": "text", "text": question}]
+    prompt = pipe.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = pipe.processor(text=prompt, audio=pairs[0])
+    ids = pipe.model.generate(**inputs, do_sample=False, **settings)[0, inputs["input_ids"].shape[1] :]
+    assert together[0]["generated_text"] == pipe.processor.decode(ids, skip_special_tokens=True).strip()
+
+
+def test_what_several_clips_cannot_have_is_refused(pipe, tone):
+    pair = {"clips": [tone(0.4), tone(0.5)]}
+    for settings in ({}, {"question": "which", "labels": ["happy", "sad"]}):
+        with pytest.raises(ValueError, match="by a `question` of yours, without `labels`"):
+            pipe(pair, **settings)
+    for empty in ([], "a.wav"):
+        with pytest.raises(ValueError, match="a list of recordings that one question is about"):
+            pipe({"clips": empty}, question="which")
+    silent = pipe({"clips": [like_a_voice(1.0), np.zeros(16_000, np.float32)]}, question="which", require_speech=True)
+    assert silent["no_speech"] == "silence"
+    cues = pipe(pair, question="which", return_cues=True)["cues"]
+    assert len(cues) == 2 and cues[0] != cues[1]
+
+
 def test_answer_and_labels_hear_a_clip_once(pipe, tone):
     calls = []
     hooks = [
