@@ -43,6 +43,7 @@ class Utterance:
         task: the one task this serves; all that it has fields for when left out.
         speaker, dialogue: unique within the corpus.
         before: past turns of its dialogue, oldest first, as [`past_turns`] gives them; for rows with context.
+        speaks_as: who of those turns' speakers speaks, if it is not `speaker`.
         subset: part of the corpus that is counted on its own.
         looked_in: folders in which its clip was looked for, where that is more than its path says.
     """
@@ -59,6 +60,7 @@ class Utterance:
     speaker: str | None = None
     dialogue: str | None = None
     before: tuple[Turn, ...] = ()
+    speaks_as: str | None = None
     subset: str | None = None
     looked_in: tuple[str, ...] = ()
 
@@ -296,8 +298,8 @@ class Reader:
         }
         published = {"er": item.emotion, "sr": item.sentiment}.get(task)
         extra = {"dialogue": text["dialogue"], "subset": item.subset, "label_published": published}
-        if context_turns(request.options) is not None:
-            extra["context"], extra["context_speaker"] = anonymous(item.before, item.speaker)
+        if item.before or context_turns(request.options) is not None:
+            extra["context"], extra["context_speaker"] = anonymous(item.before, item.speaks_as or item.speaker)
         return row | {key: value for key, value in extra.items() if value is not None}
 
 

@@ -1,6 +1,7 @@
 """Each reader on a fixture in the published layout, made here; nothing of a real corpus is in it."""
 
 import csv
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -557,6 +558,34 @@ def test_own_tables_are_read_with_usual_and_with_named_columns(tmp_path, form):
         "sr": "positive",
     }
     assert rows[0]["corpus"] == "mine" and rows[0]["speaker"] == "p1" and rows[0]["transcript"] == "hello"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_own_rows_may_tell_what_was_said_before(tmp_path, form):
+    clip(tmp_path / "a.wav")
+    turns = [
+        {"speaker": "Ann", "text": "I sold  it"},
+        {"speaker": "Bob", "text": "..."},
+        {"speaker": "Bob", "text": "why"},
+    ]
+    told = [turns, [], "no list", [{"speaker": "Ann"}]]
+    rows = [{"audio": "a.wav", "text": "so", "speaker": "Bob", "context": context} for context in told]
+    rows.append({**rows[0], "speaker": "p7", "context_speaker": "Ann"})
+    if form == "jsonl":
+        text = "\n".join(json.dumps(row) for row in rows)
+    else:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(rows[-1]))
+        writer.writeheader()
+        writer.writerows({**row, "context": json.dumps(row["context"])} for row in rows)
+        text = table.getvalue()
+    (tmp_path / f"train.{form}").write_text(text)
+    (first, bare, named), rejects = read("own", tmp_path, "train", options={"task": "asr"})
+    assert first["context"] == [{"speaker": "A", "text": "I sold it"}, {"speaker": "B", "text": "why"}]
+    assert first["context_speaker"] == "B" and named["context_speaker"] == "A" and "context" not in bare
+    assert [reject.field for reject in rejects] == ["context", "context"]
+    (last, *_), _ = read("own", tmp_path, "train", options={"task": "asr", "context": "1"})
+    assert last["context"] == [{"speaker": "A", "text": "why"}] and last["context_speaker"] == "A"
 
 
 def test_own_clips_may_lie_elsewhere_if_their_folder_is_named(tmp_path):

@@ -27,7 +27,13 @@ QUESTION = "what emotion does the speaker show"
 MODELS = {
     "none": {"emotion": None, "speech": "parakeet_encoder", "speech_length_aware": True, "adapter_norm": "batch"},
     "feature": {"fusion": "feature", "text": "gemma2"},
-    "sequence": {"fusion": "sequence", "emotion": "emotion2vec", "text": "qwen3"},
+    "sequence": {
+        "fusion": "sequence",
+        "emotion": "emotion2vec",
+        "text": "qwen3",
+        "adapter_context": 1,
+        "words_first": True,
+    },
 }
 
 
@@ -49,6 +55,8 @@ def served(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
         model, processor = tiny.tiny_model_and_processor(**MODELS[request.param])
+    if model.config.words_first:
+        model.add_speech_alignment()
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1 and "encoder" not in name:
             torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...processing.audio import AudioError, open_audio
+from ...processing.conversation import ContextError, read_turns
+from ..dialogue import Turn, context_turns, past_turns
 from ..hub_tables import ALIASES, clip_of, open_dataset, spellings, usual_split
 from ..labels import EMOTIONS, itself
 from ..reader import (
@@ -31,6 +34,7 @@ from .holdout import Holdout
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIELDS = ("id", "audio", "transcript", "emotion", "sentiment", "question", "answer", "speaker", "dialogue", "split")
+CONTEXT_COLUMN = "context"
 DEFAULT_SPLIT = "train"
 USUAL_COLUMNS = {
     "audio": ("audio", "file_name", "filename", "file", "path", "filepath", "file_path", "audio_path", "wav"),
@@ -241,7 +245,22 @@ def _row(
         task=request.option("task"),
         speaker=values.get("speaker") or None,
         dialogue=values.get("dialogue") or None,
+        before=_before(row.get(CONTEXT_COLUMN), context_turns(request.options)),
+        speaks_as=clean_text("context_speaker", row.get("context_speaker")) or None,
     )
+
+
+def _before(context: Any, most: int | None) -> tuple[Turn, ...]:
+    """The turns that a row tells from before it, the last `most` of them; a table's cell holds them as JSON."""
+    if context is None or context == "":
+        return ()
+    try:
+        turns = read_turns(json.loads(context) if isinstance(context, str) else list(context))
+    except (ContextError, TypeError, ValueError) as error:
+        raise BadRow(CONTEXT_COLUMN, f"is no list of turns {{speaker, text}}: {error}") from error
+    said = [Turn(number, number, turn["speaker"], turn["text"]) for number, turn in enumerate(turns)]
+    now = Turn(len(said), len(said), None, "")
+    return past_turns(said, now, len(said) if most is None else most)
 
 
 def _mapped(request: Request, word: str | None) -> str | None:
@@ -355,6 +374,7 @@ OWN = Reader(
         "labels": "label set for emotions: a,b,c; `any` takes every label",
         "map": "other words for labels: joy:happy,anger:angry",
         "encoding": "of the table, if it is not UTF-8",
+        CONTEXT_COLUMN: "at most so many turns of the column `context`; all when left out",
         "holdout": "share of speakers (of clips, in rows without one) that is test, where no split is given",
         "config": "of a Hub dataset",
         "clips": "folder that audio paths start from, if it is not the table's; paths below it may be absolute",
