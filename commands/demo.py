@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--aligner", help="ctc_head.safetensors of the speech encoder, if it is not in the checkpoint")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860, help="(7860)")
-    parser.add_argument("--max-seconds", type=float, default=300, help="longest recording taken (300)")
+    parser.add_argument("--max-seconds", type=float, default=300, help="longest recording taken whole (300)")
+    parser.add_argument(
+        "--max-call-seconds", type=float, default=7200, help="longest recording followed turn by turn (7200)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
     checkpoint, name, banner = choose_model(options.checkpoint, pairs(options.base, "--base"))
     address = {"server_name": options.host, "server_port": options.port}
-    launch(checkpoint, options.aligner, options.max_seconds, name, banner, **address)
+    launch(checkpoint, options.aligner, options.max_seconds, name, banner, options.max_call_seconds, **address)
 
 
 def choose_model(asked: str | None, given: Mapping[str, str]) -> tuple[str, str | None, str]:

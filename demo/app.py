@@ -13,10 +13,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from ..listening.outputs import write_outputs
 from ..reporting.pages import STYLE
 from .about import example_clips
 from .listen import Listener, Unusable
-from .render import EMPTY, answer, message, page
+from .render import EMPTY, answer, call, message, page
 
 
 TITLE = "AudioLLM: what a voice says, and how"
@@ -63,6 +64,13 @@ def build(listener: Listener, banner: str = "") -> gr.Blocks:
                 answered = gr.HTML(elem_id="answered", elem_classes="findings")
             with gr.Column(min_width=320, scale=2):
                 found = gr.HTML(EMPTY, elem_id="found", elem_classes="findings")
+        with gr.Accordion("A call, a meeting: every turn by itself", open=False, elem_id="long"):
+            recording = gr.File(label="Long recording", type="filepath", elem_id="call")
+            channels = gr.Checkbox(label="Each channel is a speaker", elem_id="channels")
+            follow = gr.Button("Follow it", elem_id="follow")
+            followed = gr.HTML(elem_id="followed", elem_classes="findings")
+            tables = gr.File(label="Tables and subtitles", file_count="multiple", interactive=False, elem_id="tables")
+        follow.click(_following(listener), [recording, channels], [followed, tables], api_name="follow")
         listen.click(
             _shown(lambda path: page(listener.listen(path))), clip, found, api_name="listen", show_progress="full"
         )
@@ -86,7 +94,7 @@ def serve(listener: Listener, banner: str = "", **settings: Any) -> tuple[gr.Blo
     """
     blocks = build(listener, banner).queue(default_concurrency_limit=1)
     # A second of 32-bit stereo at 48 kHz is 384 kB: the largest file that can still be short enough.
-    limit = int(listener.max_seconds * 384_000) + 1_000_000
+    limit = int(max(listener.max_seconds, listener.max_call_seconds) * 384_000) + 1_000_000
     _, address, _ = blocks.launch(
         theme=gr.themes.Base(**THEME),
         css_paths=STYLE,
@@ -106,15 +114,30 @@ def launch(
     max_seconds: float = 300,
     name: str | None = None,
     banner: str = "",
+    max_call_seconds: float = 7200,
     **settings: Any,
 ):
     """Load a checkpoint and serve its page until the process ends.
 
     Args:
-        checkpoint, aligner, max_seconds, name: see [`Listener.load`].
+        checkpoint, aligner, max_seconds, name, max_call_seconds: see [`Listener.load`].
         banner, settings: see [`serve`].
     """
-    serve(Listener.load(checkpoint, aligner, max_seconds, name), banner, **settings)
+    serve(Listener.load(checkpoint, aligner, max_seconds, name, max_call_seconds), banner, **settings)
+
+
+def _following(listener: Listener) -> Callable[..., tuple[str, list[str] | None]]:
+    """What is shown of a long recording, and its tables, which lie beside the upload and are deleted with it."""
+
+    def follow(path: str | None, by_channel: bool, progress: gr.Progress = gr.Progress(track_tqdm=True)):  # noqa: B008
+        try:
+            heard = listener.follow(path, by_channel)
+        except Unusable as error:
+            return message(str(error)), None
+        assert path is not None
+        return call(heard, path), list(map(str, write_outputs(heard, Path(path).parent)))
+
+    return follow
 
 
 def _shown(respond: Callable[..., str]) -> Callable[..., str]:

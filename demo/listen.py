@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 from ..corpora.questions import POOLS
+from ..listening.listener import Heard, ListenError, listen
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote
 from ..modeling_audiollm.speech_presence import NO_SPEECH, why_no_speech
@@ -76,8 +77,9 @@ class Listener:
     Args:
         pipe: of the model.
         aligner: finds words in time, or none.
-        max_seconds: longest recording taken.
+        max_seconds: longest recording taken whole.
         about: which model it is and what it can hear, in Markdown.
+        max_call_seconds: longest recording that is followed in segments.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Listener:
         aligner: Aligner | None = None,
         max_seconds: float = 300,
         about: str = "",
+        max_call_seconds: float = 7200,
     ):
         self.pipe: Any = pipe  # gives one answer for one clip
         self.aligner, self.max_seconds, self.about = aligner, max_seconds, about
+        self.max_call_seconds = max_call_seconds
         # Answers do not get faster by sharing the same cores, and long ones would slow all others down.
         self._turn = threading.Lock()
 
@@ -99,14 +103,16 @@ class Listener:
         aligner: str | Path | None = None,
         max_seconds: float = 300,
         name: str | None = None,
+        max_call_seconds: float = 7200,
     ) -> Listener:
         """Load a checkpoint, and its aligner if there is one.
 
         Args:
             checkpoint: folder, or name on the Hub.
             aligner: CTC head of the speech encoder; by default that of the folder.
-            max_seconds: longest recording taken.
+            max_seconds: longest recording taken whole.
             name: what to call the model; by default as its run or repository is called.
+            max_call_seconds: longest recording that is followed in segments.
         """
         # Our own classes, so that the code beside the weights need not be trusted.
         task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
@@ -118,7 +124,7 @@ class Listener:
         else:
             found = _aligner_on_hub(checkpoint, pipe)
         about = describe(name or model_name(checkpoint), pipe.model.num_parameters(), read_facts(checkpoint))
-        return cls(pipe, found, max_seconds, about)
+        return cls(pipe, found, max_seconds, about, max_call_seconds)
 
     @property
     def rate(self) -> int:
@@ -133,7 +139,7 @@ class Listener:
         if not path:
             raise Unusable("No recording yet: record one or upload a file.")
         try:
-            self._check_length(path)
+            self._check_length(path, self.max_seconds)
             samples = load_audio(path, self.rate)
         except AudioError as error:
             raise Unusable(
@@ -145,15 +151,15 @@ class Listener:
             raise Unusable(f"{NO_SPEECH[reason]} Check the microphone, and that it is not muted.")
         return samples
 
-    def _check_length(self, path: str) -> None:
+    def _check_length(self, path: str, most: float) -> None:
         """Count what is there, whatever the header says, and no more than may be heard."""
         heard = 0
         with open_audio(path) as clip:
             for block in clip.blocks():
                 heard += len(block)
-                if heard > self.max_seconds * clip.rate:
+                if heard > most * clip.rate:
                     raise Unusable(
-                        f"Too long: the recording has more than {self.max_seconds:g} s. Cut out the part that matters."
+                        f"Too long: the recording has more than {most:g} s. Cut out the part that matters."
                     )
 
     def listen(self, path: str | None) -> Findings:
@@ -203,6 +209,27 @@ class Listener:
         samples = self.read(path)
         with self._turn:
             return self.pipe(samples, question=question)["generated_text"]
+
+    def follow(self, path: str | None, by_channel: bool = False) -> Heard:
+        """A recording of many turns in segments, each answered by itself.
+
+        Args:
+            path: of the recording.
+            by_channel: each channel is a speaker.
+
+        Raises:
+            Unusable: if there is none, it is no audio or too long, or has no channels to tell speakers by.
+        """
+        if not path:
+            raise Unusable("No recording yet: upload a file.")
+        try:
+            self._check_length(path, self.max_call_seconds)
+            with self._turn:
+                return listen(path, self.pipe, by_channel=by_channel)
+        except AudioError as error:
+            raise Unusable(f"Not audio that can be used: {error.reason} Upload a whole file.") from error
+        except ListenError as error:
+            raise Unusable(str(error)) from error
 
     def _word_times(self, samples: np.ndarray, transcript: str) -> tuple[list, str | None]:
         if self.aligner is None:

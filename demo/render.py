@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
+from ..listening.listener import Heard
+from ..listening.page import page as call_page
 from ..modeling_audiollm.voice_cues import describe_cues
 from ..reporting.pages import render
 from ..reporting.quotes import Mark, Segment, cut
@@ -47,6 +51,12 @@ def answer(question: str, text: str) -> str:
     return render("answer.html", question=question, text=text)
 
 
+def call(heard: Heard, path: str) -> str:
+    """A long recording: its page, in a frame of its own, which plays it from where Gradio serves it."""
+    source = f"/gradio_api/file={quote(str(path))}"
+    return render("call.html", content=call_page(heard, Path(path).name, source))
+
+
 def _marked(reasoning: str, quotes: Sequence[HeardQuote]) -> list[Segment]:
     """The explanation, its quotes numbered and marked as said or not."""
     kinds = {True: ("said", "in the transcript"), False: ("unsaid", "not in the transcript")}
@@ -56,11 +66,11 @@ def _marked(reasoning: str, quotes: Sequence[HeardQuote]) -> list[Segment]:
 def _spans(quotes: Sequence[HeardQuote], seconds: float) -> list[dict[str, Any]]:
     """The quotes that could be placed in time, in percent of the recording."""
     spans = []
-    for number, quote in enumerate(quotes, 1):
-        if quote.seconds is not None:
-            start, end = quote.seconds
+    for number, found in enumerate(quotes, 1):
+        if found.seconds is not None:
+            start, end = found.seconds
             left, width = 100 * start / seconds, 100 * (end - start) / seconds
-            spans.append({"number": number, "text": quote.text, "left": left, "width": width})
+            spans.append({"number": number, "text": found.text, "left": left, "width": width})
     return spans
 
 

@@ -19,7 +19,7 @@ from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
 from audiollm.demo.about import FACTS_NAME, describe, model_name, read_facts
 from audiollm.demo.listen import Listener, Unusable
-from audiollm.demo.render import page
+from audiollm.demo.render import call, page
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline, pipeline_audiollm
 from audiollm.processing.alignment import CTC_NAME, Aligner, AlignmentError, WordTime, find_words
 from audiollm.processing.audio import load_audio
@@ -154,6 +154,23 @@ def test_a_header_that_lies_about_the_length_is_not_believed(pipe, clips, tmp_pa
     (tmp_path / "lies.wav").write_bytes(short.read_bytes()[:40] + b"\xf0\xff\xff\x7f" + short.read_bytes()[44:])
     found = Listener(pipe, Placed(), max_seconds=10).listen(str(tmp_path / "lies.wav"))
     assert len(found.samples) == 19_200
+
+
+def test_a_call_that_can_not_be_followed_says_why(pipe, clips):
+    listener = Listener(pipe, max_call_seconds=10)
+    for name, by_channel, said in (
+        (None, False, "No recording yet"),
+        ("long", False, "Too long: the recording has more than 10 s"),
+        ("notes", False, "Not audio that can be used"),
+        ("short", True, "the recording has one channel"),
+    ):
+        with pytest.raises(Unusable, match=said):
+            listener.follow(name and str(clips / f"{name}.wav"), by_channel)
+    heard = listener.follow(str(clips / "silent.wav"))
+    assert heard.rows == [] and heard.seconds == 1
+    shown = call(heard, "/tmp/a call's.wav")
+    assert "No speech was found" in shown and "/gradio_api/file=/tmp/a%20call%27s.wav" in shown
+    assert shown.count("<iframe") == 1 and "<section" not in shown  # it is an attribute of the frame, escaped
 
 
 def test_nothing_given_and_empty_or_endless_questions_are_refused(pipe, clips):
@@ -337,6 +354,22 @@ def test_a_recording_from_the_microphone_is_answered(tab):
     tab.locator("#found .label").or_(tab.locator("#found .problem")).wait_for()
     # A beep is no speech.
     assert re.search("my old dog|No speech can be heard", tab.locator("#found").inner_text())
+
+
+def test_a_call_is_followed_turn_by_turn_and_can_be_heard_and_taken_along(tab, served, clips, tmp_path):
+    turns = np.concatenate([like_a_voice(3), np.zeros(32_000, np.float32), like_a_voice(4)])
+    soundfile.write(tmp_path / "call.wav", np.stack([turns, np.roll(turns, 80_000)], 1), 16_000)
+    tab.locator("#long").get_by_text("A call, a meeting").click()
+    tab.locator("#call input[type=file]").set_input_files(str(tmp_path / "call.wav"))
+    tab.locator("#channels input").check()
+    tab.locator("#call .file-preview").wait_for()
+    tab.locator("#follow").click()
+    page = tab.frame_locator("#followed iframe.call")
+    page.locator("#segments").wait_for()
+    assert page.locator("svg.over").count() >= 2 and not tab.problems
+    page.locator("#sound").evaluate("sound => new Promise(done => { sound.oncanplay = done; sound.load(); })")
+    assert tab.locator("#tables").get_by_text("TextGrid").count() >= 1
+    assert not tab.elsewhere
 
 
 def test_an_example_can_be_chosen_and_the_page_says_who_answers(tab):
