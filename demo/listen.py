@@ -158,9 +158,7 @@ class Listener:
             for block in clip.blocks():
                 heard += len(block)
                 if heard > most * clip.rate:
-                    raise Unusable(
-                        f"Too long: the recording has more than {most:g} s. Cut out the part that matters."
-                    )
+                    raise Unusable(f"Too long: the recording has more than {most:g} s. Cut out the part that matters.")
 
     def listen(self, path: str | None) -> Findings:
         """Everything about a recording; raises what [`read`] does."""
