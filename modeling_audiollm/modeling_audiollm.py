@@ -149,7 +149,11 @@ class AudioLLMAlignment(nn.Module):
         self.blank_bias = nn.Parameter(torch.empty(1))
 
     def forward(
-        self, clips: Sequence[torch.Tensor], words: torch.Tensor, labels: torch.Tensor | None = None
+        self,
+        clips: Sequence[torch.Tensor],
+        words: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        mixed: bool = False,
     ) -> list[torch.Tensor] | torch.Tensor:
         """What the audio tokens of clips stand for, or how far that is from what was said.
 
@@ -157,12 +161,17 @@ class AudioLLMAlignment(nn.Module):
             clips: the audio tokens of each clip, `[tokens, width]`.
             words: embeddings of the words to choose among, `[words, width]`: those of the batch, and others.
             labels: for each clip its words as places in `words`, from 0, `[clips, longest]`, padded with -100.
+            mixed: give each token as the words that it stands for, by their probabilities, at the length of words;
+                `words` are then those of each token of the one clip, `[tokens, words, width]`. All goes through this
+                method, before which FSDP2 gathers the parameters.
 
         Returns:
-            Without labels the logits of each clip, `[tokens, 1 + words]`, blank first; with them the mean CTC loss a
-            word, and a pull of the tokens' lengths to that of the words' embeddings: the cosine leaves lengths free,
-            but the language model has to read the tokens as if they were its words.
+            Mixed tokens `[tokens, width]`. Without labels the logits of each clip, `[tokens, 1 + words]`, blank first;
+            with them the mean CTC loss a word, and a pull of the tokens' lengths to that of the words' embeddings: the
+            cosine leaves lengths free, but the language model has to read the tokens as if they were its words.
         """
+        if mixed:
+            return self._mix(clips[0], words)
         if labels is None:
             return [self._logits(clip, words) for clip in clips]
         logits = self._logits(nn.utils.rnn.pad_sequence(list(clips)), words).float()
@@ -175,13 +184,7 @@ class AudioLLMAlignment(nn.Module):
         stretch = torch.cat(list(clips)).float().norm(dim=-1).clamp(min=1e-6).div(scale).log()
         return ctc + self.SCALE_WEIGHT * stretch.square().mean()
 
-    def mix(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """Audio tokens as the words that they stand for, by their probabilities, at the length of words.
-
-        Args:
-            tokens: `[tokens, width]`.
-            words: for each token the embeddings of its likeliest words, `[tokens, words, width]`.
-        """
+    def _mix(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         cosines = nn.functional.normalize(words, dim=-1) @ nn.functional.normalize(tokens, dim=-1).unsqueeze(-1)
         weights = (cosines * self.log_temperature.exp()).softmax(1)
         lengths = (weights * words.norm(dim=-1, keepdim=True)).sum(1)
@@ -727,7 +730,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         embeddings = self.word_embeddings().to(tokens.dtype)
         best, words = self._likeliest_words(tokens[real], embeddings)
         starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))
-        said = self.hearing_adapter.alignment.mix(tokens[starts], embeddings[words[starts[real]]])
+        said = self.hearing_adapter.alignment([tokens[starts]], embeddings[words[starts[real]]], mixed=True)
         tokens = tokens.masked_scatter(starts.unsqueeze(-1), said)
         order = (2 - real.int() - starts.int()).argsort(dim=1, stable=True)
         return tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))

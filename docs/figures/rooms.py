@@ -18,8 +18,8 @@ FLOORS = (
     {"corpora": "published corpora to rows"},
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
-    {"rewards": "what of an answer can be verified"},
-    {"demo": "the web page", "listening": "long recordings, segment by segment"},
+    {"rewards": "what of an answer can be verified", "listening": "long recordings, segment by segment"},
+    {"demo": "the web page"},
     {"hub": "publishes models, and the web page of one"},
 )
 # Services know no floor but the ground, and each other in no circle.
