@@ -260,7 +260,7 @@ def kills(options: argparse.Namespace) -> dict[str, Any]:
         chance.shuffle(moments)
         signals = []
         for prepare in moments:
-            moment = None if prepare else (chance.randint(0, 3), chance.uniform(0, 0.3))
+            moment = None if prepare else (chance.randint(0, 3), chance.uniform(0, 0.1))
             signals.append(in_child(config, prepare, moment))
         finished = in_child(config)
         same = finished == 0 and digest(work / "whole") == digest(work / "killed")

@@ -687,10 +687,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         _check_match(*speech, *emotion)
         if self.config.fusion == "feature":
             fused = self._fuse(speech, emotion, speech_frames, emotion_frames)
-            embeddings = self._in_order(fused, input_features_mask)
+            embeddings = self._words_first(fused, input_features_mask)
         else:
             heard = self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
-            branches = [self._in_order(heard, input_features_mask)]
+            branches = [self._words_first(heard, input_features_mask)]
             if self.config.fusion == "sequence":
                 branches.append(
                     self.embed_branch("emotion", *emotion, emotion_frames)
@@ -719,7 +719,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             words.append(logits[:, 1:].topk(min(self.LIKELIEST, len(embeddings))).indices)
         return torch.cat(best), torch.cat(words)
 
-    def _in_order(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _words_first(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`."""
         if not self.config.words_first:
             return tokens

@@ -148,6 +148,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         several = inputs.get("clips") if isinstance(inputs, dict) else None
         if several is not None and (not isinstance(several, (list, tuple)) or not several):
             raise ValueError(f"clips must be a list of recordings that one question is about; got {several!r:.200}.")
+        if several is not None and len(inputs) > 1:
+            raise ValueError(f"Several clips have nothing beside them but their context; got {list(inputs)}.")
         clips = [self.processor.load_audio(clip, max_seconds=seconds) for clip in several or [inputs]]
         return {"clips": [clips], "before": [before]}
 

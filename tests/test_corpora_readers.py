@@ -568,7 +568,7 @@ def test_own_rows_may_tell_what_was_said_before(tmp_path, form):
         {"speaker": "Bob", "text": "..."},
         {"speaker": "Bob", "text": "why"},
     ]
-    told = [turns, [], "no list", [{"speaker": "Ann"}]]
+    told = [turns, [], "a passage", [{"speaker": "Ann"}], [1]]
     rows = [{"audio": "a.wav", "text": "so", "speaker": "Bob", "context": context} for context in told]
     rows.append({**rows[0], "speaker": "p7", "context_speaker": "Ann"})
     if form == "jsonl":
@@ -580,11 +580,12 @@ def test_own_rows_may_tell_what_was_said_before(tmp_path, form):
         writer.writerows({**row, "context": json.dumps(row["context"])} for row in rows)
         text = table.getvalue()
     (tmp_path / f"train.{form}").write_text(text)
-    (first, bare, named), rejects = read("own", tmp_path, "train", options={"task": "asr"})
+    (first, bare, passage, named), rejects = read("own", tmp_path, "train", options={"task": "asr"})
     assert first["context"] == [{"speaker": "A", "text": "I sold it"}, {"speaker": "B", "text": "why"}]
-    assert first["context_speaker"] == "B" and named["context_speaker"] == "A" and "context" not in bare
+    assert first["context_speaker"] == "B" and named["context_speaker"] == "A" and not {"context"} & {*bare, *passage}
     assert [reject.field for reject in rejects] == ["context", "context"]
-    (last, *_), _ = read("own", tmp_path, "train", options={"task": "asr", "context": "1"})
+    (last, *_), rejects = read("own", tmp_path, "train", options={"task": "asr", "context": "1"})
+    assert len(rejects) == 3  # now the passage is no list of turns
     assert last["context"] == [{"speaker": "A", "text": "why"}] and last["context_speaker"] == "A"
 
 

@@ -90,6 +90,8 @@ def test_what_several_clips_cannot_have_is_refused(pipe, tone):
     for empty in ([], "a.wav"):
         with pytest.raises(ValueError, match="a list of recordings that one question is about"):
             pipe({"clips": empty}, question="which")
+    with pytest.raises(ValueError, match="nothing beside them but"):
+        pipe({**pair, "sampling_rate": 8_000}, question="which")
     silent = pipe({"clips": [like_a_voice(1.0), np.zeros(16_000, np.float32)]}, question="which", require_speech=True)
     assert silent["no_speech"] == "silence"
     cues = pipe(pair, question="which", return_cues=True)["cues"]

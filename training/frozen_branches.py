@@ -158,8 +158,10 @@ def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
     The same encoder may be in both branches, and be asked for all of its layers in one.
     """
     mixed = branch == "emotion" and config["emotion_layer_mix"]
-    own = [config[f"{branch}_{name}"] for name in ("config", "length_aware", "tokens")]
-    return ["frames", *own, mixed, config["window_seconds"], config["audio_tokens"], config["fusion"]]
+    own = [config[f"{branch}_{name}"] for name in ("config", "length_aware")]
+    # Of either branch's tokens there may be what is kept: one adapter over both gives as many as speech has.
+    shared = [config[name] for name in ("window_seconds", "audio_tokens", "fusion", "speech_tokens", "emotion_tokens")]
+    return ["frames", *own, mixed, *shared]
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:

@@ -251,8 +251,12 @@ def _row(
 
 
 def _before(context: Any, most: int | None) -> tuple[Turn, ...]:
-    """The turns that a row tells from before it, the last `most` of them; a table's cell holds them as JSON."""
-    if context is None or context == "":
+    """The turns that a row tells from before it, the last `most` of them; a table's cell holds them as JSON.
+
+    A text that is no list is a passage, as tables of questions have it, unless turns were asked for.
+    """
+    passage = isinstance(context, str) and not context.lstrip().startswith("[")
+    if context is None or context == "" or (passage and most is None):
         return ()
     try:
         turns = read_turns(json.loads(context) if isinstance(context, str) else list(context))
