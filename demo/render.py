@@ -10,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ..listening.listener import Heard
+from ..listening.page import colours_of
 from ..listening.page import page as call_page
 from ..modeling_audiollm.voice_cues import describe_cues
 from ..reporting.pages import render
@@ -18,15 +19,12 @@ from .listen import Findings, HeardQuote
 
 
 WIDTH, HEIGHT, COLUMNS = 800, 120, 400
-# Light enough for dark words on them; labels beyond them share the first.
-COLOURS = ("#c9d1db", "#f5c542", "#8fc1ea", "#f29b6b", "#c3b1f0", "#8fd6b4", "#f0a8cf", "#9adcec")
 EMPTY = '<p class="note">Record or upload something, then press Listen.</p>'
 
 
 def page(findings: Findings) -> str:
     """All findings about one recording."""
     seconds = len(findings.samples) / findings.rate
-    colours = dict.fromkeys(findings.scores, COLOURS[0]) | dict(zip(findings.scores, COLOURS))
     return render(
         "findings.html",
         found=findings,
@@ -37,7 +35,7 @@ def page(findings: Findings) -> str:
         outline=_outline(findings.samples),
         width=WIDTH,
         height=HEIGHT,
-        colours=colours,
+        colours=colours_of(findings.scores),
     )
 
 
@@ -53,7 +51,7 @@ def answer(question: str, text: str) -> str:
 
 def call(heard: Heard, path: str) -> str:
     """A long recording: its page, in a frame of its own, which plays it from where Gradio serves it."""
-    source = f"/gradio_api/file={quote(str(path))}"
+    source = f"gradio_api/file={quote(str(path))}"  # beside the page, also where a proxy puts it under a path
     return render("call.html", content=call_page(heard, Path(path).name, source))
 
 

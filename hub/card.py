@@ -26,6 +26,7 @@ CODE_LICENCE = "apache-2.0"
 HUB_TASKS = {"er": "audio-classification", "sr": "audio-classification", "asr": "automatic-speech-recognition"}
 PARTS = {
     "speech_config": "speech encoder",
+    "speech_decoder": "speech decoder",
     "emotion_config": "emotion encoder",
     "text_config": "language model",
 }
@@ -182,11 +183,12 @@ def model_parts(facts: CardFacts) -> list[dict[str, str]]:
         if config is None:
             continue
         part = name.replace(" ", "_")
-        source = sources.get({"language_model": "text"}.get(part, part.removesuffix("_encoder")))
+        kind = config.get("model_type") or facts.config["speech_config"]["model_type"]  # a decoder is its encoder's
+        source = sources.get({"language_model": "text"}.get(part, part.split("_")[0]))
         rows.append(
             {
                 "name": name,
-                "kind": config["model_type"],
+                "kind": kind,
                 "source": public_name(source) if source else unknown,
                 "parameters": _count(facts.parameters.get(part, 0)),
             }

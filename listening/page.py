@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,12 @@ def write_page(heard: Heard, audio: str | Path, out: str | Path) -> Path:
     return path
 
 
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for each label, in their order."""
+    labels = list(labels)
+    return dict.fromkeys(labels, COLOURS[0]) | dict(zip(labels, COLOURS))
+
+
 def page(heard: Heard, name: str, source: str | None) -> str:
     """The page as HTML.
 
@@ -43,7 +49,6 @@ def page(heard: Heard, name: str, source: str | None) -> str:
     seconds = max([heard.seconds, 0.001, *(row["end"] for row in heard.rows)])
     rows = [{**row, "place": number} for number, row in enumerate(heard.rows, 1)]
     labels = list(dict.fromkeys(label for row in rows for label in row["scores"] or ()))
-    colours = dict.fromkeys(labels, COLOURS[0]) | dict(zip(labels, COLOURS))
     tracks = list(dict.fromkeys(row["speaker"] for row in rows)) or [None]
     return render_page(
         "listen.html",
@@ -53,7 +58,7 @@ def page(heard: Heard, name: str, source: str | None) -> str:
         source=source,
         seconds=seconds,
         clock=clock,
-        colours=colours,
+        colours=colours_of(labels),
         tracks=[
             (track or SILENT, [_block(row, seconds) for row in rows if row["speaker"] == track]) for track in tracks
         ],

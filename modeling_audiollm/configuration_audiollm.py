@@ -16,6 +16,7 @@ AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=Tr
 FUSIONS = ("none", "feature", "sequence")
 ADAPTER_NORMS = ("layer", "batch")
 AUDIO_TOKENS = ("window", "clip")
+WORDS_FIRST = (None, "adapter", "decoder")
 SAMPLING_RATE = 16_000
 EMOTION_LABELS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 SENTIMENT_LABELS = ("positive", "negative", "neutral")
@@ -128,10 +129,13 @@ class AudioLLMConfig(PreTrainedConfig):
             in training; of half as many tokens all frames are.
         speech_alignment (`bool`, *optional*, defaults to `False`): whether the adapter that hears speech has what
             [`AudioLLMAlignment`] needs to read its tokens as words of the language model.
-        words_first (`bool`, *optional*, defaults to `False`): whether the language model gets what an aligned adapter
-            hears as words: in each window first one token for every word, the embeddings of the likeliest ones mixed
-            by their probabilities, then the other tokens, in time. This reads as text does, so that a language model
-            need not learn to read first.
+        words_first (`str`, *optional*): who says what is said in a window, as words in front of its other tokens; this
+            reads as text does, so that a language model need not learn to read first. `"adapter"`: an aligned one; in
+            front is one token for every word that it hears, the embeddings of the likeliest ones mixed by their
+            probabilities. `"decoder"`: that of the speech encoder's Whisper, as [`AudioLLMSpeechDecoder`] reads the
+            same frames; in front are the language model's embeddings of its words, and of the adapter's tokens so many
+            fewer are kept, evenly. None (the paper's): the language model learns to read the adapter's tokens.
+        speech_decoder (`dict`, *optional*): settings of [`AudioLLMSpeechDecoder`], where it says the words.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -170,7 +174,8 @@ class AudioLLMConfig(PreTrainedConfig):
     adapter_context: int = 0
     adapter_dropout: float = 0.0
     speech_alignment: bool = False
-    words_first: bool = False
+    words_first: str | None = None
+    speech_decoder: dict | None = None
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
     sentiment_labels: list[str] | tuple[str, ...] = SENTIMENT_LABELS
@@ -197,6 +202,17 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
         if self.audio_tokens not in AUDIO_TOKENS:
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
+        if self.words_first not in WORDS_FIRST:
+            raise ValueError(f"words_first must be one of {WORDS_FIRST[1:]} or none; got {self.words_first!r}.")
+        if self.words_first == "decoder" and self.speech_config.model_type != "whisper":
+            raise ValueError(
+                f"words_first 'decoder' needs a Whisper, whose decoder says the words; the speech encoder is of type "
+                f"{self.speech_config.model_type!r}."
+            )
+        if (self.words_first == "decoder") != (self.speech_decoder is not None):
+            raise ValueError(
+                "words_first 'decoder' and settings of a speech_decoder belong together; give both or none."
+            )
         if self.adapter_context < 0:
             raise ValueError(f"adapter_context must be at least 0; got {self.adapter_context}.")
         if not 0 <= self.adapter_dropout < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import (
     GenerationMixin,
     PreTrainedConfig,
     PreTrainedModel,
+    WhisperForConditionalGeneration,
     WhisperModel,
 )
 from transformers import initialization as init
@@ -40,6 +41,7 @@ from .configuration_audiollm import (
 )
 from .modeling_emotion2vec import Emotion2VecModel
 from .saving import open_to_readers
+from .speech_decoder import CACHE, AudioLLMSpeechDecoder
 
 
 logger = logging.get_logger(__name__)
@@ -49,8 +51,6 @@ WHISPER_FRAMES_PER_SECOND = 50
 WHISPER_STEP = 500
 # What a class says of each attention implementation, by the beginning of its name.
 ATTENTION_FLAGS = {"sdpa": "_supports_sdpa", "flash_attention": "_supports_flash_attn", "flex": "_supports_flex_attn"}
-# The name of the key-value cache, as input and output: transformers before 5.24, which vLLM 0.33 pins, has the longer.
-CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
 # What vLLM's Transformers backend sets on the language model's configuration before it builds a model (0.32).
 VLLM_ATTENTION = ("vllm", "vllm_mla")
 AUDIO_INPUTS = ("input_features", "input_features_mask", "input_values", "input_values_mask")
@@ -131,6 +131,7 @@ class AudioLLMAlignment(nn.Module):
 
     The logit of a word is the cosine of an audio token and the word's embedding, times a learnt temperature; blank is
     a learnt vector with a bias. So the adapter finds the language model's space without running the language model.
+    It learns in float32, whatever is around it: times a temperature of 50, bfloat16's cosines are off by a tenth.
 
     Args:
         width: of the language model's embeddings.
@@ -170,11 +171,15 @@ class AudioLLMAlignment(nn.Module):
             with them the mean CTC loss a word, and a pull of the tokens' lengths to that of the words' embeddings: the
             cosine leaves lengths free, but the language model has to read the tokens as if they were its words.
         """
-        if mixed:
-            return self._mix(clips[0], words)
-        if labels is None:
-            return [self._logits(clip, words) for clip in clips]
-        logits = self._logits(nn.utils.rnn.pad_sequence(list(clips)), words).float()
+        with torch.autocast(words.device.type, enabled=False):
+            if mixed:
+                return self._mix(clips[0], words)
+            if labels is None:
+                return [self._logits(clip, words) for clip in clips]
+            return self._loss(clips, words, labels)
+
+    def _loss(self, clips: Sequence[torch.Tensor], words: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = self._logits(nn.utils.rnn.pad_sequence(list(clips)), words.float())
         real = labels >= 0
         lengths = torch.tensor([len(clip) for clip in clips], device=labels.device)
         ctc = nn.functional.ctc_loss(
@@ -185,14 +190,18 @@ class AudioLLMAlignment(nn.Module):
         return ctc + self.SCALE_WEIGHT * stretch.square().mean()
 
     def _mix(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        cosines = nn.functional.normalize(words, dim=-1) @ nn.functional.normalize(tokens, dim=-1).unsqueeze(-1)
-        weights = (cosines * self.log_temperature.exp()).softmax(1)
+        words = words.float()
+        cosines = nn.functional.normalize(words, dim=-1) @ nn.functional.normalize(tokens.float(), dim=-1).unsqueeze(
+            -1
+        )
+        weights = (cosines * self.log_temperature.float().exp()).softmax(1)
         lengths = (weights * words.norm(dim=-1, keepdim=True)).sum(1)
         return (nn.functional.normalize((weights * words).sum(1), dim=-1) * lengths).to(tokens.dtype)
 
     def _logits(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         directions = nn.functional.normalize(torch.cat([self.blank[None].to(words.dtype), words]), dim=-1)
-        cosines = nn.functional.normalize(tokens, dim=-1) @ directions.t() * self.log_temperature.exp()
+        tokens = nn.functional.normalize(tokens.to(words.dtype), dim=-1)
+        cosines = tokens @ directions.t() * self.log_temperature.exp().to(words.dtype)
         return torch.cat([cosines[..., :1] + self.blank_bias, cosines[..., 1:]], dim=-1)
 
 
@@ -365,7 +374,8 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
     """
     encoder: Any
     if not isinstance(source, str):
-        encoder = source.encoder if isinstance(source, WhisperModel) else source
+        whole = source.model if isinstance(source, WhisperForConditionalGeneration) else source
+        encoder = whole.encoder if isinstance(whole, WhisperModel) else whole
     elif (kind := AutoConfig.from_pretrained(source, revision=kwargs.get("revision")).model_type) == "whisper":
         encoder = WhisperModel.from_pretrained(source, **kwargs).encoder
     elif kind == "emotion2vec":
@@ -566,6 +576,10 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AudioLLMLayerMix):
             init.zeros_(module.logits)
+        elif isinstance(module, AudioLLMSpeechDecoder):
+            init.zeros_(module.silence)
+            init.constant_(module.words, -1)
+            init.zeros_(module.never)
         elif isinstance(module, AudioLLMAlignment):
             init.normal_(module.blank, std=module.std)
             init.constant_(module.log_temperature, math.log(module.START_TEMPERATURE))
@@ -585,6 +599,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     speech_encoder: Any
     emotion_encoder: Any
     language_model: Any
+    speech_decoder: Any
     adapter: Any
     speech_adapter: Any
     emotion_adapter: Any
@@ -595,6 +610,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         if config.emotion_config is not None:
             self.emotion_encoder = build_part(config.emotion_config)
         self.language_model = build_part(config.text_config)
+        if config.speech_decoder is not None:
+            self.speech_decoder = AudioLLMSpeechDecoder(config.speech_config, **config.speech_decoder)
         self._build_adapters()
         self.post_init()
 
@@ -664,6 +681,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         emotion_embeds: torch.Tensor | None = None,
         speech_frames: EncodedWindows | None = None,
         emotion_frames: EncodedWindows | None = None,
+        speech_words: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Embed audio clips.
@@ -676,6 +694,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             speech_embeds, emotion_embeds: what [`embed_branch`] gave for these clips before; that branch is then not
                 computed. Not with fusion `"feature"`, which has no branches.
             speech_frames, emotion_frames: what [`branch_frames`] gave for them before; that encoder is then not run.
+            speech_words: what [`decoded_words`] gave for them before; the speech decoder is then not run.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
@@ -685,12 +704,15 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         speech = (input_features, input_features_mask)
         emotion = speech if input_values is None else (input_values, input_values_mask)
         _check_match(*speech, *emotion)
+        if self.config.words_first == "decoder" and speech_words is None:
+            speech_frames = self.branch_frames("speech", *speech) if speech_frames is None else speech_frames
+            speech_words = self.decoded_words(speech_frames, input_features_mask)
         if self.config.fusion == "feature":
             fused = self._fuse(speech, emotion, speech_frames, emotion_frames)
-            embeddings = self._words_first(fused, input_features_mask)
+            embeddings = self._words_first(fused, input_features_mask, speech_words)
         else:
             heard = self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
-            branches = [self._words_first(heard, input_features_mask)]
+            branches = [self._words_first(heard, input_features_mask, speech_words)]
             if self.config.fusion == "sequence":
                 branches.append(
                     self.embed_branch("emotion", *emotion, emotion_frames)
@@ -719,15 +741,50 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             words.append(logits[:, 1:].topk(min(self.LIKELIEST, len(embeddings))).indices)
         return torch.cat(best), torch.cat(words)
 
-    def _words_first(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`."""
-        if not self.config.words_first:
+    def decoded_words(self, frames: EncodedWindows, mask: torch.Tensor | None) -> torch.Tensor:
+        """What the speech decoder says of each window, as token ids `[windows, words]`, -1 behind them.
+
+        Args:
+            frames: of the speech branch.
+            mask: of its features, as in [`get_audio_features`].
+        """
+        windows = frames.states.shape[1]
+        room = torch.full((windows,), self.config.speech_tokens, device=frames.states.device)
+        if mask is not None:
+            room = _first_tokens(self.config.speech_tokens, mask).sum(-1)
+        return self.speech_decoder(frames.states[-1], frames.counts, room)
+
+    def _words_first(
+        self, tokens: torch.Tensor, mask: torch.Tensor | None, words: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`.
+
+        Args:
+            tokens: of the adapter that hears speech.
+            mask: of the speech encoder's features.
+            words: what the speech decoder said, where it is the one that says the words.
+        """
+        if self.config.words_first is None:
             return tokens
-        if not self.config.speech_alignment:
-            raise ValueError("words_first needs a model that was aligned: give a round of its training `align`.")
         real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
         real = real if mask is None else _first_tokens(self.config.speech_tokens, mask)
+        return self._heard_first(tokens, real) if words is None else self._said_first(tokens, real, words)
+
+    def _said_first(self, tokens: torch.Tensor, real: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """The decoder's words in front, and of the adapter's tokens as many as there is room for, evenly."""
         embeddings = self.word_embeddings().to(tokens.dtype)
+        windows = []
+        for window, count, said in zip(tokens, real.sum(-1).tolist(), words):
+            said = said[said >= 0][:count]
+            others = torch.linspace(0, count - 1, count - len(said), device=tokens.device).round().long()
+            windows.append(torch.cat([embeddings[said], window[others], window[count:]]))
+        return torch.stack(windows)
+
+    def _heard_first(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """The words that the adapter was aligned with in front, and its other tokens behind, in time."""
+        if not self.config.speech_alignment:
+            raise ValueError("words_first needs a model that was aligned: give a round of its training `align`.")
+        embeddings = self.word_embeddings()
         best, words = self._likeliest_words(tokens[real], embeddings)
         starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))
         said = self.hearing_adapter.alignment([tokens[starts]], embeddings[words[starts[real]]], mixed=True)
@@ -874,6 +931,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         emotion_embeds: torch.Tensor | None = None,
         speech_frames: EncodedWindows | None = None,
         emotion_frames: EncodedWindows | None = None,
+        speech_words: torch.Tensor | None = None,
         kept: torch.BoolTensor | None = None,
         **kwargs: Any,
     ) -> AudioLLMModelOutputWithPast:
@@ -902,6 +960,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
                 emotion_embeds=emotion_embeds,
                 speech_frames=speech_frames,
                 emotion_frames=emotion_frames,
+                speech_words=speech_words,
             ).pooler_output
         if audio_embeds is not None:
             mask = self.get_placeholder_mask(input_ids, embeds, audio_embeds)
@@ -956,6 +1015,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         text: str | PreTrainedModel,
         emotion: str | PreTrainedModel | None = None,
         vocab_size: int | None = None,
+        speech_decoder: AudioLLMSpeechDecoder | None = None,
         **config_kwargs: Any,
     ) -> AudioLLMForConditionalGeneration:
         """Assemble a model from pretrained parts; only the adapters are new.
@@ -965,6 +1025,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             text: checkpoint of the causal language model, or the model itself.
             emotion: checkpoint of the emotion encoder, or the model itself; none for a single-encoder model.
             vocab_size: size of the tokenizer, if it was given more tokens than the language model knows.
+            speech_decoder: of the speech encoder's Whisper, where `words_first` is `"decoder"`.
             config_kwargs: fields of [`AudioLLMConfig`], at least `audio_token_id`.
 
         Returns:
@@ -987,6 +1048,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             emotion_config=None if emotion_encoder is None else emotion_encoder.config,
             text_config=language.config,
             tie_word_embeddings=tied,
+            speech_decoder=None if speech_decoder is None else speech_decoder.settings(),
             **config_kwargs,
         )
         with torch.device("meta"):  # the parts are there already: nothing is made twice
@@ -996,6 +1058,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         model.model.speech_encoder, model.model.language_model = speech_encoder, language.base_model
         if emotion_encoder is not None:
             model.model.emotion_encoder = emotion_encoder
+        if speech_decoder is not None:
+            model.model.speech_decoder = speech_decoder
         model.lm_head.weight = language.get_output_embeddings().weight
         model.model._build_adapters()
         for name, part in model.model.named_children():

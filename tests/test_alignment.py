@@ -79,7 +79,7 @@ def test_what_a_batch_hears_each_clip_hears_alone(tone):
 @pytest.mark.parametrize("audio_tokens", ["window", "clip"])
 def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, emotion, audio_tokens, tone):
     settings = {"emotion": emotion, "fusion": fusion, "audio_tokens": audio_tokens, "speech_tokens": 20}
-    model, processor = tiny_model_and_processor(words_first=True, **settings)
+    model, processor = tiny_model_and_processor(words_first="adapter", **settings)
     model.eval().add_speech_alignment()
     alignment, words = model.model.hearing_adapter.alignment, model.model.word_embeddings()
     inputs = processor(text=[processor.prompt("how")] * 2, audio=[tone(0.7), tone(1.0, seed=2)])
@@ -106,7 +106,7 @@ def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, e
 
 
 def test_words_first_needs_an_aligned_adapter(tone):
-    model, processor = tiny_model_and_processor(words_first=True)
+    model, processor = tiny_model_and_processor(words_first="adapter")
     with pytest.raises(ValueError, match="give a round of its training `align`"):
         model(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
 

@@ -26,13 +26,18 @@ needs_vllm = pytest.mark.skipif(not VLLM_PYTHON.exists(), reason=MISSING)
 QUESTION = "what emotion does the speaker show"
 MODELS = {
     "none": {"emotion": None, "speech": "parakeet_encoder", "speech_length_aware": True, "adapter_norm": "batch"},
-    "feature": {"fusion": "feature", "text": "gemma2"},
+    "feature": {
+        "fusion": "feature",
+        "text": "gemma2",
+        "words_first": "decoder",
+        "speech_decoder": {"prompt": [30, 31], "positions": 80},
+    },
     "sequence": {
         "fusion": "sequence",
         "emotion": "emotion2vec",
         "text": "qwen3",
         "adapter_context": 1,
-        "words_first": True,
+        "words_first": "adapter",
     },
 }
 
@@ -55,10 +60,13 @@ def served(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
         model, processor = tiny.tiny_model_and_processor(**MODELS[request.param])
-    if model.config.words_first:
+    if model.config.words_first == "adapter":
         model.add_speech_alignment()
+    if model.config.words_first == "decoder":
+        words = model.model.speech_decoder.words
+        words[:, 0] = torch.arange(len(words)) + 40
     for name, parameter in model.named_parameters():
-        if parameter.dim() > 1 and "encoder" not in name:
+        if parameter.dim() > 1 and "_encoder" not in name:
             torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
     folder = tmp_path_factory.mktemp(request.param) / "model"
     save_merged(model.eval(), processor, folder)

@@ -46,8 +46,8 @@ def prepare_alignment(
     """
     tasks = {task for round_ in rounds if round_.align for task in round_.tasks}
     if not tasks:
-        if model.config.words_first and not model.config.speech_alignment:
-            raise ScheduleError("words_first needs a round with `align`, which teaches the adapter to hear words.")
+        if model.config.words_first == "adapter" and not model.config.speech_alignment:
+            raise ScheduleError("words_first: adapter needs a round with `align`, which teaches it to hear words.")
         return None
     heard = [index for index, task in enumerate(rows["task"]) if task in tasks]
     transcripts = rows["transcript"]

@@ -8,12 +8,21 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    WhisperForConditionalGeneration,
+)
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..modeling_audiollm.modeling_audiollm import build_part, load_encoder
+from ..modeling_audiollm.speech_decoder import AudioLLMSpeechDecoder
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .config import Model, Parts, Source, as_source, read_model
+from .config import ConfigError, Model, Parts, Source, as_source, read_model
 from .schedule import ADAPTERS, part_parameters
 
 
@@ -90,9 +99,11 @@ def _from_parts(section: Model, parts: Parts) -> tuple[AudioLLMForConditionalGen
         window_seconds=parts.window_seconds,
         audio_tokens=parts.audio_tokens,
     )
-    loaded: dict[str, PreTrainedModel] = {}
+    loaded: dict[str, Any] = {}
     for kind, source in sources.items():
-        if kind == "text":
+        if kind == "speech" and parts.words_first == "decoder":
+            loaded |= _whole_whisper(parts, source, processor.tokenizer, **section.loading(source))
+        elif kind == "text":
             loaded[kind] = _language_model(source.path, len(processor.tokenizer), **section.loading(source))
         else:
             loaded[kind] = load_encoder(source.path, parts.window_seconds, **section.loading(source))
@@ -100,6 +111,21 @@ def _from_parts(section: Model, parts: Parts) -> tuple[AudioLLMForConditionalGen
         **loaded, **parts.settings(), audio_token_id=processor.audio_token_id
     )
     return model, processor
+
+
+def _whole_whisper(parts: Parts, source: Source, tokenizer: PreTrainedTokenizerBase, **loading: Any) -> dict[str, Any]:
+    """Encoder and decoder of a Whisper, of which the latter says the words."""
+    if (kind := AutoConfig.from_pretrained(source.path, revision=source.revision).model_type) != "whisper":
+        raise ConfigError(f"model.parts.words_first is decoder, but {source.path} is of type {kind!r}, not a Whisper.")
+    whisper = WhisperForConditionalGeneration.from_pretrained(source.path, **loading)
+    try:
+        own = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
+    except (OSError, ValueError, TypeError) as error:  # the last where a folder has none at all (transformers 5.24)
+        raise ConfigError(
+            f"model.parts.words_first is decoder, but {source.path} has no tokenizer, in which it speaks: {error}"
+        ) from error
+    decoder = AudioLLMSpeechDecoder.from_whisper(whisper, own, tokenizer, parts.speech_language)
+    return {"speech": load_encoder(whisper, parts.window_seconds), "speech_decoder": decoder}
 
 
 def _language_model(source: str, words: int, **loading: Any) -> PreTrainedModel:

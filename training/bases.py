@@ -27,7 +27,7 @@ FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickl
 HOW = ("attn_implementation", "quantization_config")  # the machine's, not the model's
 # Where the weights of each part of an assembled model come from; of an AudioLLM that training began with, all do.
 PLACES = {
-    "speech": ("model.speech_encoder.",),
+    "speech": ("model.speech_encoder.", "model.speech_decoder.decoder."),
     "emotion": ("model.emotion_encoder.",),
     "text": ("model.language_model.", "lm_head."),
 }

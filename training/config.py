@@ -61,6 +61,9 @@ class Source:
     quantization_config: dict[str, Any] | None = None
 
 
+PARTS_ONLY = ("speech", "emotion", "text", "speech_language")  # which a model's configuration has not, as they are
+
+
 @dataclass(frozen=True)
 class Parts:
     """Pretrained parts, between which only the adapters are new.
@@ -68,6 +71,8 @@ class Parts:
     Args:
         speech, emotion: checkpoints of audio encoders; without `emotion` the model has one encoder.
         text: checkpoint of a causal language model.
+        speech_language: that the speech decoder hears (`en`), where `words_first` is `decoder` and its Whisper knows
+            several.
         others: as [`AudioLLMConfig`] has them.
     """
 
@@ -86,9 +91,14 @@ class Parts:
     adapter_norm: str = AudioLLMConfig.adapter_norm
     adapter_context: int = AudioLLMConfig.adapter_context
     adapter_dropout: float = AudioLLMConfig.adapter_dropout
-    words_first: bool = False
+    words_first: str | None = None
+    speech_language: str | None = None
     emotion_labels: list[str] | None = None
     sentiment_labels: list[str] | None = None
+
+    def __post_init__(self):
+        if self.speech_language is not None and self.words_first != "decoder":
+            raise ConfigError("model.parts.speech_language is for `words_first: decoder`; leave it out.")
 
     def sources(self) -> dict[str, Source]:
         """The parts that there are, by kind."""
@@ -97,7 +107,7 @@ class Parts:
 
     def settings(self) -> dict[str, Any]:
         """Fields of [`AudioLLMConfig`] that are given."""
-        names = [item.name for item in dataclasses.fields(self) if item.name not in ("speech", "emotion", "text")]
+        names = [item.name for item in dataclasses.fields(self) if item.name not in PARTS_ONLY]
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 

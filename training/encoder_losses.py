@@ -110,7 +110,8 @@ class WordHead(nn.Module):
         if not known:
             return tokens.sum() * 0
         means = torch.stack([self._mean_direction(clip) for clip in known])
-        logits = means @ nn.functional.normalize(self.words, dim=-1).t() * self.log_temperature.exp()
+        with torch.autocast(means.device.type, enabled=False):  # bfloat16's cosines are too coarse for a temperature
+            logits = means @ nn.functional.normalize(self.words, dim=-1).t() * self.log_temperature.exp()
         labels = labels[labelled]
         named = nn.functional.cross_entropy(logits.masked_fill(labels == IGNORED, -torch.inf), labels.argmax(-1))
         scale = self.words.norm(dim=-1).mean()

@@ -13,13 +13,14 @@ from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows,
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
 from .feature_cache import FeatureCache, fingerprint
-from .schedule import Plan, Round, without_lora
+from .schedule import NEVER_LEARNS, Plan, Round, without_lora
 
 
 class FrozenBranches(TrainerCallback):
     """Knows in each round which branches give the same all through it, and replaces them by what they gave before.
 
-    Of a branch whose adapter learns and whose encoder is frozen, the encoder's frames are kept.
+    Of a branch whose adapter learns and whose encoder is frozen, the encoder's frames are kept. What a speech decoder
+    says is kept too.
 
     Args:
         plan: the laid-out schedule.
@@ -44,7 +45,7 @@ class FrozenBranches(TrainerCallback):
     def _frozen(
         self, model: nn.Module, round_: Round, checksums: dict[str, str], precision: str
     ) -> dict[tuple[str, str], str]:
-        """What gives the same all through a round, by branch and kind (embeds or frames), with its fingerprint."""
+        """What gives the same all through a round: by branch and kind (embeds, frames, words) its fingerprint."""
         processor, config = self.processor, without_lora(model).config.to_dict()
         extractors = {"speech": processor.feature_extractor, "emotion": processor.emotion_feature_extractor}
         branches, self._frames = {}, {}
@@ -64,10 +65,15 @@ class FrozenBranches(TrainerCallback):
             keeps_frames = config["adapter_norm"] != "batch"  # whose statistics are over the frames of padding too
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
-                if keeps_frames:
-                    self._frames[branch] = heard
             elif keeps_frames:
                 branches[branch, "frames"] = heard
+            if keeps_frames:
+                self._frames[branch] = heard
+            if branch == "speech" and config["words_first"] == "decoder" and round_.lm:
+                words = ["words", checksums[NEVER_LEARNS], config["speech_decoder"]]
+                branches[branch, "words"] = fingerprint(
+                    words, checksums[encoder], *_of_frames(config, branch), *facts[1:]
+                )
         return branches
 
     @torch.no_grad()
@@ -86,8 +92,8 @@ class FrozenBranches(TrainerCallback):
             features, mask = inputs[prefix], inputs[f"{prefix}_mask"].bool()
             known: dict[str, Any] = {key: self.cache.get(name, key) for key in set(keys)}
             missing = {key: place for place, key in enumerate(keys) if known[key] is None}
-            if kind == "embeds":
-                missing = self._embed_kept(base, branch, name, mask, missing, known)
+            if kind != "frames":
+                missing = self._make_of_kept(base, branch, kind, mask, missing, known)
             if missing:
                 places = list(missing.values())
                 windows = mask[places].any(-1).sum(-1).tolist()
@@ -96,6 +102,9 @@ class FrozenBranches(TrainerCallback):
             found = [known[key].to(features.device) for key in keys]
             if kind == "embeds":
                 inputs[f"{branch}_embeds"] = torch.cat(found)
+            elif kind == "words":
+                said = [window for clip in found for window in clip]
+                inputs[f"{branch}_words"] = nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=-1)
             else:
                 counts = torch.tensor(base.needed_frames(branch, mask), device=features.device)
                 clips = [window for clip in found for window in clip.unbind(1)]
@@ -106,24 +115,24 @@ class FrozenBranches(TrainerCallback):
             known[key] = of_clip
             self.cache.put(name, key, of_clip)
 
-    def _embed_kept(
+    def _make_of_kept(
         self,
         base: AudioLLMModel,
         branch: str,
-        name: str,
+        kind: str,
         mask: torch.Tensor,
         missing: dict[str, int],
         known: dict[str, Any],
     ) -> dict[str, int]:
-        """Embed clips whose frames an earlier round kept, without their encoder; gives those that are still missing.
+        """Make tokens or words of clips whose frames were kept, without the encoder; gives those still missing.
 
         Args:
             base: the model.
             branch: of it.
-            name: fingerprint of the branch's tokens.
+            kind: `"embeds"` or `"words"`.
             mask: of the batch, see [`fill`].
             missing: by key, the place in the batch.
-            known: by key, the tokens; those that are embedded are added.
+            known: by key, what there is; what is made is added.
         """
         frames = {key: self.cache.get(self._frames[branch], key) for key in missing if branch in self._frames}
         kept = {key: of_clip for key, of_clip in frames.items() if of_clip is not None}
@@ -131,8 +140,12 @@ class FrozenBranches(TrainerCallback):
             heard = mask[[missing[key] for key in kept]]
             windows = [window.to(mask.device) for of_clip in kept.values() for window in of_clip.unbind(1)]
             counts = torch.tensor(base.needed_frames(branch, heard), device=mask.device)
-            tokens = base.embed_branch(branch, None, heard, EncodedWindows(pad_frames(windows), counts))
-            self._keep(name, kept, tokens.split(heard.any(-1).sum(-1).tolist()), known)
+            encoded = EncodedWindows(pad_frames(windows), counts)
+            if kind == "words":
+                made = base.decoded_words(encoded, heard)
+            else:
+                made = base.embed_branch(branch, None, heard, encoded)
+            self._keep(self._fingerprints[branch, kind], kept, made.split(heard.any(-1).sum(-1).tolist()), known)
         return {key: place for key, place in missing.items() if key not in kept}
 
     def _run(
@@ -144,9 +157,11 @@ class FrozenBranches(TrainerCallback):
         mask: torch.Tensor,
         windows: list[int],
     ) -> list[torch.Tensor]:
-        """What a branch gives for each clip: tokens `[windows, tokens, hidden]`, or the frames they are made of."""
+        """What a branch gives for each clip: its tokens `[windows, tokens, hidden]`, its words, or its frames."""
         if kind == "embeds":
             return list(base.embed_branch(branch, features, mask).split(windows))
+        if kind == "words":
+            return list(base.decoded_words(base.branch_frames(branch, features, mask), mask).split(windows))
         states = base.branch_frames(branch, features, mask).states
         counts = torch.tensor(base.needed_frames(branch, mask)).split(windows)
         return [clip[:, :, : int(count.max())] for clip, count in zip(states.split(windows, dim=1), counts)]

@@ -14,8 +14,8 @@ from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows
 class HeardClips:
     """Clips that a model has heard.
 
-    What frozen encoders gave for them is kept. What learns is computed again in each pass with gradients, from there:
-    an adapter on frames that are kept, an encoder on the clips themselves.
+    What frozen encoders gave for them, and a speech decoder said of it, is kept. What learns is computed again in each
+    pass with gradients, from there: an adapter on frames that are kept, an encoder on the clips themselves.
 
     Args:
         model: in training.
@@ -26,7 +26,12 @@ class HeardClips:
     def __init__(self, model: AudioLLMModel, inputs: Mapping[str, torch.Tensor], tokens: Sequence[int]):
         self.inputs, self.tokens = dict(inputs), list(tokens)
         with torch.no_grad():
-            frames = {f"{branch}_frames": self._frames(model, branch) for branch in _frozen_encoders(model)}
+            frames: dict[str, Any] = {
+                f"{branch}_frames": self._frames(model, branch) for branch in _frozen_encoders(model)
+            }
+            if model.config.words_first == "decoder" and "speech_frames" in frames:
+                mask = self.inputs["input_features_mask"]
+                frames["speech_words"] = model.decoded_words(frames["speech_frames"], mask)
             self.embeds = self._embed(model, self.inputs, frames, self.tokens)
         self.learns = any(_learns(part) for name, part in model.named_children() if name != "language_model")
         windows = self.inputs["input_features_mask"].any(-1).sum(-1).tolist()
@@ -69,11 +74,16 @@ def _frozen_encoders(model: AudioLLMModel) -> list[str]:
     return [branch for branch, encoder in found.items() if encoder is not None and not _learns(encoder)]
 
 
-def _by_clip(frames: EncodedWindows, windows: list[int]) -> list[EncodedWindows]:
-    counts = [None] * len(windows) if frames.counts is None else frames.counts.split(windows)
-    return [EncodedWindows(states, some) for states, some in zip(frames.states.split(windows, dim=1), counts)]
+def _by_clip(kept: EncodedWindows | torch.Tensor, windows: list[int]) -> list[Any]:
+    """Of each clip its frames, or its words."""
+    if isinstance(kept, torch.Tensor):
+        return list(kept.split(windows))
+    counts = [None] * len(windows) if kept.counts is None else kept.counts.split(windows)
+    return [EncodedWindows(states, some) for states, some in zip(kept.states.split(windows, dim=1), counts)]
 
 
-def _join(clips: list[EncodedWindows]) -> EncodedWindows:
+def _join(clips: list[Any]) -> EncodedWindows | torch.Tensor:
+    if isinstance(clips[0], torch.Tensor):
+        return torch.cat(clips)
     counts = [clip.counts for clip in clips if clip.counts is not None]
     return EncodedWindows(torch.cat([clip.states for clip in clips], dim=1), torch.cat(counts) if counts else None)

@@ -22,6 +22,7 @@ from .strict import ConfigError, read_section
 
 
 PARTS = ("speech_encoder", "speech_adapter", "emotion_encoder", "emotion_adapter", "adapter", "lora", "language_model")
+NEVER_LEARNS = "speech_decoder"  # whose words are tokens, through which no gradient goes
 ADAPTERS = ("speech_adapter", "emotion_adapter", "adapter")
 
 
@@ -274,7 +275,7 @@ def part_of(parameter: str) -> str:
     path = parameter.split(".")
     if any(piece.startswith("lora_") for piece in path) or "trainable_tokens_delta" in parameter:
         return "lora"
-    return next((part for part in PARTS if part in path), "language_model")
+    return next((part for part in (NEVER_LEARNS, *PARTS) if part in path), "language_model")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def _refuse_distribution(args: SFTConfig, config: Any, cache: FeatureCache | Non
         raise ValueError("feature_cache does not work with FSDP, which has no whole encoder to ask; leave it out.")
     if any(round_.average for round_ in rounds):
         raise ValueError("Rounds with `average` do not work with FSDP, which has no whole weights; leave it out.")
+    if config.words_first == "decoder":
+        raise ValueError(
+            "words_first: decoder does not work with FSDP: the speech decoder takes as many steps as there are words, "
+            "which are not as many in every process. Leave it out."
+        )
     for part in ("speech", "emotion"):
         encoder = getattr(config, f"{part}_config")
         if getattr(config, f"{part}_length_aware") and encoder.model_type == "whisper":

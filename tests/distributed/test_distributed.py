@@ -93,7 +93,7 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
 
 @pytest.mark.parametrize("accelerate", ["cpu-ddp", "cpu-fsdp2"])
 def test_two_processes_align_one_adapter_let_its_words_be_read_and_resume(config, tmp_path, accelerate):
-    for part in tiny_model_and_processor(words_first=True, adapter_context=1):
+    for part in tiny_model_and_processor(words_first="adapter", adapter_context=1):
         part.save_pretrained(config["model"]["checkpoint"])
     config |= {"lora": None, "samples_per_round": 0}
     config["schedule"] = [
@@ -154,9 +154,19 @@ def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypat
         sft.build_trainer(config)
 
 
-def test_a_length_aware_whisper_is_refused_under_fsdp(config, monkeypatch):
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"speech_length_aware": True}, "speech_length_aware does not work with Whisper and FSDP"),
+        (
+            {"words_first": "decoder", "speech_decoder": {"prompt": [1], "positions": 50}},
+            "words_first: decoder does not work with FSDP",
+        ),
+    ],
+)
+def test_what_runs_as_often_as_a_clip_asks_for_is_refused_under_fsdp(config, monkeypatch, settings, problem):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
-    model, processor = tiny_model_and_processor(speech_length_aware=True)
-    with pytest.raises(ValueError, match="speech_length_aware does not work with Whisper and FSDP"):
+    model, processor = tiny_model_and_processor(**settings)
+    with pytest.raises(ValueError, match=problem):
         sft.build_trainer(config, model, processor)
