@@ -17,6 +17,7 @@ from audiollm.eval.systems.audiollm import AudioLLM
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.language_models import ServerModel
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
+from audiollm.processing.conversation import in_context
 from audiollm.training.checkpoints import save_merged
 from tests import tiny
 from tests.vllm_server import AUDIO_MODEL, MISSING, VLLM_PYTHON, vllm_server
@@ -182,7 +183,8 @@ def test_bad_audio_in_the_middle_gets_an_error_and_disturbs_nobody(served, tone)
 def test_the_endpoint_system_answers_as_the_folder_does(served, tone):
     _, _, server, folder = served
     clips = [(tone(0.2 + 0.3 * seed, seed=seed) * 32767).astype(np.int16) / np.float32(32768) for seed in range(8)]
-    questions = [f"{QUESTION} {number}" for number in range(8)]
+    turns = [{"speaker": "A", "text": "i lost my old dog"}, {"speaker": "B", "text": "the speaker sounds sad"}]
+    questions = [in_context(f"{QUESTION} {number}", turns[: number % 3], "A") for number in range(8)]
     remote = Endpoint("tiny", server.url, max_new_tokens=12, concurrency=4).answer_batch(clips, questions)
     local = AudioLLM(str(folder), max_new_tokens=12, quote_confidence=0)
     answers = [local.answer(clip, question) for clip, question in zip(clips, questions)]
