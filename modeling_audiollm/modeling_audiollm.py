@@ -1262,6 +1262,34 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         return [(best[_word_starts(best)] - 1).tolist() for best in read]
 
     @torch.no_grad()
+    def feel(self, labels: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:
+        """How near the emotion adapter's tokens come to words for labels, before any language model reads them.
+
+        What [`hear`] is for an adapter that a round with `align` taught, this is for one that `label` taught.
+
+        Args:
+            labels: token ids of each label, as it stands in an answer (" happy").
+            inputs: features and masks, as the processor gives them for clips.
+
+        Returns:
+            Tensor `[clips, labels]`, the cosine of a label and a clip's tokens, -1 to 1: the mean over the tokens.
+
+        Raises:
+            ValueError: if the model has no emotion adapter.
+        """
+        if self.config.fusion != "sequence":
+            raise ValueError(f"feel asks an emotion adapter, which a model of fusion {self.config.fusion!r} has not.")
+        prefix = "input_features" if inputs.get("input_values") is None else "input_values"
+        features, mask = inputs[prefix], inputs[f"{prefix}_mask"]
+        tokens = nn.functional.normalize(self.model.embed_branch("emotion", features, mask), dim=-1)
+        kept, windows = _first_tokens(self.config.emotion_tokens, mask), mask.bool().any(-1).sum(-1).tolist()
+        clips = zip(tokens.split(windows), kept.split(windows), strict=True)
+        directions = torch.stack([clip[real].mean(0) for clip, real in clips])
+        embeddings = self.model.word_embeddings()
+        words = torch.stack([embeddings[list(label)].float().mean(0) for label in labels])
+        return directions.float() @ nn.functional.normalize(words, dim=-1).t()
+
+    @torch.no_grad()
     def score_continuations(self, continuations: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:
         """Log-likelihood of each continuation of each prompt; the prompt is read once.
 

@@ -124,3 +124,24 @@ def test_a_model_that_was_not_aligned_says_so(tiny, tone):
     model, processor = tiny
     with pytest.raises(ValueError, match="was not aligned"):
         model.hear(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
+
+
+def test_what_an_emotion_adapter_feels_is_how_near_its_tokens_come_to_labels(tone):
+    model, processor = tiny_model_and_processor(audio_tokens="clip", emotion_tokens=5)
+    clips, labels = [tone(0.4), tone(1.7, seed=1)], [[40, 41], [50], [60]]
+    inputs = [
+        processor(text=[processor.prompt("how")] * len(some), audio=some) for some in (clips, *([c] for c in clips))
+    ]
+    near, *alone = (model.eval().feel(labels, **audio) for audio in inputs)
+    torch.testing.assert_close(near, torch.cat(alone))
+    tokens = model.model.embed_branch("emotion", inputs[2]["input_features"], inputs[2]["input_features_mask"])
+    heard = torch.cat([tokens[0], tokens[1, :4]])  # 0.7 of the second window, of five tokens
+    words = torch.stack([model.model.word_embeddings()[label].mean(0) for label in labels])
+    cosines = torch.nn.functional.cosine_similarity(heard[:, None], words[None], dim=-1)
+    torch.testing.assert_close(near[1], cosines.mean(0))
+
+
+def test_without_an_emotion_adapter_nothing_is_felt(tone):
+    model, processor = tiny_model_and_processor(emotion=None)
+    with pytest.raises(ValueError, match="of fusion 'none' has not"):
+        model.feel([[1]], **processor(text=[processor.prompt("how")], audio=[tone(0.5)]))

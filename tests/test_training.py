@@ -287,6 +287,9 @@ def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path)
     losses = [entry["label_loss"] for entry in logged if entry["round"] == 1]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert {entry["round"] for entry in logged} == {1, 2, 3}
+    first, second, _ = (entry["samples"] for entry in trainer.state.log_history if "samples" in entry)
+    assert all(row["felt"] in trainer.audio_model.config.emotion_labels and "said" not in row for row in first)
+    assert {("felt" in row, row["task"]) for row in second} == {(True, "er"), (False, "asr")}
 
 
 def test_words_of_labels_are_nearest_to_the_tokens_that_are_them():

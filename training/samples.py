@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
+from .assemble import LABEL_FIELDS
 from .schedule import Plan, without_lora
 
 
@@ -40,15 +41,22 @@ class SampleCallback(TrainerCallback):
         if state.global_step not in self.plan.stops:
             return
         round_ = self.plan.round_at(state.global_step - 1)
-        if round_.lm == 0 and not round_.align:
+        felt = "emotion_adapter" in round_.weighed.values()
+        if not (round_.lm or round_.align or felt):
             return
         rows = [self.rows[index] for task in round_.tasks for index in self.first[task]]
         samples = [
             {"id": row["id"], "task": row["task"], "question": asked(row), "answer": row["answer"]} for row in rows
         ]
-        kinds = (("heard", self._hear, "transcript") if round_.align else None, ("said", self._answer, "answer"))
-        for kind, ask, wanted in filter(None, kinds if round_.lm else kinds[:1]):
+        kinds = [
+            ("heard", self._hear, "transcript", round_.align),
+            ("felt", self._feel, "label", felt),
+            ("said", self._answer, "answer", round_.lm),
+        ]
+        for kind, ask, wanted in [kind[:3] for kind in kinds if kind[3]]:
             for sample, row, text in zip(samples, rows, ask(model, rows)):
+                if text is None:
+                    continue
                 sample[kind] = text
                 if state.is_world_process_zero:
                     logger.info("%s %s: %s %r; wanted: %r", row["task"], row["id"], kind, text, row[wanted])
@@ -64,6 +72,24 @@ class SampleCallback(TrainerCallback):
         heard = without_lora(model).hear(**inputs)
         model.train()
         return [text.strip() for text in self.processor.batch_decode(heard)]
+
+    @torch.no_grad()
+    def _feel(self, model: Any, rows: list[dict[str, Any]]) -> list[str | None]:
+        """For rows with a label, the one that the emotion adapter's tokens come nearest to, of those of the task."""
+        model.eval()
+        base = without_lora(model)
+        labels = [(task, label) for task, field in LABEL_FIELDS.items() for label in getattr(base.config, field)]
+        words = [self.processor.tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for _, label in labels]
+        inputs = self.processor(
+            text=[self.processor.prompt("") for _ in rows], audio=[row["audio"] for row in rows]
+        ).to(model.device)
+        near = base.feel(words, **inputs).tolist()
+        model.train()
+        found = []
+        for row, cosines in zip(rows, near):
+            own = [(cosine, label) for cosine, (task, label) in zip(cosines, labels) if task == row["task"]]
+            found.append(max(own)[1] if own and row["label"] else None)
+        return found
 
     @torch.no_grad()
     def _answer(self, model: Any, rows: list[dict[str, Any]]) -> list[str]:
