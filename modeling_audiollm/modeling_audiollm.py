@@ -1241,18 +1241,21 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         )
 
     @torch.no_grad()
-    def hear(self, **inputs: Any) -> list[list[int]]:
+    def hear(self, by: str = "adapter", **inputs: Any) -> list[list[int]]:
         """The words that the audio tokens stand for, before any language model reads them.
 
         Args:
+            by: `"adapter"`, one that was aligned: its likeliest words (greedy CTC); or `"decoder"`, see `words_first`.
             inputs: features and masks, as the processor gives them for clips.
 
         Returns:
-            For each clip the token ids of its likeliest words (greedy CTC), to be decoded by the tokenizer.
+            For each clip the token ids of its words, to be decoded by the tokenizer.
 
         Raises:
-            ValueError: if the model was not aligned.
+            ValueError: if the model was not aligned, or has no speech decoder.
         """
+        if by == "decoder":
+            return self._hear_decoder(**inputs)
         if not self.config.speech_alignment:
             raise ValueError("This model was not aligned: no round of its training had `align`.")
         names = {*AUDIO_INPUTS, "speech_embeds", "speech_frames", "emotion_frames"}
@@ -1260,6 +1263,14 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         words = self.model.word_embeddings()
         read = [logits.argmax(-1) for logits in self.model.hearing_adapter.alignment(clips, words)]
         return [(best[_word_starts(best)] - 1).tolist() for best in read]
+
+    def _hear_decoder(self, **inputs: Any) -> list[list[int]]:
+        if self.config.words_first != "decoder":
+            raise ValueError(f"This model has no speech decoder: its words_first is {self.config.words_first!r}.")
+        mask = inputs["input_features_mask"]
+        frames = inputs.get("speech_frames") or self.model.branch_frames("speech", inputs["input_features"], mask)
+        windows = self.model.decoded_words(frames, mask).split(mask.bool().any(-1).sum(-1).tolist())
+        return [said[said >= 0].tolist() for said in windows]
 
     @torch.no_grad()
     def feel(self, labels: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:

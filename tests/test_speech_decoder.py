@@ -179,6 +179,8 @@ def test_its_words_go_first_and_the_adapters_tokens_behind(fusion, emotion, audi
         torch.testing.assert_close(window[: len(said)], model.model.word_embeddings()[said])
         evenly = np.linspace(0, count - 1, count - len(said)).round().astype(int)
         torch.testing.assert_close(window[len(said) : count], own[evenly])
+    assert model.hear(by="decoder", **audio)[0] == words[0][words[0] >= 0].tolist()
+    assert model.hear(by="decoder", **audio)[1] == words[1:][words[1:] >= 0].tolist()
     again = model.get_audio_features(**audio, speech_words=words).pooler_output
     torch.testing.assert_close(again, given.pooler_output)
 
@@ -199,6 +201,12 @@ def test_it_is_saved_with_the_model_and_answers_alike(tone, tmp_path):
     inputs = processor(text=[processor.prompt("how")], audio=[tone(0.8)])
     kept = {"max_new_tokens": 5, "do_sample": False}
     assert torch.equal(model.generate(**inputs, **kept), loaded.generate(**inputs, **kept))
+
+
+def test_a_model_without_one_says_so(tiny, tone):
+    model, processor = tiny
+    with pytest.raises(ValueError, match="has no speech decoder"):
+        model.hear(by="decoder", **audio_of(processor, [tone(0.5)]))
 
 
 def test_nothing_of_it_learns_and_no_gradient_goes_through(tone):
