@@ -204,10 +204,11 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
         if self.words_first not in WORDS_FIRST:
             raise ValueError(f"words_first must be one of {WORDS_FIRST[1:]} or none; got {self.words_first!r}.")
-        if self.words_first == "decoder" and self.speech_config.model_type != "whisper":
+        kind = getattr(self.speech_config, "model_type", None)
+        if self.words_first == "decoder" and kind != "whisper":
             raise ValueError(
                 f"words_first 'decoder' needs a Whisper, whose decoder says the words; the speech encoder is of type "
-                f"{self.speech_config.model_type!r}."
+                f"{kind!r}."
             )
         if (self.words_first == "decoder") != (self.speech_decoder is not None):
             raise ValueError(

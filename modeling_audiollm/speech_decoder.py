@@ -72,7 +72,7 @@ class AudioLLMSpeechDecoder(nn.Module):
         Raises:
             ValueError: for a language that is missing, unknown, or given to an English Whisper.
         """
-        prompt = tokenizer.convert_tokens_to_ids(_prompt(whisper.config, tokenizer, language))
+        prompt: Any = tokenizer.convert_tokens_to_ids(_prompt(whisper.config, tokenizer, language))
         positions = whisper.config.max_source_positions
         self = cls(whisper.config, prompt, positions)
         self.decoder = whisper.model.decoder

@@ -54,7 +54,7 @@ def config_of(section: dict[str, Any]) -> AudioLLMConfig:
         config = AudioLLMConfig.from_pretrained(model.checkpoint, revision=model.revision or "main")
     else:
         parts = {f"{kind}_config": _published(source) for kind, source in model.parts.sources().items()}
-        decoder = {}
+        decoder: dict[str, Any] = {}
         if model.parts.words_first == "decoder":
             decoder = {"speech_decoder": {"prompt": [0], "positions": parts["speech_config"].max_source_positions}}
         config = AudioLLMConfig(**parts, **model.parts.settings(), **decoder)
