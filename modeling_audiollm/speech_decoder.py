@@ -17,6 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 # The name of the key-value cache, as input and output: transformers before 5.24, which vLLM 0.33 pins, has the longer.
 CACHE = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
+START = "<|startoftranscript|>"
 MULTILINGUAL_WORDS = (
     51_865  # a vocabulary of Whisper that is smaller is English only (openai/whisper, `is_multilingual`)
 )
@@ -156,7 +157,7 @@ def _prompt(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, langua
     tongue = [f"<|{language}|>", "<|transcribe|>"] if multilingual else []
     if multilingual and tongue[0] not in tokenizer.get_vocab():
         raise ValueError(f'Whisper has no language {language!r}; write it as Whisper does: "en", "pl", "zh".')
-    return ["<|startoftranscript|>", *tongue, "<|notimestamps|>"]
+    return [START, *tongue, "<|notimestamps|>"]
 
 
 def _pieces(

@@ -20,7 +20,7 @@ from transformers import (
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..modeling_audiollm.modeling_audiollm import build_part, load_encoder
-from ..modeling_audiollm.speech_decoder import AudioLLMSpeechDecoder
+from ..modeling_audiollm.speech_decoder import START, AudioLLMSpeechDecoder
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .config import ConfigError, Model, Parts, Source, as_source, read_model
 from .schedule import ADAPTERS, part_parameters
@@ -118,12 +118,11 @@ def _whole_whisper(parts: Parts, source: Source, tokenizer: PreTrainedTokenizerB
     if (kind := AutoConfig.from_pretrained(source.path, revision=source.revision).model_type) != "whisper":
         raise ConfigError(f"model.parts.words_first is decoder, but {source.path} is of type {kind!r}, not a Whisper.")
     whisper = WhisperForConditionalGeneration.from_pretrained(source.path, **loading)
-    try:
-        own = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
-    except (OSError, ValueError, TypeError) as error:  # the last where a folder has none at all (transformers 5.24)
+    own = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
+    if START not in own.get_vocab():  # of a folder without one, transformers makes one that knows nothing
         raise ConfigError(
-            f"model.parts.words_first is decoder, but {source.path} has no tokenizer, in which it speaks: {error}"
-        ) from error
+            f"model.parts.words_first is decoder, but {source.path} has no tokenizer, in which it speaks."
+        )
     decoder = AudioLLMSpeechDecoder.from_whisper(whisper, own, tokenizer, parts.speech_language)
     return {"speech": load_encoder(whisper, parts.window_seconds), "speech_decoder": decoder}
 
