@@ -130,10 +130,11 @@ class AudioLLMSpeechDecoder(nn.Module):
         said = step[:, :0]
         going, cache = torch.ones(len(frames), dtype=torch.bool, device=frames.device), None
         room = min(int(most.max()), self.decoder.max_target_positions - len(self.prompt))
+        head = self.decoder.embed_tokens.weight[: len(self.words)]  # vLLM pads them
         for place in range(room):
             output = self.decoder(input_ids=step, encoder_hidden_states=frames, use_cache=True, **{CACHE: cache})
             cache = output[CACHE]
-            logits = nn.functional.linear(output.last_hidden_state[:, -1], self.decoder.embed_tokens.weight).float()
+            logits = nn.functional.linear(output.last_hidden_state[:, -1], head).float()
             logits = once(said, logits.masked_fill(self.never[min(place, 1)], -torch.inf))
             best = logits.argmax(-1).where(going, self.end)
             step, going = best[:, None], going & (best != self.end)
