@@ -203,7 +203,7 @@ class AudioLLMConfig(PreTrainedConfig):
         if self.audio_tokens not in AUDIO_TOKENS:
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
         if self.words_first not in WORDS_FIRST:
-            raise ValueError(f"words_first must be one of {WORDS_FIRST[1:]} or none; got {self.words_first!r}.")
+            raise ValueError(f"words_first must be adapter, decoder or left out; got {self.words_first!r}.")
         kind = getattr(self.speech_config, "model_type", None)
         if self.words_first == "decoder" and kind != "whisper":
             raise ValueError(

@@ -307,7 +307,7 @@ def test_what_cannot_be_is_refused(whisper_folder, text_folder):
         assemble(section(whisper_folder, text_folder, words_first="adapter", speech_language="en"))
     hubert = {"speech_config": {"model_type": "hubert"}, "speech_decoder": PROMPT}
     for settings, problem in (
-        ({"words_first": "somebody"}, "words_first must be one of"),
+        ({"words_first": "somebody"}, "words_first must be adapter, decoder or left out"),
         ({"words_first": "decoder", **hubert}, "needs a Whisper"),
         ({"words_first": "decoder"}, "belong together"),
         ({"words_first": "adapter", "speech_decoder": PROMPT}, "belong together"),

@@ -140,11 +140,7 @@ class FrozenBranches(TrainerCallback):
             heard = mask[[missing[key] for key in kept]]
             windows = [window.to(mask.device) for of_clip in kept.values() for window in of_clip.unbind(1)]
             counts = torch.tensor(base.needed_frames(branch, heard), device=mask.device)
-            encoded = EncodedWindows(pad_frames(windows), counts)
-            if kind == "words":
-                made = base.decoded_words(encoded, heard)
-            else:
-                made = base.embed_branch(branch, None, heard, encoded)
+            made = _made_of(base, branch, kind, EncodedWindows(pad_frames(windows), counts), heard)
             self._keep(self._fingerprints[branch, kind], kept, made.split(heard.any(-1).sum(-1).tolist()), known)
         return {key: place for key, place in missing.items() if key not in kept}
 
@@ -158,13 +154,19 @@ class FrozenBranches(TrainerCallback):
         windows: list[int],
     ) -> list[torch.Tensor]:
         """What a branch gives for each clip: its tokens `[windows, tokens, hidden]`, its words, or its frames."""
-        if kind == "embeds":
-            return list(base.embed_branch(branch, features, mask).split(windows))
-        if kind == "words":
-            return list(base.decoded_words(base.branch_frames(branch, features, mask), mask).split(windows))
-        states = base.branch_frames(branch, features, mask).states
+        encoded = base.branch_frames(branch, features, mask)
+        if kind != "frames":
+            return list(_made_of(base, branch, kind, encoded, mask).split(windows))
+        states = encoded.states
         counts = torch.tensor(base.needed_frames(branch, mask)).split(windows)
         return [clip[:, :, : int(count.max())] for clip, count in zip(states.split(windows, dim=1), counts)]
+
+
+def _made_of(base: AudioLLMModel, branch: str, kind: str, frames: EncodedWindows, mask: torch.Tensor) -> torch.Tensor:
+    """Tokens (`"embeds"`) or words of windows, from what the branch's encoder heard of them."""
+    if kind == "words":
+        return base.decoded_words(frames, mask)
+    return base.embed_branch(branch, None, mask, frames)
 
 
 def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
