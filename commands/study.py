@@ -19,6 +19,7 @@ from .arguments import DONE, LEFT, add_list, count
 
 STUDY = "study.yaml"
 STAMP = "done.json"
+ON = " on "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,8 @@ class Study:
         base: trained first, unless its model is there.
         controls: systems that are evaluated once on each set.
         cluster: column whose rows are drawn together in tests.
-        claims: pairs of runs, of which the second is claimed to be the better.
+        claims: pairs of runs, of which the second is claimed to be the better on each set; `RUN on SET` (or a control
+            for the run) compares what one of them makes of two sets of the same rows.
     """
 
     out: str
@@ -114,10 +116,29 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
     for name in [*options.runs, *(kind.after for kind in kinds.values() if kind.after)]:
         if name not in kinds:
             raise ValueError(f"{folder} has no run {name!r}; its runs are {', '.join(kinds)}.")
+    _check_claims(study, kinds)
     wanted = set(options.runs or kinds)
     wanted |= {kinds[name].after or name for name in wanted}
     # What others begin from comes first.
     return study, {name: kinds[name] for name in sorted(wanted, key=lambda name: (bool(kinds[name].after), name))}
+
+
+def _check_claims(study: Study, kinds: dict[str, Kind]) -> None:
+    """Every claim compares runs with runs, or a control with controls, as they take part in the study."""
+    for claim in study.claims:
+        sides = [side.partition(ON) for side in claim]
+        for name, on, data in sides:
+            known = [*kinds, *(study.controls if on else ())]
+            if name not in known or (on and data not in study.evaluate):
+                raise ValueError(
+                    f"{STUDY}: claims: {name + on + data!r} is neither a run nor RUN{ON}SET; runs (or controls, with a "
+                    f"set) are {', '.join(known)}, sets are {', '.join(study.evaluate)}."
+                )
+        if len(sides) != 2 or len({(bool(on), name in kinds or len(study.seeds) == 1) for name, on, _ in sides}) > 1:
+            raise ValueError(
+                f"{STUDY}: claims: {claim} compares no pair: two runs, two RUN{ON}SET, or two controls on sets, which "
+                "have one run where there are several seeds."
+            )
 
 
 def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int) -> bool:
@@ -205,7 +226,7 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
     from ..eval.tables import controls_table, overall_table
 
     out, parts = Path(study.out), []
-    rows = defaultdict(list)
+    rows, everywhere = defaultdict(list), {}
     for data in study.evaluate:
         folders = {
             name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds]
@@ -222,6 +243,12 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
         ]
         controls = [out / _plain(system) / f"eval-{data}" for system in study.controls]
         found = read_runs([folder for folder in controls if (folder / RESULTS).exists()])
+        everywhere |= {f"{name}{ON}{data}": some for name, some in runs.items()}
+        everywhere |= {
+            f"{system}{ON}{data}": read_runs([folder])
+            for system, folder in zip(study.controls, controls)
+            if (folder / RESULTS).exists()
+        }
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
         claims = claims_table([(one, other) for one, other in study.claims], runs, study.cluster)
         parts += [claims.markdown()] if claims.rows else []
@@ -232,5 +259,7 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
             for place in kinds[name].tables:
                 number, _, row = place.partition(":")
                 rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
+    across = claims_table([(one, other) for one, other in study.claims], everywhere, study.cluster)
+    parts += [f"# Across sets\n\n{across.markdown()}"] if across.rows else []
     parts += [f"# Beside the paper\n\n{paper_table(number, rows[number]).markdown()}" for number in sorted(rows)]
     return "\n\n".join(parts) if parts else "No run is done on all seeds yet."

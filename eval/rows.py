@@ -13,6 +13,7 @@ import yaml
 from ..corpora.readers import read_corpus
 from ..corpora.schema import EMOTION_TASKS, TASKS
 from ..modeling_audiollm.emotion_lexicon import LabelError, find_label_set, named_label_set, spell_label
+from ..processing.conversation import last_turns
 from . import EvalError
 
 
@@ -99,7 +100,7 @@ def with_context(rows: list[dict], most: int | None = None) -> list[dict]:
         raise EvalError(f"context is a number of turns, 0 or more; got {most}.")
     if not any(row.get("context") for row in rows):
         raise EvalError("no row has a context; read the corpus with --option context=N.")
-    return [{**row, "context": row["context"][-most:] if most else []} if row.get("context") else row for row in rows]
+    return [dict(last_turns(row, most)) for row in rows]
 
 
 def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -51,6 +51,12 @@ def asked(row: Mapping[str, Any]) -> str:
     return in_context(row["question"], row.get("context"), row.get("context_speaker"))
 
 
+def last_turns(row: Mapping[str, Any], most: int) -> Mapping[str, Any]:
+    """A row of the schema with at most the last `most` turns of its context."""
+    context = row.get("context")
+    return {**row, "context": context[max(len(context) - most, 0) :]} if context else row
+
+
 def bare_question(text: str) -> str:
     """The question of a text that [`in_context`] made; any other text as it is."""
     return text.partition(_END)[2] if text.startswith(HEADING + "\n") else text
@@ -91,4 +97,4 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-__all__ = ["ContextError", "asked", "bare_question", "in_context", "read_turns"]
+__all__ = ["ContextError", "asked", "bare_question", "in_context", "last_turns", "read_turns"]

@@ -29,6 +29,9 @@ from audiollm.processing.conversation import HEADING, asked, bare_question, in_c
 from audiollm.reasons.checks import Demand, Fault, find_faults
 from audiollm.reasons.prompts import read_prompts
 from audiollm.reporting.quotes import mark_quotes
+from audiollm.training.config import Data
+from audiollm.training.sft import read_rows_of
+from audiollm.training.strict import ConfigError, read_section
 from tests.tiny import tiny_model_and_processor
 
 
@@ -330,3 +333,29 @@ def test_a_corpus_of_a_configuration_has_context_by_its_option(tmp_path):
         if isinstance(item, Reject)
     ]
     assert odd.field == "context" and "does not end in a number" in odd.reason
+
+
+def test_a_training_tells_as_many_turns_as_it_is_to_tell(tmp_path, tone):
+    soundfile.write(tmp_path / "a.wav", tone(0.3), 16_000)
+    row = {"task": "er", "audio": "a.wav", "question": "How?", "answer": "Sad.", "label": "sad", "split": "train"}
+    turns = [{"speaker": "A", "text": f"turn {number}"} for number in range(12)]
+    rows = [{**row, "id": str(number), "context": turns} for number in range(60)] + [{**row, "id": "alone"}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def told(context):
+        found = read_rows_of(Data([str(tmp_path)], context=context), [str(tmp_path)], "train")
+        assert not found[-1]["context"]
+        assert all(turns[len(turns) - len(few) :] == few for few in found["context"][:-1])
+        return [len(few) for few in found["context"][:-1]]
+
+    assert set(told(None)) == set(told(20)) == {12} and set(told(3)) == {3} and set(told(0)) == {0}
+    mixed = told([0, 3, 12])
+    assert mixed == told([0, 3, 12]) and all(mixed.count(most) > 10 for most in (0, 3, 12))
+    (tmp_path / "train.jsonl").write_text(json.dumps(rows[-1]))
+    with pytest.raises(ValueError, match="no row of split train has a context; read the corpus with --option context=N"):
+        told(3)
+    for wrong, message in ((-1, "0 or more"), ([], "empty list"), ([0, -3], "0 or more")):
+        with pytest.raises(ConfigError, match=message):
+            read_section(Data, {"train": ["x"], "context": wrong}, "data")
+    with pytest.raises(ConfigError, match="data.context"):
+        read_section(Data, {"train": ["x"], "context": "3"}, "data")

@@ -22,11 +22,11 @@ def folder(config, corpus, tmp_path):  # noqa: F811
     shared = {
         "out": str(tmp_path / "runs"),
         "common": config,
-        "evaluate": {"toy": {"data": str(corpus), "max_new_tokens": 4}},
+        "evaluate": {name: {"data": str(corpus), "max_new_tokens": n} for name, n in (("toy", 4), ("brief", 2))},
         "seeds": [3],
         "steps": 7,
         "controls": ["majority"],
-        "claims": [["short", "long"]],
+        "claims": [["short", "long"], ["long on brief", "long on toy"], ["majority on brief", "majority on toy"]],
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(shared))
     (folder / "short.yaml").write_text("tables: ['1:label']\nset: {data.targets: [label]}\n")
@@ -41,7 +41,7 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
 
     def call(*words):
         called.append(words)
-        if len(called) == 4:  # the second run is trained, and not evaluated
+        if len(called) == 5:  # the second run is trained, and not evaluated
             raise KeyboardInterrupt
         return main(words)
 
@@ -51,12 +51,15 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     capsys.readouterr()
     assert main(["study", str(folder)]) == 0
     assert (tmp_path / "runs" / "short-3" / "done.json").stat().st_mtime_ns == done
-    assert [words[0] for words in called] == ["train", "eval", "train", "eval", "train", "eval", "eval"]
+    two = ["eval", "eval"]
+    assert [words[0] for words in called] == ["train", *two, "train", "eval", "train", *two, *two]
     facts = [json.loads((tmp_path / "runs" / name / "training.json").read_text()) for name in ("short-3", "long-3")]
     assert [fact["steps"] for fact in facts] == [7, 7]
     printed = capsys.readouterr().out
     for text in ("short, seed 3", "long, seed 3", "majority", "The paper's directions", "label, toy, seed 3", "58.1"):
         assert text in printed
+    across = printed[printed.index("# Across sets") : printed.index("# Beside the paper")]
+    assert "long on toy over long on brief" in across and "majority on toy over majority on brief" in across
     called.clear()
     assert main(["study", str(folder), "--tables"]) == 0 and called == []
 
@@ -85,12 +88,31 @@ def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
         shared["evaluate"]["toy"]["max_new_tokens"] = tokens
         (folder / "study.yaml").write_text(yaml.safe_dump(shared))
         main(["study", str(folder)])
-    assert [words[-1] for words in called if words[0] == "eval"] == ["4", "5"]
+    assert [words[-1] for words in called if words[0] == "eval"] == ["2", "4", "2", "5"]
 
 
 def test_a_run_that_is_not_there_is_refused(folder, capsys):
     assert main(["study", str(folder), "--runs", "none"]) == 2
     assert "has no run 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (["short", "lang"], "'lang' is neither a run"),
+        (["short on toy", "short on nothing"], "'short on nothing' is neither"),
+        (["short", "majority"], "'majority' is neither a run nor RUN on SET"),
+        (["short on toy", "long"], "compares no pair"),
+        (["short"], "compares no pair"),
+        (["majority on toy", "short on toy"], "have one run where there are several seeds"),
+    ],
+)
+def test_a_claim_about_what_is_not_in_the_study_is_refused_before_a_run(claim, message, folder, monkeypatch, capsys):
+    shared = yaml.safe_load((folder / "study.yaml").read_text()) | {"claims": [claim], "seeds": [1, 2]}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    monkeypatch.setattr(study, "_call", lambda *words: pytest.fail("a run began"))
+    assert main(["study", str(folder)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):

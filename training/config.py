@@ -218,12 +218,26 @@ class Data:
         validation: the same, for the loss on rows that are not trained on: their split `validation`.
         tasks: those kept; all when left out.
         targets: kinds of answers kept (`label`, `interpretive`, `evidence`); all when left out.
+        context: earlier turns told with a row, at most; of a list each row draws one by its id, so that the model knows
+            recordings with and without; all that a row has when left out.
     """
 
     train: list[str | Corpus]
     validation: list[str | Corpus] | None = None
     tasks: list[str] | None = None
     targets: list[str] | None = None
+    context: int | list[int] | None = None
+
+    def __post_init__(self):
+        if min(self.turns, default=0) < 0:
+            raise ConfigError(f"data.context is {self.context}; turns are 0 or more.")
+        if self.context == []:
+            raise ConfigError("data.context is an empty list; give numbers of turns, or leave it out.")
+
+    @property
+    def turns(self) -> list[int]:
+        """Numbers of turns that rows draw from; empty if they keep all they have."""
+        return [self.context] if isinstance(self.context, int) else self.context or []
 
 
 @dataclass(frozen=True)

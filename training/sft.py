@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,7 @@ from trl import SFTConfig
 from ..corpora.readers import read_corpus
 from ..corpora.schema import COLUMNS
 from ..processing.collator import AudioLLMCollator
+from ..processing.conversation import last_turns
 from . import estimate
 from .alignment import prepare_alignment
 from .assemble import assemble, new_parts, note_context, note_labels
@@ -47,6 +49,13 @@ def read_rows_of(data: Data, sources: Sequence[str | Corpus], split: str) -> Dat
     if not kept:
         kinds = f"data.tasks is {data.tasks}, data.targets is {data.targets}"
         raise ValueError(f"No rows of split {split} are left of {len(rows)}: {kinds}.")
+    if data.turns:
+        if not any(row["context"] for row in kept):
+            raise ValueError(
+                f"data.context is {data.context}, but no row of split {split} has a context; read the corpus with "
+                "--option context=N."
+            )
+        kept = [last_turns(row, random.Random(row["id"]).choice(data.turns)) for row in kept]
     return Dataset.from_list(kept)
 
 
