@@ -1,10 +1,11 @@
 """Memory, time, boundaries and restarts of `audiollm listen` on a synthetic call of two voices.
 
 python benchmarks/listening.py build/listening --minutes 2 120 --kills 5
+python benchmarks/listening.py build/listening --minutes 2 --music 600
 
 The call is spliced from the embedded samples with pauses between the turns, a voice on each channel; its truth is
 where each turn is loud. Each length is heard by its channels, and as a mono mix with an RTTM of the truth, in a
-process of its own.
+process of its own. `--music` hears so many minutes of chords and drums too, in which nobody speaks.
 """
 
 from __future__ import annotations
@@ -58,6 +59,23 @@ def write_call(folder: Path, minutes: float) -> list[tuple[str, float, float]]:
     return turns
 
 
+def write_music(path: Path, minutes: float):
+    """Plucked chords over a beat, a bar of four strokes every two seconds."""
+    draw, noise = random.Random(0), np.random.default_rng(0)
+    time_ = np.arange(RATE // 2) / RATE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        for _ in range(round(minutes * 30)):
+            root = draw.choice((131, 147, 165, 175, 196, 220))
+            for stroke in range(4):
+                block = 0.1 * np.exp(-25 * time_) * noise.normal(size=len(time_)) * (stroke % 2)
+                for step in (1, 5 / 4, 3 / 2, draw.choice((2, 9 / 4, 5 / 2))):
+                    for harmonic in range(1, 6):
+                        wave = np.sin(2 * np.pi * root * step * harmonic * time_)
+                        block += 0.1 * np.exp(-3 * harmonic * time_) / harmonic * wave
+                file.write(0.5 * block)
+
+
 def command(audio: Path, out: Path, model: str, more: list[str]) -> list[str]:
     words = ["-m", "audiollm", "listen", str(audio), "--model", model, "--out", str(out), "--max-new-tokens", "32"]
     return [sys.executable, *words, "--quiet", *more]
@@ -107,6 +125,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "samples" / "tiny-base"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[2, 120])
     parser.add_argument("--kills", type=int, default=0, help="kill a further run of the shortest call so many times")
+    parser.add_argument("--music", type=float, default=0, help="hear so many minutes of music, too")
     options = parser.parse_args()
     for minutes in options.minutes:
         folder = options.out / f"{minutes:g}"
@@ -120,6 +139,11 @@ def main() -> None:
             if name == "stereo":
                 figures["boundaries_near"] = round(near(rows, turns), 3)
             print(json.dumps({"minutes": minutes, "as": name, **figures}), flush=True)
+    if options.music:
+        write_music(options.out / "music.wav", options.music)
+        figures = heard(command(options.out / "music.wav", options.out / "music", options.model, []))
+        segments = len(rows_of(options.out / "music" / "segments.jsonl"))
+        print(json.dumps({"minutes": options.music, "as": "music", **figures, "segments": segments}), flush=True)
     if options.kills:
         folder = options.out / f"{min(options.minutes):g}"
         turns = len(rows_of(folder / "call" / "segments.jsonl"))

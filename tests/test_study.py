@@ -125,6 +125,13 @@ def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
         assert checked.stretch_to == 1200 and checked.model
 
 
+def test_what_earlier_turns_add_is_a_study_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    assert main(["study", "configs/conversations", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
+    checked = check_config(yaml.safe_load((tmp_path / "out" / "told-1" / "config.yaml").read_text()))
+    assert checked.data.turns == [0, 3, 12] and checked.stretch_to == 400
+
+
 @pytest.mark.parametrize(("steps", "lengths"), [(10, [1, 2, 7]), (100, [9, 18, 73]), (3, [1, 1, 1])])
 def test_a_schedule_is_stretched_in_proportion(steps, lengths):
     rounds = [Round(("asr",), ("lora",), 1), Round(("er",), ("lora",), 1), Round(("asr", "er"), ("lora",), 2.7)]
