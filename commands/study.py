@@ -131,8 +131,8 @@ def _check_claims(study: Study, kinds: dict[str, Kind]) -> None:
             known = [*kinds, *(study.controls if on else ())]
             if name not in known or (on and data not in study.evaluate):
                 raise ValueError(
-                    f"{STUDY}: claims: {name + on + data!r} is neither a run nor RUN{ON}SET; runs (or controls, with a "
-                    f"set) are {', '.join(known)}, sets are {', '.join(study.evaluate)}."
+                    f"{STUDY}: claims: {name + on + data!r} is neither a run nor RUN{ON}SET; runs (or controls, with "
+                    f"a set) are {', '.join(known)}, sets are {', '.join(study.evaluate)}."
                 )
         if len(sides) != 2 or len({(bool(on), name in kinds or len(study.seeds) == 1) for name, on, _ in sides}) > 1:
             raise ValueError(

@@ -90,6 +90,12 @@ class Published:
         return sum(self.counts.values())
 
 
+def _as_text(name: str, value: Any) -> str:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise CorpusError(f"option {name} is {value!r}; it must be text or a number.")
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be read.
@@ -102,7 +108,10 @@ class Request:
         style, label_list: of questions, see [`draw_question`].
         work: folder for audio that has to be written (from Hub tables, from pieces); none may be written without it.
         check_audio: whether every clip must be there and be audio; without, rows name the path where it would be.
-        options: of the reader.
+        options: of the reader, as text; numbers, as YAML has them, become text.
+
+    Raises:
+        CorpusError: for an option that is neither.
     """
 
     root: Path
@@ -114,6 +123,9 @@ class Request:
     work: Path | None = None
     check_audio: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "options", {name: _as_text(name, value) for name, value in self.options.items()})
 
     @overload
     def option(self, name: str, default: str) -> str: ...

@@ -135,6 +135,20 @@ def test_ravdess_is_split_by_actor_and_labelled_by_file_name(tmp_path):
     assert Path(train[0]["audio"]["path"]).exists()
 
 
+def test_each_actor_of_ravdess_is_held_out_in_one_fold(tmp_path):
+    actors = {f"{actor:02}" for actor in range(1, 25)}
+    for actor in actors:
+        clip(tmp_path / f"03-01-05-02-01-01-{actor}.wav")
+    held_out = []
+    for fold in range(1, 7):
+        source = {"reader": "ravdess", "path": str(tmp_path), "tasks": ["er"], "options": {"fold": fold}}
+        test, train = ({row["speaker"] for row in read_corpus(source, split)} for split in ("test", "train"))
+        assert test | train == actors and not test & train
+        assert sorted(int(actor) % 2 for actor in test) == [0, 0, 1, 1]
+        held_out += sorted(test)
+    assert sorted(held_out) == sorted(actors)
+
+
 def test_librispeech_is_read_with_its_transcripts(tmp_path):
     clip(tmp_path / "12" / "34" / "12-34-0000.flac")
     (tmp_path / "12" / "34" / "12-34.trans.txt").write_text("12-34-0000 HE HOPED THERE WOULD BE STEW\n")

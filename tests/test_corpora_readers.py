@@ -700,7 +700,9 @@ def test_own_datasets_folders_are_read(tmp_path):
 def test_wrong_requests_are_named(tmp_path):
     for settings, message in (
         ({"tasks": ("sqa",)}, "ravdess does not serve 'sqa'; it serves asr, er"),
-        ({"options": {"fold": "1"}}, "ravdess has no option 'fold'; it has corpus"),
+        ({"options": {"folds": "1"}}, "ravdess has no option 'folds'; it has corpus, fold"),
+        ({"options": {"fold": [1]}}, "option fold is .1.; it must be text or a number"),
+        ({"options": {"fold": "0"}}, "fold='0' is no fold; it is one of 1, 2, 3, 4, 5, 6"),
     ):
         with pytest.raises(CorpusError, match=message):
             read("ravdess", tmp_path, "train", **settings)

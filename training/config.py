@@ -218,8 +218,8 @@ class Data:
         validation: the same, for the loss on rows that are not trained on: their split `validation`.
         tasks: those kept; all when left out.
         targets: kinds of answers kept (`label`, `interpretive`, `evidence`); all when left out.
-        context: earlier turns told with a row, at most; of a list each row draws one by its id, so that the model knows
-            recordings with and without; all that a row has when left out.
+        context: earlier turns told with a row, at most; of a list each row draws one by its id, so that the model
+            knows recordings with and without; all that a row has when left out.
     """
 
     train: list[str | Corpus]

@@ -19,7 +19,7 @@ def named_files(
     name: re.Pattern[str],
     form: str,
     describe: Callable[[Fields], dict[str, Any]],
-    split_of: Callable[[Fields], str] | None = None,
+    splits: Callable[[Request], Callable[[Fields], str]] | None = None,
 ) -> Callable[[Request], Iterator[Utterance | Reject]]:
     """The `utterances` of a reader of such a corpus.
 
@@ -30,15 +30,15 @@ def named_files(
         name: matches the stem of every clip, with a group `speaker`.
         form: of names, for people.
         describe: from the groups of a name to fields of [`Utterance`], at least `emotion`.
-        split_of: from the groups of a name to its split; by default a seeded fifth of the speakers is test, and of the
-            others a seeded eighth validation.
+        splits: for what is asked, from the groups of a name to its split; by default a seeded fifth of the speakers is
+            test, and of the others a seeded eighth validation.
     """
 
     def utterances(request: Request) -> Iterator[Utterance | Reject]:
         paths = list(audio_files(request.root))
         matches = {path: name.fullmatch(path.stem) for path in paths}
         speakers = {match["speaker"] for match in matches.values() if match}
-        split_by_name = split_of or speaker_split(speakers, request.seed)
+        split_by_name = splits(request) if splits else speaker_split(speakers, request.seed)
         seen: dict[str, str] = {}
         for path, match in matches.items():
             where = as_posix(path, request.root)

@@ -30,7 +30,7 @@ TESS = Reader(
         NAME,
         "SPEAKER_WORD_EMOTION",
         lambda fields: {"emotion": fields["emotion"], "transcript": f"Say the word {fields['word']}."},
-        lambda fields: SPLITS[fields["speaker"]],
+        lambda request: lambda fields: SPLITS[fields["speaker"]],
     ),
     tasks=("asr", "er"),
     splits=("train", "test"),
