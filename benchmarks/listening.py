@@ -5,7 +5,8 @@ python benchmarks/listening.py build/listening --minutes 2 --music 600
 
 The call is spliced from the embedded samples with pauses between the turns, a voice on each channel; its truth is
 where each turn is loud. Each length is heard by its channels, and as a mono mix with an RTTM of the truth, in a
-process of its own. `--music` hears so many minutes of chords and drums too, in which nobody speaks.
+process of its own. `--music` hears so many minutes of chords and drums too, in which nobody speaks. `--browser` opens
+each stereo call's page in Chromium (`pip install playwright`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +107,24 @@ def rows_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def opened(page: Path) -> dict:
+    """Seconds until Chromium shows a page, the segments on it, and what its scripts complained of."""
+    from playwright.sync_api import sync_playwright
+
+    problems, chromium = [], shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page()
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        started = time.perf_counter()
+        tab.goto(page.as_uri())
+        shown = tab.locator("article").count()
+        seconds = time.perf_counter() - started
+        browser.close()
+    megabytes = round(page.stat().st_size / 1e6, 1)
+    return {"page_mb": megabytes, "page_seconds": round(seconds, 1), "page_segments": shown, "page_errors": problems}
+
+
 def killed(words: list[str], journal: Path, kills: int, turns: int) -> dict:
     """Kill a run so many times on its way, then let it end; counts answers that are there more than once."""
     for number in range(1, kills + 1):
@@ -125,6 +145,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "samples" / "tiny-base"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[2, 120])
     parser.add_argument("--kills", type=int, default=0, help="kill a further run of the shortest call so many times")
+    parser.add_argument("--browser", action="store_true", help="open the pages")
     parser.add_argument("--music", type=float, default=0, help="hear so many minutes of music, too")
     options = parser.parse_args()
     for minutes in options.minutes:
@@ -138,6 +159,7 @@ def main() -> None:
             figures |= {"turns": len(turns), "segments": len(rows)}
             if name == "stereo":
                 figures["boundaries_near"] = round(near(rows, turns), 3)
+                figures |= opened(out / "listen.html") if options.browser else {}
             print(json.dumps({"minutes": minutes, "as": name, **figures}), flush=True)
     if options.music:
         write_music(options.out / "music.wav", options.music)
