@@ -129,7 +129,7 @@ def test_what_earlier_turns_add_is_a_study_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *words: 2)
     assert main(["study", "configs/conversations", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     checked = check_config(yaml.safe_load((tmp_path / "out" / "told-1" / "config.yaml").read_text()))
-    assert checked.data.turns == [0, 3, 12] and checked.stretch_to == 1000
+    assert checked.data.turns == [0, 3, 12] and checked.stretch_to == 929
 
 
 @pytest.mark.parametrize(("steps", "lengths"), [(10, [1, 2, 7]), (100, [9, 18, 73]), (3, [1, 1, 1])])
