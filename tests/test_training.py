@@ -4,13 +4,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoProcessor, TrainerCallback
+from trl import SFTConfig
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training import sft
 from audiollm.training.alternation import AlternationSampler, set_learning
 from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
+from audiollm.training.run_trainer import lay_out
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -112,6 +115,28 @@ def test_steps_of_similar_lengths_hold_the_same_rows():
     assert sorted(order) == list(range(40))
     windows = np.array(lengths)[order].reshape(-1, 4)
     assert (np.ptp(windows, axis=1) == 0).all() and (np.diff(windows[:, 0]) < 0).any()
+
+
+def test_rows_with_as_many_tokens_to_read_stand_together():
+    """Earlier turns count as the audio does: of clips of one length, those with context are the longer rows."""
+    _, processor = tiny_model_and_processor()
+    turns = [{"speaker": "A", "text": "my old dog said no to the cat again"}] * 6
+    rows = [
+        {"task": "er", "audio": "x.wav", "question": "How?", "answer": "Sad.", "context_speaker": None}
+        | {"seconds": seconds, "context": context}
+        for context in (None, turns)
+        for seconds in (1.0, 8.0)
+        for _ in range(4)
+    ]
+    plan = Plan.of([Round(("er",), ("lora",))], [row["task"] for row in rows], 4)
+    args = SFTConfig(output_dir="unused", train_sampling_strategy="group_by_length", bf16=False, report_to="none")
+    steps = lay_out(plan, Dataset.from_list(rows), args, processor).reshape(-1, 4)
+    assert sorted(sorted({row // 4 for row in step}) for step in steps.tolist()) == [[0], [1], [2], [3]]
+    for column, wanted in (("length", "seconds"), ("weight", "weight")):
+        args.length_column_name = column
+        short = Dataset.from_list([{**row, "seconds": None} for row in rows])
+        with pytest.raises(ValueError, match=f"group_by_length needs '{wanted}' in every training row"):
+            lay_out(plan, short, args, processor)
 
 
 @pytest.mark.parametrize("fusion", ["none", "feature", "sequence"])

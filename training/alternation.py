@@ -32,7 +32,7 @@ class AlternationSampler(Sampler[int]):
         plan: the laid-out schedule.
         tasks: task of each row of the dataset.
         seed: of the order.
-        lengths: of each row's audio, to make steps of similar lengths, which saves padding; none for any lengths.
+        lengths: of each row, to make steps of similar lengths, which saves padding; none for any lengths.
     """
 
     def __init__(self, plan: Plan, tasks: Sequence[str], seed: int, lengths: Sequence[float] | None = None):

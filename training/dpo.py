@@ -67,7 +67,7 @@ class AudioLLMDPOTrainer(RunTrainer, DPOTrainer):
             peft_config=lora,
             **kwargs,
         )
-        self.begin_run(plan, lay_out(plan, train_dataset, args), lora, origin)
+        self.begin_run(plan, lay_out(plan, train_dataset, args, processor), lora, origin)
         self.add_callback(AlternationCallback(plan))
 
     def report_plan(self) -> str:

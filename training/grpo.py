@@ -104,7 +104,7 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
                 peft_config=lora,
                 **kwargs,
             )
-        self.begin_run(plan, lay_out(generations, train_dataset, args), lora, origin)
+        self.begin_run(plan, lay_out(generations, train_dataset, args, processor), lora, origin)
         self.collator = AudioLLMCollator(processor)
         self.data_collator = partial(with_prompts, processor)
         self._rows: list[dict[str, Any]] = []  # of the generation

@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer import utils as trl_utils
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import AlternationSampler, ScheduledRows, set_learning
 from .checkpoints import (
@@ -80,7 +81,7 @@ def shrink_tiles():
     trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = 4096
 
 
-def lay_out(plan: Plan, rows: Dataset, args: TrainingArguments) -> np.ndarray:
+def lay_out(plan: Plan, rows: Dataset, args: TrainingArguments, processor: AudioLLMProcessor) -> np.ndarray:
     """For each place of a run, the index of its row.
 
     Raises:
@@ -88,11 +89,21 @@ def lay_out(plan: Plan, rows: Dataset, args: TrainingArguments) -> np.ndarray:
     """
     lengths = None
     if args.train_sampling_strategy == "group_by_length":
-        lengths = rows[args.length_column_name]
-        if None in lengths:
-            raise ValueError(f"group_by_length needs {args.length_column_name!r} in every training row.")
+        read = args.length_column_name == TrainingArguments.length_column_name
+        column = "seconds" if read else args.length_column_name
+        if column not in rows.column_names or None in rows[column]:
+            raise ValueError(f"group_by_length needs {column!r} in every training row.")
+        lengths = _tokens_read(rows, processor) if read else rows[column]
     sampler = AlternationSampler(plan, rows["task"], args.seed, lengths)
     return np.fromiter(sampler, dtype=np.int64, count=len(sampler))
+
+
+def _tokens_read(rows: Dataset, processor: AudioLLMProcessor) -> list[int]:
+    """Tokens that the language model reads of each row, but for what is the same in all: audio, question, answer."""
+    texts = [f"{asked(row)}{row['answer'] or ''}" for row in rows.remove_columns("audio")]
+    rate = processor.feature_extractor.sampling_rate
+    audio = [processor.num_audio_tokens(round(seconds * rate)) for seconds in rows["seconds"]]
+    return [len(ids) + heard for ids, heard in zip(processor.tokenizer(texts)["input_ids"], audio)]
 
 
 class RunTrainer(Trainer):

@@ -146,7 +146,7 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
             peft_config=lora,
             **kwargs,
         )
-        self.begin_run(plan, lay_out(plan, train_dataset, args), lora, origin)
+        self.begin_run(plan, lay_out(plan, train_dataset, args, data_collator.processor), lora, origin)
         self.sums = TokenSums(args.device)
         self.alignment_losses: list[torch.Tensor] = []  # since the last log
         if args.world_size > 1 and any(round_.align and round_.lm for round_ in rounds):
