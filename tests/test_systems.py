@@ -294,6 +294,15 @@ def test_a_cascade_hears_in_batches_as_alone_and_each_clip_once(whisper, monkeyp
     assert system.transcribe(audios[::-1]) == together[::-1]
 
 
+def test_a_cascade_hears_greedily_as_every_system_answers(whisper, monkeypatch):
+    system = Cascade(whisper, Reader())
+    monkeypatch.setattr(
+        type(system.recogniser.model), "_beam_search", lambda *_, **__: pytest.fail("searched by beams")
+    )
+    assert len(system.transcribe(clips(8_000, 12_000))) == 2
+    assert system.describe()["recogniser_decoding"] == {"generate_kwargs": {"num_beams": 1}}
+
+
 def test_a_reader_that_fails_costs_its_own_rows_only(whisper):
     answers = Cascade(whisper, Reader(fail="Who")).answer_batch(clips(8_000, 9_000), ["Who?", "How?"])
     assert isinstance(answers[0], ValueError) and "APITimeoutError" in str(answers[0]) and answers[1] == "How?!"
