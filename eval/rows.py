@@ -100,7 +100,7 @@ def with_context(rows: list[dict], most: int | None = None) -> list[dict]:
         raise EvalError(f"context is a number of turns, 0 or more; got {most}.")
     if not any(row.get("context") for row in rows):
         raise EvalError("no row has a context; read the corpus with --option context=N.")
-    return [dict(last_turns(row, most)) for row in rows]
+    return [last_turns(row, most) for row in rows]
 
 
 def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:

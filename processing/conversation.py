@@ -51,10 +51,10 @@ def asked(row: Mapping[str, Any]) -> str:
     return in_context(row["question"], row.get("context"), row.get("context_speaker"))
 
 
-def last_turns(row: Mapping[str, Any], most: int) -> Mapping[str, Any]:
+def last_turns(row: Mapping[str, Any], most: int) -> dict[str, Any]:
     """A row of the schema with at most the last `most` turns of its context."""
     context = row.get("context")
-    return {**row, "context": context[max(len(context) - most, 0) :]} if context else row
+    return {**row, "context": context[max(len(context) - most, 0) :]} if context else {**row}
 
 
 def bare_question(text: str) -> str:

@@ -100,7 +100,8 @@ def lay_out(plan: Plan, rows: Dataset, args: TrainingArguments, processor: Audio
 
 def _tokens_read(rows: Dataset, processor: AudioLLMProcessor) -> list[int]:
     """Tokens that the language model reads of each row, but for what is the same in all: audio, question, answer."""
-    texts = [f"{asked(row)}{row['answer'] or ''}" for row in rows.remove_columns("audio")]
+    told: Any = rows.remove_columns("audio")
+    texts = [f"{asked(row)}{row['answer'] or ''}" for row in told]
     rate = processor.feature_extractor.sampling_rate
     audio = [processor.num_audio_tokens(round(seconds * rate)) for seconds in rows["seconds"]]
     return [len(ids) + heard for ids, heard in zip(processor.tokenizer(texts)["input_ids"], audio)]
