@@ -241,14 +241,11 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
             for name, some in runs.items()
             for run, seed in zip(some, study.seeds)
         ]
-        controls = [out / _plain(system) / f"eval-{data}" for system in study.controls]
-        found = read_runs([folder for folder in controls if (folder / RESULTS).exists()])
-        everywhere |= {f"{name}{ON}{data}": some for name, some in runs.items()}
-        everywhere |= {
-            f"{system}{ON}{data}": read_runs([folder])
-            for system, folder in zip(study.controls, controls)
-            if (folder / RESULTS).exists()
-        }
+        controls = {system: out / _plain(system) / f"eval-{data}" for system in study.controls}
+        controls = {system: folder for system, folder in controls.items() if (folder / RESULTS).exists()}
+        found = read_runs(list(controls.values()))
+        alone = {system: [run] for system, run in zip(controls, found)}
+        everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
         claims = claims_table([(one, other) for one, other in study.claims], runs, study.cluster)
         parts += [claims.markdown()] if claims.rows else []
