@@ -1252,10 +1252,12 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             For each clip the token ids of its words, to be decoded by the tokenizer.
 
         Raises:
-            ValueError: if the model was not aligned, or has no speech decoder.
+            ValueError: if the model was not aligned, or has no speech decoder, or for another `by`.
         """
         if by == "decoder":
             return self._hear_decoder(**inputs)
+        if by != "adapter":
+            raise ValueError(f"by must be adapter or decoder; got {by!r}.")
         if not self.config.speech_alignment:
             raise ValueError("This model was not aligned: no round of its training had `align`.")
         names = {*AUDIO_INPUTS, "speech_embeds", "speech_frames", "emotion_frames"}

@@ -207,6 +207,8 @@ def test_a_model_without_one_says_so(tiny, tone):
     model, processor = tiny
     with pytest.raises(ValueError, match="has no speech decoder"):
         model.hear(by="decoder", **audio_of(processor, [tone(0.5)]))
+    with pytest.raises(ValueError, match="by must be adapter or decoder; got .decodr."):
+        model.hear(by="decodr", **audio_of(processor, [tone(0.5)]))
 
 
 def test_nothing_of_it_learns_and_no_gradient_goes_through(tone):
