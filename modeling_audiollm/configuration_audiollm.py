@@ -123,6 +123,8 @@ class AudioLLMConfig(PreTrainedConfig):
         adapter_norm (`str`, *optional*, defaults to `"layer"`): how the adapters normalise frames: `"layer"` over the
             channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
             all frames share, which hides the rest from a language model that is trained from nothing.
+        emotion_adapter_norm (`str`, *optional*): that of the emotion encoder's frames, where it is another one. Of few
+            speakers, `"batch"` learns what holds for others: the label rounds of the small model got it 10 points.
         adapter_context (`int`, *optional*, defaults to 0): tokens on either side that an adapter hears beside each
             token's own frames, which alone are the paper's: words are longer than a token.
         adapter_dropout (`float`, *optional*, defaults to 0.0): share of the adapters' hidden values that is left out
@@ -171,6 +173,7 @@ class AudioLLMConfig(PreTrainedConfig):
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = "layer"
+    emotion_adapter_norm: str | None = None
     adapter_context: int = 0
     adapter_dropout: float = 0.0
     speech_alignment: bool = False
@@ -198,8 +201,11 @@ class AudioLLMConfig(PreTrainedConfig):
         """Called by `@strict` once all fields are set."""
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
-        if self.adapter_norm not in ADAPTER_NORMS:
-            raise ValueError(f"adapter_norm must be one of {', '.join(ADAPTER_NORMS)}; got {self.adapter_norm!r}.")
+        for branch, name in (("speech", "adapter_norm"), ("emotion", "emotion_adapter_norm")):
+            if (norm := self.norm_of(branch)) not in ADAPTER_NORMS:
+                raise ValueError(f"{name} must be one of {', '.join(ADAPTER_NORMS)}; got {norm!r}.")
+        if self.emotion_adapter_norm is not None and self.emotion_config is None:
+            raise ValueError("emotion_adapter_norm is set, but the model has no emotion encoder.")
         if self.audio_tokens not in AUDIO_TOKENS:
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
         if self.words_first not in WORDS_FIRST:
@@ -236,6 +242,10 @@ class AudioLLMConfig(PreTrainedConfig):
                 f"The language model {self.get_text_config().model_type!r} scales its logits ({', '.join(scaled)}), "
                 "which AudioLLM's head does not; choose another one."
             )
+
+    def norm_of(self, branch: str) -> str:
+        """How an adapter normalises the frames of a branch, `speech` or `emotion`."""
+        return (branch == "emotion" and self.emotion_adapter_norm) or self.adapter_norm
 
     @property
     def tokens_per_window(self) -> int:

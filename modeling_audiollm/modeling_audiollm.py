@@ -119,11 +119,19 @@ class AudioLLMBatchNorm(nn.BatchNorm1d):
 
 @dataclass(frozen=True)
 class Stream:
-    """Frames per window and width of an encoder that an adapter takes, and how many layers it mixes (1: none)."""
+    """What an adapter takes of an encoder.
+
+    Args:
+        frames: per window.
+        width: of a frame.
+        layers: that are mixed (1: none).
+        norm: of the frames, see `adapter_norm` of `AudioLLMConfig`.
+    """
 
     frames: int
     width: int
     layers: int = 1
+    norm: str = "layer"
 
 
 class AudioLLMAlignment(nn.Module):
@@ -216,7 +224,7 @@ class AudioLLMAdapter(nn.Module):
         tokens: tokens per window to give.
         hidden_sizes: widths of the two hidden layers.
         output_size: width of the language model.
-        norm, context, dropout: see `AudioLLMConfig`, where their names begin with `adapter_`.
+        context, dropout: see `AudioLLMConfig`, where their names begin with `adapter_`.
     """
 
     def __init__(
@@ -225,7 +233,6 @@ class AudioLLMAdapter(nn.Module):
         tokens: int,
         hidden_sizes: Sequence[int],
         output_size: int,
-        norm: str = "layer",
         context: int = 0,
         dropout: float = 0.0,
     ):
@@ -235,8 +242,8 @@ class AudioLLMAdapter(nn.Module):
         self.mixes = nn.ModuleList(
             [AudioLLMLayerMix(stream.layers) if stream.layers > 1 else nn.Identity() for stream in streams]
         )
-        norm_class = AudioLLMBatchNorm if norm == "batch" else nn.LayerNorm
-        self.norms = nn.ModuleList([norm_class(stream.width) for stream in streams])
+        norms = {"layer": nn.LayerNorm, "batch": AudioLLMBatchNorm}
+        self.norms = nn.ModuleList([norms[stream.norm](stream.width) for stream in streams])
         first, second = hidden_sizes
         self.linear_1 = nn.Linear(sum(stack * stream.width for stack, stream in zip(self.stacks, streams)), first)
         if context:
@@ -618,17 +625,19 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def _build_adapters(self):
         config = self.config
         width = config.get_text_config().hidden_size
-        speech, emotion = (  # the emotion encoder's is asked for where there is one
-            Stream(encoder_frames(part, config.window_seconds), encoder_width(part)) if part is not None else None
-            for part in (config.speech_config, config.emotion_config)
-        )
-        if config.emotion_layer_mix and emotion is not None:
-            emotion = replace(emotion, layers=encoder_layers(config.emotion_config))
+
+        def stream(branch: str, layers: int = 1) -> Stream:
+            part = getattr(config, f"{branch}_config")
+            frames = encoder_frames(part, config.window_seconds)
+            return Stream(frames, encoder_width(part), layers, config.norm_of(branch))
+
+        speech, emotion = stream("speech"), None  # which is asked for where there is an emotion encoder
+        if config.emotion_config is not None:
+            emotion = stream("emotion", encoder_layers(config.emotion_config) if config.emotion_layer_mix else 1)
 
         def adapter(streams: list[Any], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
-            settings = (config.adapter_norm, config.adapter_context, config.adapter_dropout)
-            return AudioLLMAdapter(streams, tokens, hidden, width, *settings)
+            return AudioLLMAdapter(streams, tokens, hidden, width, config.adapter_context, config.adapter_dropout)
 
         if config.fusion == "feature":
             self.adapter = adapter([speech, emotion], config.speech_tokens)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio import AudioError, load_audio
+from .audio import AudioError, at_speed, load_audio
 from .conversation import asked
 from .processing_audiollm import AudioLLMProcessor
 from .word_targets import IGNORED, WordTargets
@@ -45,7 +45,7 @@ class AudioLLMCollator:
         self._room = KEPT_BYTES
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        clips = [self.clip(row) for row in rows]
+        clips = [at_speed(self.clip(row), row.get("speed", 1.0)) for row in rows]
         turns = [self._turns(row) for row in rows]
         batch = self.processor(text=[prompt for prompt, _ in turns], audio=clips, padding=False, return_tensors=None)
         tokenizer = self.processor.tokenizer

@@ -197,6 +197,28 @@ def sample_clips(seed: int) -> list[Clip]:
     return clips
 
 
+MISMATCHED = [emotion for emotion in EMOTIONS if emotion != "neutral"]
+
+
+def mismatch_clips(seed: int) -> list[Clip]:
+    """The plan of clips whose words tell of one emotion and whose voice of another: every pair, twice by each speaker.
+
+    Sentences and speakers are those of the test; the voice is as strong as where it alone carries an emotion there.
+    """
+    pools = template_sentences()["test"] + [[sentence] for sentence in free_sentences("test")]
+    clips, used = [], set()
+    for words in MISMATCHED:
+        rng = generator(seed, "mismatch", words)
+        told = [found for found in pools if found and fits(found[0], words, "words")]
+        voices_heard = [mood for mood in MISMATCHED if mood != words for _ in range(2)]
+        for name, speaker in TEST_SPEAKERS.items():
+            for mood, sentence in zip(voices_heard, draw_sentences(told, len(voices_heard), used, rng)):
+                strength = float(rng.uniform(0.8, 1.0))
+                place = f"mi{len(clips):03d}"
+                clips.append(Clip(place, "mismatch", sentence, name, speaker, mood, strength, 0.3))
+    return clips
+
+
 def fits(sentence: Sentence, emotion: str, carrier: str) -> bool:
     """Whether a sentence can be said for an emotion that words (and voice) or the voice alone carry."""
     if carrier == "voice" or sentence.topic == "everyday":
@@ -311,14 +333,28 @@ def sample_rows(clips: list[Clip], folder: Path, words: list[str]) -> list[dict]
     return rows
 
 
+def mismatch_rows(clips: list[Clip], folder: Path) -> list[dict]:
+    """One question for the emotion of each clip, without an answer: what is right is what this set is to find out."""
+    rows = []
+    for clip in clips:
+        heard = {"words_label": clip.sentence.emotion, "voice_label": clip.mood}
+        asked = {"task": "er", "question": "What emotion does the speaker show, and which words show it?"}
+        task = asked | {"answer": None, "label": clip.mood, "target": "evidence"}
+        extra = heard | {"prosody_strength": round(clip.strength, 2)}
+        rows += rows_of(clip, "audiollm-samples", folder, [task], extra)
+    return rows
+
+
 def make_samples(args: argparse.Namespace) -> None:
     """The `samples` command."""
     words = vocabulary()
-    done: dict[str, list[Clip]] = {split: [] for split in SPLITS}
-    for clip in synthesise(sample_clips(args.seed), args.out, args.processes, args.cache):
+    done: dict[str, list[Clip]] = {split: [] for split in (*SPLITS, "mismatch")}
+    clips = sample_clips(args.seed) + mismatch_clips(args.seed)
+    for clip in synthesise(clips, args.out, args.processes, args.cache):
         done[clip.split].append(clip)
-    for split, clips in done.items():
-        write_rows(args.out / f"{split}.jsonl", sample_rows(clips, args.out, words))
+    for split in SPLITS:
+        write_rows(args.out / f"{split}.jsonl", sample_rows(done[split], args.out, words))
+    write_rows(args.out / "mismatch.jsonl", mismatch_rows(done["mismatch"], args.out))
     planned = {clip.file for clips in done.values() for clip in clips}
     for path in (args.out / "audio").rglob("*.ogg"):
         if path.relative_to(args.out).as_posix() not in planned:

@@ -24,7 +24,7 @@ from audiollm.corpora.schema import read_rows
 from audiollm.corpora.sound_check import hear
 from audiollm.processing import audio as boundary
 from audiollm.processing import timeline
-from audiollm.processing.audio import AudioError, float_samples, load_audio, open_audio, resampled
+from audiollm.processing.audio import AudioError, at_speed, float_samples, load_audio, open_audio, resampled
 
 
 RATE = 16_000
@@ -223,6 +223,17 @@ def test_usual_rates_are_resampled_as_torchaudio_does(rate):
     np.testing.assert_allclose(load_audio((samples, rate)), expected, atol=1e-6)
     pieces = np.concatenate([*resampled(iter(np.array_split(samples, 17)), rate, RATE)])
     np.testing.assert_array_equal(pieces, load_audio((samples, rate)))
+
+
+def test_speed_moves_pitch_and_length_together():
+    seconds = np.arange(RATE) / RATE
+    tone = np.sin(2 * np.pi * 400 * seconds).astype(np.float32)
+    for speed in (0.5, 0.9, 1.25, 2):
+        heard = at_speed(tone, speed)
+        assert heard.dtype == np.float32 and len(heard) == pytest.approx(RATE / speed, abs=1)
+        peak = np.abs(np.fft.rfft(heard)).argmax() * RATE / len(heard)
+        assert peak == pytest.approx(400 * speed, abs=2)
+    assert np.array_equal(at_speed(tone, 1.0), tone)
 
 
 @pytest.mark.parametrize("rate", [22_051, 15_999, 44_101, 767_999])

@@ -176,10 +176,11 @@ def parts(tmp_path):
 
 def test_settings_of_parts_arrive_in_the_model(parts):
     section = {"parts": {**parts, "emotion_layer_mix": True, "adapter_norm": "batch", "window_seconds": 1}}
-    section["parts"] |= {"adapter_context": 1, "adapter_dropout": 0.1}
+    section["parts"] |= {"adapter_context": 1, "adapter_dropout": 0.1, "emotion_adapter_norm": "layer"}
     model, _ = assemble(section)
     assert model.model.emotion_adapter.context == 1 and model.model.speech_adapter.dropout == 0.1
     assert model.config.emotion_layer_mix and model.config.adapter_norm == "batch"
+    assert model.config.norm_of("emotion") == "layer"
     assert hasattr(model.model.emotion_adapter, "mixes") or "mix" in str(model.model.emotion_adapter).lower()
     assert new_parts(section, model) == {"speech_adapter", "emotion_adapter"}
 

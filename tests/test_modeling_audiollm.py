@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,6 +18,7 @@ from audiollm.modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGen
 from audiollm.modeling_audiollm.configuration_audiollm import encoder_frames
 from audiollm.modeling_audiollm.modeling_audiollm import (
     AudioLLMAdapter,
+    AudioLLMBatchNorm,
     AudioLLMHead,
     AudioLLMWhisperEncoder,
     EncodedWindows,
@@ -261,8 +263,18 @@ def test_frozen_parts_stay_in_eval_mode(tone):
     assert model.model.emotion_adapter.norms[0].num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("fusion", ["sequence", "feature"])
+def test_the_emotion_branch_may_have_a_norm_of_its_own(fusion):
+    model, _ = tiny_model_and_processor(fusion=fusion, emotion_adapter_norm="batch")
+    norms = [norm for name, norm in model.named_modules() if ".norms." in name and "adapter" in name]
+    assert [type(norm) for norm in norms] == [nn.LayerNorm, AudioLLMBatchNorm]
+    for wrong, message in (({"emotion_adapter_norm": "none"}, "must be one of"), ({"emotion_config": None}, "no emo")):
+        with pytest.raises(Exception, match=message):
+            type(model.config)(**{**model.config.to_dict(), **wrong, "fusion": None})
+
+
 def test_batch_norm_takes_away_what_all_frames_share():
-    adapter = AudioLLMAdapter([Stream(20, 8)], 10, [8, 32], 16, norm="batch").train()
+    adapter = AudioLLMAdapter([Stream(20, 8, norm="batch")], 10, [8, 32], 16).train()
     frames = torch.randn(1, 3, 20, 8)
     shifted = adapter(EncodedWindows(frames + 50 * torch.randn(8)))
     torch.testing.assert_close(shifted, adapter(EncodedWindows(frames)), rtol=1e-3, atol=1e-3)
@@ -428,7 +440,7 @@ def _audio(inputs):
 
 
 def test_length_aware_batch_norm_counts_real_frames_only():
-    adapter = AudioLLMAdapter([Stream(10, 4)], 5, [8, 8], 6, "batch")
+    adapter = AudioLLMAdapter([Stream(10, 4, norm="batch")], 5, [8, 8], 6)
     frames = torch.randn(1, 2, 10, 4)
     counts = torch.tensor([10, 3])
     tokens = adapter(EncodedWindows(frames, counts))

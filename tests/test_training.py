@@ -53,6 +53,9 @@ def test_named_schedules_are_the_papers():
         ),
         ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label, align and lm are all 0"),
         ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
+        ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.9, 3]}], DUAL, "speeds are whole percents .* 3 is not"),
+        ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.925]}], DUAL, "speeds are whole percents"),
+        ([{"tasks": ["asr", "er"], "train": ["lora"], "speeds": [0.9]}], DUAL, "tell of the voice as it is"),
     ],
 )
 def test_a_schedule_that_cannot_be_right_is_refused(spec, parts, message):
@@ -315,6 +318,31 @@ def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path)
     first, second, _ = (entry["samples"] for entry in trainer.state.log_history if "samples" in entry)
     assert all(row["felt"] in trainer.audio_model.config.emotion_labels and "said" not in row for row in first)
     assert {("felt" in row, row["task"]) for row in second} == {(True, "er"), (False, "asr")}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_round_hears_each_clip_at_speeds_of_its_own(config, cached, tmp_path):
+    """And what is kept of a clip at one speed is never that of another: losses are the same without a cache."""
+    fast = {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0, "epochs": 6, "speeds": [0.8, 1.25]}
+    config["schedule"] = [fast, {"tasks": ["asr"], "train": ["speech_adapter", "lora"]}]
+    losses = []
+    for kept in (cached, False):
+        config["feature_cache"] = {"folder": str(tmp_path / "cache"), "max_gb": 1} if kept else None
+        config["training"]["output_dir"] = str(tmp_path / f"out-{kept}-{len(losses)}")
+        trainer = sft.build_trainer(config)
+        rows = trainer.get_train_dataloader().dataset
+        heard = Counter(row["speed"] for row in (rows[place] for place in range(trainer.plan.stops[0] * 4)))
+        assert set(heard) == {0.8, 1.25} and min(heard.values()) > 10
+        assert all(rows[place]["speed"] == 1 for place in range(trainer.plan.stops[0] * 4, len(rows)))
+        seconds = {
+            place: len(trainer.data_collator.clip(rows[place])) / 16_000 / rows[place]["speed"] for place in range(8)
+        }
+        batch = trainer.data_collator([rows[place] for place in seconds])
+        real = batch["input_features_mask"].flatten(1).sum(-1) / 100
+        assert real.tolist() == pytest.approx(list(seconds.values()), abs=0.02)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-5, atol=1e-5)
 
 
 def test_words_of_labels_are_nearest_to_the_tokens_that_are_them():

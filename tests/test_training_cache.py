@@ -1,6 +1,7 @@
 # ruff: noqa: F811 (fixtures are imported, and asked for by name)
 """Outputs of frozen branches are computed once, and change nothing."""
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
@@ -79,6 +80,24 @@ def test_one_encoder_in_both_branches_gives_each_the_layers_that_it_asks_for(con
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
         assert sum(heard) == (17 if cache else 34)  # windows; the second round embeds the frames that the first kept
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"audio_tokens": "window"}, {"audio_tokens": "clip", "adapter_context": 1}])
+def test_kept_frames_move_a_batch_norm_as_all_frames_do(config, settings, tmp_path):
+    config["schedule"] = [{"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0, "epochs": 2}]
+    config["lora"] = None
+    moved, ran = [], []
+    for cache in (None, {"folder": str(tmp_path / "cache"), "max_gb": 1}):
+        config |= {"feature_cache": cache, "samples_per_round": 0}
+        config["training"]["output_dir"] = str(tmp_path / f"out-{bool(cache)}")
+        torch.manual_seed(0)
+        model, processor = tiny_model_and_processor(emotion="whisper", emotion_adapter_norm="batch", **settings)
+        model.model.emotion_encoder.register_forward_hook(lambda _, args, output, to=cache: ran.append(bool(to)))
+        trainer = sft.build_trainer(config, model, processor)
+        trainer.train()
+        moved.append(trainer.audio_model.model.emotion_adapter.norms[0].running_mean)
+    torch.testing.assert_close(moved[1], moved[0], rtol=1e-4, atol=1e-5)
+    assert moved[0].abs().max() > 0.01 and ran.count(True) < ran.count(False)
 
 
 def test_the_cache_stays_within_its_room_and_gives_up_old_weights_first(tmp_path):

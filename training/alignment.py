@@ -59,14 +59,23 @@ def prepare_alignment(
         )
     model.add_speech_alignment()
     targets = WordTargets(processor.tokenizer, (transcripts[index] for index in heard), seed=seed)
-    _refuse_too_dense(model, processor, targets, rows.select(heard))
+    fastest = max(speed for round_ in rounds if round_.align for speed in round_.speeds or [1.0])
+    _refuse_too_dense(model, processor, targets, rows.select(heard), fastest)
     return targets
 
 
 def _refuse_too_dense(
-    model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, targets: WordTargets, rows: Dataset
+    model: AudioLLMForConditionalGeneration,
+    processor: AudioLLMProcessor,
+    targets: WordTargets,
+    rows: Dataset,
+    speed: float,
 ):
-    """Refuse an adapter with too few tokens a second for what is said in it; a few rows are left out of the loss."""
+    """Refuse an adapter with too few tokens a second for what is said in it; a few rows are left out of the loss.
+
+    Args:
+        speed: the highest at which the rows are heard.
+    """
     config = model.config
     lengths: dict[str, float | None] = {}
     dense = []
@@ -81,7 +90,7 @@ def _refuse_too_dense(
         seconds = lengths[path]
         if seconds is None:  # a header that does not say
             continue
-        windows, rest = divmod(seconds, config.window_seconds)
+        windows, rest = divmod(seconds / speed, config.window_seconds)
         share = round(1000 * rest / config.window_seconds)
         tokens = int(windows) * config.speech_tokens + kept_tokens(config.speech_tokens, share, 1000)
         if targets.least_tokens(row["transcript"]) > tokens:

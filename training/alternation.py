@@ -74,16 +74,29 @@ class ScheduledRows(Dataset):
     Args:
         rows: of the schema.
         order: for each place of the run, the index of its row.
+        speeds: for each place, how fast its clip is heard, as `speed` of the row; none for clips as they are.
     """
 
-    def __init__(self, rows: Rows, order: Sequence[int] | np.ndarray):
-        self.rows, self.order = rows, np.asarray(order)
+    def __init__(self, rows: Rows, order: Sequence[int] | np.ndarray, speeds: np.ndarray | None = None):
+        self.rows, self.order, self.speeds = rows, np.asarray(order), speeds
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        return {**self.rows[int(self.order[place])], "place": place}
+        heard = {} if self.speeds is None else {"speed": float(self.speeds[place])}
+        return {**self.rows[int(self.order[place])], "place": place, **heard}
+
+
+def draw_speeds(plan: Plan, seed: int) -> np.ndarray | None:
+    """For each place of a run, the speed that its round draws for it; none if no round has any."""
+    if not any(round_.speeds for round_ in plan.rounds):
+        return None
+    drawn = []
+    for number, (round_, stop) in enumerate(zip(plan.rounds, plan.stops)):
+        places = (stop - plan.start_of(number)) * plan.rows_per_step
+        drawn.append(np.random.default_rng([seed, number]).choice(round_.speeds or [1.0], places))
+    return np.concatenate(drawn)
 
 
 def set_learning(model: nn.Module, parts: Sequence[str]):

@@ -89,6 +89,7 @@ class Parts:
     emotion_length_aware: bool = False
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = AudioLLMConfig.adapter_norm
+    emotion_adapter_norm: str | None = None
     adapter_context: int = AudioLLMConfig.adapter_context
     adapter_dropout: float = AudioLLMConfig.adapter_dropout
     words_first: str | None = None

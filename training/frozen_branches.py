@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from ..modeling_audiollm import AudioLLMConfig
 from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
@@ -62,7 +63,7 @@ class FrozenBranches(TrainerCallback):
                 continue
             facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
             heard = fingerprint(checksums[encoder], *_of_frames(config, branch), *facts[1:])
-            keeps_frames = config["adapter_norm"] != "batch"  # whose statistics are over the frames of padding too
+            keeps_frames = _keeps_frames(without_lora(model).config, branch)
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
             elif keeps_frames:
@@ -167,6 +168,14 @@ def _made_of(base: AudioLLMModel, branch: str, kind: str, frames: EncodedWindows
     if kind == "words":
         return base.decoded_words(frames, mask)
     return base.embed_branch(branch, None, mask, frames)
+
+
+def _keeps_frames(config: AudioLLMConfig, branch: str) -> bool:
+    """Whether an adapter makes the same of the frames that are kept as of all that were heard.
+
+    Not kept is what no token of a clip is made of, which a batch norm counts unless neighbours must not hear it.
+    """
+    return config.norm_of(branch) != "batch" or config.audio_tokens == "window" or config.adapter_context > 0
 
 
 def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:

@@ -26,7 +26,7 @@ from trl.trainer import utils as trl_utils
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
 from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
-from .alternation import AlternationSampler, ScheduledRows, set_learning
+from .alternation import AlternationSampler, ScheduledRows, draw_speeds, set_learning
 from .checkpoints import (
     STAGING_NAME,
     TRAINABLE_NAME,
@@ -142,7 +142,7 @@ class RunTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the whole run, in its order."""
-        rows = ScheduledRows(self.train_dataset, self.order)
+        rows = ScheduledRows(self.train_dataset, self.order, draw_speeds(self.plan, self.args.seed))
         return self._get_dataloader(rows, "Training", self._train_batch_size, SequentialSampler, is_training=True)
 
     def log(self, logs: dict[str, float], start_time: float | None = None):

@@ -49,6 +49,9 @@ class Round:
         align: weight of [`AudioLLMAlignment`]'s loss, by the rows' transcripts (0: none), which teaches the adapter
             that hears speech the language model's own words, without running it.
         lm: weight of the language-model loss; 0 trains by the other losses only, which reach fewer parts.
+        speeds: at which clips are heard, whole percents from 0.5 to 2; each row of the round draws one by its place.
+            Pitch and pace change together, so that few voices sound like more (none: clips as they are). Not where
+            the language model learns to tell of a voice, which would be another.
     """
 
     # Losses on an encoder's frames: the field that weighs one, and the part that it reaches.
@@ -65,6 +68,7 @@ class Round:
     label: float = 0.0
     align: float = 0.0
     lm: float = 1.0
+    speeds: tuple[float, ...] = ()
 
     @property
     def weighed(self) -> dict[str, str]:
@@ -174,6 +178,14 @@ def _check_numbers(number: int, round_: Round):
             raise ScheduleError(
                 f"Round {number}: {name} is {value:g}; it must be {'above' if positive else 'at least'} 0."
             )
+    wrong = [speed for speed in round_.speeds if not 0.5 <= speed <= 2 or abs(100 * speed - round(100 * speed)) > 1e-6]
+    if wrong:
+        raise ScheduleError(f"Round {number}: speeds are whole percents from 0.5 to 2, and {wrong[0]:g} is not.")
+    if round_.speeds and round_.lm and set(round_.tasks) & set(EMOTION_TASKS):
+        raise ScheduleError(
+            f"Round {number}: answers to {' and '.join(EMOTION_TASKS)} tell of the voice as it is, which `speeds` "
+            "would change; set lm to 0, or leave speeds out."
+        )
     if round_.average >= 1:
         raise ScheduleError(f"Round {number}: average is {round_.average:g}; it must be below 1.")
     if round_.align and round_.weighed:
