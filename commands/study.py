@@ -18,7 +18,7 @@ from .arguments import DONE, LEFT, add_list, count
 
 
 STUDY = "study.yaml"
-STAMP = "done.json"
+STAMP, REPORT = "done.json", "report.md"
 ON = " on "
 
 
@@ -93,7 +93,12 @@ def run(options: argparse.Namespace) -> int:
                 if not _train_and_evaluate(study, kind, name, seed):
                     failed.append(f"{name}, seed {seed}")
         failed += [system for system in study.controls if not _evaluate_control(study, system)]
-    print(_tables(study, kinds))
+    report, plots = _report(study, kinds)
+    if report:
+        write_whole(Path(study.out) / REPORT, f"{report}\n")
+        for name, plot in plots.items():
+            write_whole(Path(study.out) / name, plot)
+    print(report or "No run is done on all seeds yet.")
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
     return LEFT if failed else DONE
@@ -218,15 +223,19 @@ def _plain(system: str) -> str:
     return "".join(character if character.isalnum() or character in "-." else "-" for character in system)
 
 
-def _tables(study: Study, kinds: dict[str, Kind]) -> str:
-    """What is done: every run on every set, the paper's directions, controls, and the paper's tables with ours."""
-    from ..eval.contrasts import claims_table
+def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
+    """What is done: every run on every set, the paper's directions, controls, and the paper's tables with ours.
+
+    Returns:
+        The report in Markdown, empty if nothing is done; and its pictures, by the name of their file.
+    """
+    from ..eval.contrasts import claims_plot, claims_table, decide
     from ..eval.paper import paper_table
     from ..eval.results import RESULTS, read_runs
     from ..eval.tables import controls_table, overall_table
 
-    out, parts = Path(study.out), []
-    rows, everywhere = defaultdict(list), {}
+    out, parts, plots = Path(study.out), [], {}
+    rows, everywhere, claims = defaultdict(list), {}, [(one, other) for one, other in study.claims]
     for data in study.evaluate:
         folders = {
             name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds]
@@ -247,8 +256,10 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
         alone = {system: [run] for system, run in zip(controls, found)}
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
-        claims = claims_table([(one, other) for one, other in study.claims], runs, study.cluster)
-        parts += [claims.markdown()] if claims.rows else []
+        decisions = decide(claims, runs, study.cluster)
+        if plot := claims_plot(decisions):
+            plots[f"claims-{data}.svg"] = plot
+            parts += [claims_table(decisions, study.cluster).markdown(), f"![claims](claims-{data}.svg)"]
         for some in runs.values():
             table = controls_table(some[0], found, study.cluster)
             parts += [table.markdown()] if table else []
@@ -256,7 +267,7 @@ def _tables(study: Study, kinds: dict[str, Kind]) -> str:
             for place in kinds[name].tables:
                 number, _, row = place.partition(":")
                 rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
-    across = claims_table([(one, other) for one, other in study.claims], everywhere, study.cluster)
-    parts += [f"# Across sets\n\n{across.markdown()}"] if across.rows else []
+    if across := decide(claims, everywhere, study.cluster):
+        parts.append(f"# Across sets\n\n{claims_table(across, study.cluster).markdown()}")
     parts += [f"# Beside the paper\n\n{paper_table(number, rows[number]).markdown()}" for number in sorted(rows)]
-    return "\n\n".join(parts) if parts else "No run is done on all seeds yet."
+    return "\n\n".join(parts), plots

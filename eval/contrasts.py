@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..reporting.plots import COLOURS, FAINT, interval_plot
 from . import EvalError
 from .metrics import METRICS, Metric, cluster_names
 from .results import Run
-from .statistics import Comparison, compare_bootstrap
+from .statistics import Comparison, Interval, compare_bootstrap
 from .tables import Table, compatible_pairs, interval_cell, p_text
 
 
 ALPHA = 0.05
+SEEN, CONTRARY, UNDECIDED = "seen", "the contrary", "undecided"
+VERDICTS = {SEEN: COLOURS[0], CONTRARY: COLOURS[1], UNDECIDED: FAINT}  # with the colour that each is drawn in
 # Figures that a comparison of trainings is decided by, beside the headlines.
 _ALSO = ("quotation", "quotes_grounded", "cues_true", "squad_f1")
 
@@ -57,17 +61,50 @@ def contrast(
     return compare_bootstrap(np.concatenate(ones), np.concatenate(others), metric.statistic, names, seed=seed)
 
 
-def claims_table(
+@dataclass(frozen=True)
+class Decision:
+    """What runs say of a claim by one figure.
+
+    Args:
+        claim: which kind is said to be better than which.
+        metric: the figure.
+        found: the second kind beside the first.
+        seeds: trainings of each.
+    """
+
+    claim: str
+    metric: Metric
+    found: Comparison
+    seeds: int
+
+    @property
+    def gain(self) -> Interval:
+        """The difference, above 0 where it is as claimed."""
+        found = self.found.difference
+        if self.metric.higher_is_better or found.estimate is None:
+            return found
+        low, high = (None if bound is None else -bound for bound in (found.high, found.low))
+        return Interval(-found.estimate, low, high, found.level)
+
+    @property
+    def verdict(self) -> str:
+        """One of [`VERDICTS`]."""
+        if self.found.p_value is None or self.found.p_value >= ALPHA:
+            return UNDECIDED
+        return SEEN if (self.gain.estimate or 0) > 0 else CONTRARY
+
+
+def decide(
     claims: Sequence[tuple[str, str]], runs: dict[str, list[Run]], cluster: str | None = None, seed: int = 0
-) -> Table:
-    """Claims that one kind of run is better than another: seen, not seen, or undecided.
+) -> list[Decision]:
+    """What runs say of claims that one kind of them is better than another, by every figure that they have.
 
     Args:
         claims: pairs of kinds, of which the second is claimed to be the better.
         runs: by kind, seed by seed, on one set of rows.
         cluster, seed: as in [`contrast`].
     """
-    lines = []
+    decisions = []
     for worse, better in claims:
         if worse not in runs or better not in runs:
             continue
@@ -75,19 +112,23 @@ def claims_table(
             if not (metric.headline or metric.name in _ALSO):
                 continue
             found = contrast(runs[worse], runs[better], metric, cluster, seed)
-            if found is None or found.p_value is None or found.difference.estimate is None:
-                continue
-            gain = found.difference.estimate if metric.higher_is_better else -found.difference.estimate
-            decided = "seen" if gain > 0 else "the contrary"
-            lines.append(
-                (
-                    f"{better} over {worse}",
-                    metric.heading,
-                    *(found.first, found.second, interval_cell(found.difference, signed=True)),
-                    *(len(runs[worse]), p_text(found.p_value)),
-                    decided if found.p_value < ALPHA else "undecided",
-                )
-            )
+            if found is not None and found.p_value is not None and found.difference.estimate is not None:
+                decisions.append(Decision(f"{better} over {worse}", metric, found, len(runs[worse])))
+    return decisions
+
+
+def claims_table(decisions: Sequence[Decision], cluster: str | None = None, seed: int = 0) -> Table:
+    """Claims as a table: seen, the contrary, or undecided. Arguments as for [`decide`], which gives the decisions."""
+    lines = [
+        (
+            decision.claim,
+            decision.metric.heading,
+            *(found.first, found.second, interval_cell(found.difference, signed=True)),
+            *(decision.seeds, p_text(found.p_value), decision.verdict),
+        )
+        for decision in decisions
+        for found in [decision.found]
+    ]
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
         f"Percent. Paired bootstrap over {unit}, with the answers of all seeds to a row drawn together, so intervals "
@@ -96,3 +137,11 @@ def claims_table(
     )
     columns = ("claim", "figure", "without", "with", "difference", "seeds", "p", "here")
     return Table("The paper's directions", columns, tuple(lines), note)
+
+
+def claims_plot(decisions: Sequence[Decision]) -> str | None:
+    """Claims as a picture: by figure, how much better what is claimed to be better is; None without any."""
+    by_figure: dict[str, list[tuple[str, Interval, str]]] = {}
+    for decision in decisions:
+        by_figure.setdefault(decision.metric.heading, []).append((decision.claim, decision.gain, decision.verdict))
+    return interval_plot(by_figure, VERDICTS, "points as claimed, 95% interval")

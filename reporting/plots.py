@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -223,6 +223,51 @@ def count_plot(series: Mapping[str, Mapping[int, int]], x: str, y: str) -> str |
         axes.grid(axis="y", color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)
         return _svg(figure, axes)
+
+
+class Bounds(Protocol):
+    """A figure with its interval; any of them may be missing."""
+
+    @property
+    def estimate(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def interval_plot(
+    groups: Mapping[str, Sequence[tuple[str, Bounds, str]]], colours: Mapping[str, str], unit: str
+) -> str | None:
+    """Figures with their intervals, one line each, below the name of their group; None without any.
+
+    Args:
+        groups: by name, lines of a name, a figure and a kind.
+        colours: by kind.
+        unit: what the axis says; 0 is marked.
+    """
+    if not groups:
+        return None
+    lines: list[tuple[str, Bounds | None, str]] = []
+    for group, members in groups.items():
+        lines += [(group, None, ""), *members]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(1.2 + 0.24 * len(lines))
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, (_, bounds, kind) in enumerate(lines):
+            if bounds is None or bounds.estimate is None:
+                continue
+            if bounds.low is not None and bounds.high is not None:
+                axes.plot([bounds.low, bounds.high], [place, place], color=colours[kind], linewidth=2)
+            axes.plot([bounds.estimate], [place], "o", color=colours[kind], markersize=5)
+        for kind, colour in colours.items():
+            axes.plot([], [], "o-", color=colour, linewidth=2, markersize=5, label=_plain(kind))
+        axes.set_xlabel(unit)
+        _name_rows(axes, [name for name, _, _ in lines])
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        for text, (_, bounds, _) in zip(axes.get_yticklabels(), lines):
+            text.set_fontweight("normal" if bounds is not None else "bold")
+        return _svg(figure, axes, ncols=len(colours))
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

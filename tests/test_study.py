@@ -1,12 +1,16 @@
 """A study trains and evaluates its runs, goes on after a kill, and says what was seen."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from audiollm.commands import main, study
 from audiollm.commands.arguments import STOPPED
+from audiollm.eval.contrasts import VERDICTS, Decision, claims_plot
+from audiollm.eval.metrics import METRICS
+from audiollm.eval.statistics import Comparison, Interval
 from audiollm.training.config import check_config
 from audiollm.training.schedule import Plan, Round, ScheduleError, stretch
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -60,6 +64,9 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
         assert text in printed
     across = printed[printed.index("# Across sets") : printed.index("# Beside the paper")]
     assert "long on toy over long on brief" in across and "majority on toy over majority on brief" in across
+    written = (tmp_path / "runs" / "report.md").read_text()
+    assert written.strip() in printed and "(claims-toy.svg)" in written
+    assert "<svg" in (tmp_path / "runs" / "claims-toy.svg").read_text()
     called.clear()
     assert main(["study", str(folder), "--tables"]) == 0 and called == []
 
@@ -89,6 +96,18 @@ def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
         (folder / "study.yaml").write_text(yaml.safe_dump(shared))
         main(["study", str(folder)])
     assert [words[-1] for words in called if words[0] == "eval"] == ["2", "4", "2", "5"]
+
+
+def test_a_claim_is_decided_by_which_way_its_figure_is_better():
+    by_name = {metric.name: metric for metric in METRICS}
+    found = Comparison("", 30.0, 20.0, 0.01, 9, 9, Interval(-10.0, -15.0, -5.0))
+    wrong_words, right = (Decision("b over a", by_name[name], found, 1) for name in ("wer", "emotion_accuracy"))
+    assert (wrong_words.verdict, wrong_words.gain) == ("seen", Interval(10.0, 5.0, 15.0))
+    assert (right.verdict, right.gain.estimate) == ("the contrary", -10.0)
+    open_ = Decision("b over a", by_name["wer"], replace(found, p_value=0.05), 1)
+    assert open_.verdict == "undecided"
+    pictured = claims_plot([wrong_words, right, open_])
+    assert pictured and all(colour in pictured for colour in VERDICTS.values())
 
 
 def test_a_run_that_is_not_there_is_refused(folder, capsys):
