@@ -150,7 +150,7 @@ def test_the_study_on_the_embedded_samples_trains_what_is_there(tmp_path, monkey
     checked = [check_config(yaml.safe_load(path.read_text())) for path in (tmp_path / "out").glob("*/config.yaml")]
     models = {run.model.checkpoint for run in checked if run.model}
     assert models == {"samples/tiny-base", f"{tmp_path / 'out'}/evidence-1/model"}
-    assert {(run.stretch_to, *run.data.train) for run in checked} == {(560, "samples")}
+    assert {(run.stretch_to, *run.data.train) for run in checked} == {(1400, "samples")}
 
 
 def test_what_earlier_turns_add_is_a_study_of_its_own(tmp_path, monkeypatch):
