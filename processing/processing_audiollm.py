@@ -297,6 +297,11 @@ class AudioLLMProcessor(ProcessorMixin):
             text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
+    def label_ids(self, labels: Sequence[str]) -> list[list[int]]:
+        """Token ids of labels as they stand within an answer, for `model.feel` and `model.score_continuations`."""
+        tokenizer: Any = self.tokenizer
+        return [tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for label in labels]
+
     @property
     def _special_tokens(self) -> set[str]:
         added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}

@@ -39,8 +39,9 @@ from audiollm.language_models import Reply
 from audiollm.language_models.base import split_server
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
 from audiollm.modeling_audiollm.replies import final_answer
+from audiollm.training.checkpoints import save_merged
 from tests.chat_server import chat_server
-from tests.tiny import ENCODERS, tiny_tokenizer
+from tests.tiny import ENCODERS, tiny_model_and_processor, tiny_tokenizer
 
 
 def clips(*sizes):
@@ -59,6 +60,33 @@ def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(
     answers = system.answer_batch(audios, ["How does the speaker feel?", "Name the sentiment of the speaker."])
     assert answers == ["The speaker sounds happy.", "The sentiment is positive."]
     assert system.answer(audios[0], "How does the speaker feel?") == answers[0]
+
+
+def test_parts_answer_with_what_adapters_hear_and_feel(tmp_path, monkeypatch):
+    """As `hear` and `feel` say; what a model was not taught is said in each row, and the language model never runs."""
+    model, processor = tiny_model_and_processor(emotion="whisper")
+    model.add_speech_alignment()
+    model.config.emotion_labels = ["happy", "sad", "neutral"]
+    words = processor.tokenizer(" sad", add_special_tokens=False)["input_ids"]
+    toward = model.model.word_embeddings()[words].mean(0)
+    with torch.no_grad():
+        model.model.emotion_adapter.linear_3.weight.zero_()
+        model.model.emotion_adapter.linear_3.bias.copy_(toward)
+    save_merged(model, processor, tmp_path / "run" / "model")
+    system = load_system(f"parts:{tmp_path / 'run' / 'model'}")
+    assert system.name == "run, parts" and system.describe()["labels"] == ["happy", "sad", "neutral"]
+    monkeypatch.setattr(type(system.whole.model.model.language_model), "forward", None)
+    audios = clips(8_000, 12_345, 9_000, 8_000)
+    rows = [{"task": task} for task in ("er", "asr", "sr", "sqa")]
+    felt, heard, tone, asked = system.answer_rows(rows, audios)
+    assert (felt, tone) == ("The speaker sounds sad.", "The sentiment is negative.")
+    inputs = processor(text=[processor.prompt("")], audio=[audios[1]])
+    assert heard == processor.batch_decode(model.hear(**inputs))[0].strip()
+    assert isinstance(asked, ValueError) and "no questions" in str(asked)
+    bare, processor = tiny_model_and_processor(emotion=None)
+    save_merged(bare, processor, tmp_path / "bare")
+    errors = load_system(f"parts:{tmp_path / 'bare'}").answer_rows(rows[:2], audios[:2])
+    assert ["emotion adapter" in str(errors[0]), "speech decoder" in str(errors[1])] == [True, True]
 
 
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}

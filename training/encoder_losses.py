@@ -198,10 +198,7 @@ class EncoderLossTrainer(AudioLLMTrainer):
     def _label_words(self) -> torch.Tensor:
         """The language model's embedding of each class's label."""
         embeddings = self.audio_model.get_input_embeddings()
-        tokenizer: Any = self.processing_class.tokenizer
-        ids = [
-            tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for _, label in self.data_collator.classes
-        ]
+        ids = self.processing_class.label_ids([label for _, label in self.data_collator.classes])
         weight = embeddings.weight
         return torch.stack([weight[torch.tensor(of_label, device=weight.device)].mean(0) for of_label in ids])
 

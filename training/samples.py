@@ -79,7 +79,7 @@ class SampleCallback(TrainerCallback):
         model.eval()
         base = without_lora(model)
         labels = [(task, label) for task, field in LABEL_FIELDS.items() for label in getattr(base.config, field)]
-        words = [self.processor.tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for _, label in labels]
+        words = self.processor.label_ids([label for _, label in labels])
         inputs = self.processor(
             text=[self.processor.prompt("") for _ in rows], audio=[row["audio"] for row in rows]
         ).to(model.device)

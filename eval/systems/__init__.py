@@ -26,7 +26,7 @@ PRESETS = {
 }
 SYSTEM_FORMS = (
     "AudioLLM folder; cascade:ASR+LLM (LLM a folder or server:NAME@URL); chat:MODEL; endpoint:NAME@URL; "
-    "emotion2vec:FOLDER; majority or majority:DATA; transcript:LLM; swapped:SYSTEM; or a preset: "
+    "emotion2vec:FOLDER; parts:FOLDER; majority or majority:DATA; transcript:LLM; swapped:SYSTEM; or a preset: "
     f"{', '.join(PRESETS)}"
 )
 
@@ -52,6 +52,7 @@ def load_system(
               of such a model can be given as it is
             - `endpoint:NAME@URL`: a model behind an OpenAI-compatible server that takes audio
             - `emotion2vec:FOLDER`: a converted classifier
+            - `parts:FOLDER`: an AudioLLM's adapters alone, before its language model reads them
             - `majority`: the floor, the most frequent answers of the training rows of the data; `majority:DATA`, of
               those of another corpus
             - `transcript:LLM`: a control: a language model with the transcripts of the data, and no sound
@@ -77,6 +78,10 @@ def load_system(
         from .emotion2vec import Emotion2VecClassifier
 
         return Emotion2VecClassifier(rest)
+    if kind == "parts" and rest:
+        from .parts import Parts
+
+        return Parts(rest)
     if kind == "transcript" and rest:
         from ...language_models import load_language_model
         from .transcript import Transcript

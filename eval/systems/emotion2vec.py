@@ -10,12 +10,18 @@ import torch
 from transformers import AutoFeatureExtractor
 
 from ...modeling_audiollm import Emotion2VecForAudioClassification
+from ...modeling_audiollm.emotion_lexicon import load_lexicon
 from .base import SAMPLING_RATE, System, fingerprint_of
 
 
 # The classes of emotion2vec+ that no label set here has.
 NO_EMOTION = ("other", "<unk>")
-SENTIMENT = {"happy": "positive", "neutral": "neutral", "surprised": "neutral"}
+
+
+def sentiment_of(emotion: str) -> str:
+    """The sentiment that goes with an emotion by the lexicon, where nothing but the emotion is known."""
+    lexicon = load_lexicon()
+    return lexicon.emotions.get(lexicon.concept(emotion) or "", {}).get("valence") or "neutral"
 
 
 class Emotion2VecClassifier(System):
@@ -47,7 +53,7 @@ class Emotion2VecClassifier(System):
     @staticmethod
     def _say(label: str, question: str) -> str:
         if "sentiment" in question.lower():
-            return f"The sentiment is {SENTIMENT.get(label, 'negative')}."
+            return f"The sentiment is {sentiment_of(label)}."
         return f"The speaker sounds {label}."
 
     def describe(self) -> dict:
