@@ -185,6 +185,17 @@ def test_settings_of_parts_arrive_in_the_model(parts):
     assert new_parts(section, model) == {"speech_adapter", "emotion_adapter"}
 
 
+def test_settings_of_an_added_emotion_encoder_arrive_in_the_model(parts, tmp_path):
+    single, processor = assemble({"parts": {**parts, "emotion": None, "window_seconds": 1}})
+    single.save_pretrained(tmp_path / "single")
+    processor.save_pretrained(tmp_path / "single")
+    added = {"encoder": parts["emotion"], "emotion_layer_mix": True, "emotion_length_aware": True}
+    added |= {"emotion_adapter_norm": "batch", "emotion_tokens": 7}
+    config = assemble({"checkpoint": str(tmp_path / "single"), "add_emotion": added})[0].config
+    assert config.emotion_layer_mix and config.emotion_length_aware and config.emotion_tokens == 7
+    assert (config.norm_of("emotion"), config.norm_of("speech")) == ("batch", "layer")
+
+
 def test_each_part_is_loaded_as_it_is_said(parts, monkeypatch):
     told = {}
     real = AutoModelForCausalLM.from_pretrained

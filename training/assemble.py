@@ -149,10 +149,8 @@ def _add_emotion(
     """
     added = section.add_emotion
     assert added is not None
-    model.config.emotion_length_aware, model.config.emotion_layer_mix = (
-        added.emotion_length_aware,
-        added.emotion_layer_mix,
-    )
+    for name in ("emotion_length_aware", "emotion_layer_mix", "emotion_adapter_norm"):
+        setattr(model.config, name, getattr(added, name))
     extractor = processor.feature_extractor
     if added.config is not None:
         settings = dict(added.config)

@@ -120,7 +120,7 @@ class AddEmotion:
         encoder: a checkpoint, or `speech_encoder` for a copy of the model's own.
         config: instead, an encoder of random weights: `model_type` and the fields of its configuration.
         fusion: `sequence` or `feature`.
-        emotion_tokens, emotion_length_aware, emotion_layer_mix: as [`AudioLLMConfig`] has them.
+        emotion_tokens, emotion_length_aware, emotion_layer_mix, emotion_adapter_norm: as [`AudioLLMConfig`] has them.
     """
 
     encoder: str | Source | None = None
@@ -129,6 +129,7 @@ class AddEmotion:
     emotion_tokens: int | None = None
     emotion_length_aware: bool = False
     emotion_layer_mix: bool = False
+    emotion_adapter_norm: str | None = None
 
     def __post_init__(self):
         if (self.encoder is None) == (self.config is None):
