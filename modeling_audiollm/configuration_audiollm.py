@@ -124,7 +124,7 @@ class AudioLLMConfig(PreTrainedConfig):
             channels of a frame (the paper's), or `"batch"`, each channel over all frames. The latter takes away what
             all frames share, which hides the rest from a language model that is trained from nothing.
         emotion_adapter_norm (`str`, *optional*): that of the emotion encoder's frames, where it is another one. Of few
-            speakers, `"batch"` learns what holds for others: the label rounds of the small model got it 10 points.
+            speakers, `"batch"` learns what holds for others (docs/small_model.md).
         adapter_context (`int`, *optional*, defaults to 0): tokens on either side that an adapter hears beside each
             token's own frames, which alone are the paper's: words are longer than a token.
         adapter_dropout (`float`, *optional*, defaults to 0.0): share of the adapters' hidden values that is left out
