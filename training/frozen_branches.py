@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from ..modeling_audiollm import AudioLLMConfig
 from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
@@ -170,7 +169,7 @@ def _made_of(base: AudioLLMModel, branch: str, kind: str, frames: EncodedWindows
     return base.embed_branch(branch, None, mask, frames)
 
 
-def _keeps_frames(config: AudioLLMConfig, branch: str) -> bool:
+def _keeps_frames(config: Any, branch: str) -> bool:
     """Whether an adapter makes the same of the frames that are kept as of all that were heard.
 
     Not kept is what no token of a clip is made of, which a batch norm counts unless neighbours must not hear it.
