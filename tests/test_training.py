@@ -10,7 +10,7 @@ from trl import SFTConfig
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training import sft
-from audiollm.training.alternation import AlternationSampler, set_learning
+from audiollm.training.alternation import AlternationSampler, draw_speeds, set_learning
 from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
 from audiollm.training.run_trainer import lay_out
@@ -343,6 +343,18 @@ def test_a_round_hears_each_clip_at_speeds_of_its_own(config, cached, tmp_path):
         trainer.train()
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-5, atol=1e-5)
+
+
+def test_speeds_are_drawn_by_round_and_not_by_what_shuffles_its_rows():
+    rounds = [Round(("asr",), ("lora",), 3, speeds=(0.9, 1.1)), Round(("asr",), ("lora",), 1)]
+    plan = Plan.of(rounds, ["asr"] * 400, 4)
+    speeds = draw_speeds(plan, 1)
+    assert len(speeds) == 1600 and np.array_equal(speeds, draw_speeds(plan, 1))
+    assert set(speeds[:1200]) == {0.9, 1.1} and set(speeds[1200:]) == {1.0}
+    assert 500 < (speeds[:1200] == 0.9).sum() < 700 and not np.array_equal(speeds, draw_speeds(plan, 2))
+    shuffler = np.random.default_rng([1, 0, 0]).choice([0.9, 1.1], 1200)
+    assert (speeds[:1200] == shuffler).mean() < 0.6
+    assert draw_speeds(Plan.of(rounds[1:], ["asr"] * 400, 4), 1) is None
 
 
 def test_words_of_labels_are_nearest_to_the_tokens_that_are_them():

@@ -95,7 +95,9 @@ def draw_speeds(plan: Plan, seed: int) -> np.ndarray | None:
     drawn = []
     for number, (round_, stop) in enumerate(zip(plan.rounds, plan.stops)):
         places = (stop - plan.start_of(number)) * plan.rows_per_step
-        drawn.append(np.random.default_rng([seed, number]).choice(round_.speeds or [1.0], places))
+        # Spawned, since numpy takes [seed, number] for [seed, number, 0], by which the first pass is shuffled.
+        random = np.random.default_rng([seed, number]).spawn(1)[0]
+        drawn.append(random.choice(round_.speeds or [1.0], places))
     return np.concatenate(drawn)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ...modeling_audiollm.emotion_lexicon import load_lexicon
+
 
 if TYPE_CHECKING:  # loads torch, which some systems do without
     from ...language_models import LanguageModel
@@ -53,6 +55,12 @@ class System(Protocol):
 def put_question(form: str, question: str) -> str:
     """A question as `--question-format` says; braces elsewhere in it, as of JSON, stay as they are."""
     return form.replace("{question}", question)
+
+
+def sentiment_of(emotion: str) -> str:
+    """The sentiment that goes with an emotion by the lexicon, where nothing but the emotion is known."""
+    lexicon = load_lexicon()
+    return lexicon.emotions.get(lexicon.concept(emotion) or "", {}).get("valence") or "neutral"
 
 
 def run_name(folder: str | Path) -> str:

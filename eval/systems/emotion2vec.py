@@ -10,18 +10,11 @@ import torch
 from transformers import AutoFeatureExtractor
 
 from ...modeling_audiollm import Emotion2VecForAudioClassification
-from ...modeling_audiollm.emotion_lexicon import load_lexicon
-from .base import SAMPLING_RATE, System, fingerprint_of
+from .base import SAMPLING_RATE, System, fingerprint_of, sentiment_of
 
 
 # The classes of emotion2vec+ that no label set here has.
 NO_EMOTION = ("other", "<unk>")
-
-
-def sentiment_of(emotion: str) -> str:
-    """The sentiment that goes with an emotion by the lexicon, where nothing but the emotion is known."""
-    lexicon = load_lexicon()
-    return lexicon.emotions.get(lexicon.concept(emotion) or "", {}).get("valence") or "neutral"
 
 
 class Emotion2VecClassifier(System):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from .audiollm import AudioLLM
-from .base import System, fingerprint_of
-from .emotion2vec import sentiment_of
+from .base import System, fingerprint_of, sentiment_of
 
 
 class Parts(System):
@@ -59,12 +59,12 @@ class Parts(System):
         except ValueError as error:
             return [error] * len(audios)
 
-    def _hear(self, inputs) -> list[str]:
+    def _hear(self, inputs: Any) -> list[str]:
         model = self.whole.model
         heard = model.hear(by="adapter" if model.config.speech_alignment else "decoder", **inputs)
         return [text.strip() for text in self.whole.processor.batch_decode(heard)]
 
-    def _feel(self, inputs, sentiment: bool = False) -> list[str]:
+    def _feel(self, inputs: Any, sentiment: bool = False) -> list[str]:
         words = self.whole.processor.label_ids(self.labels)
         nearest = [self.labels[place] for place in self.whole.model.feel(words, **inputs).argmax(-1).tolist()]
         if sentiment:
