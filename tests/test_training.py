@@ -1,8 +1,10 @@
 # ruff: noqa: F811 (fixtures are imported, and asked for by name)
+import json
 from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from datasets import Dataset
 from transformers import AutoProcessor, TrainerCallback
@@ -11,10 +13,12 @@ from trl import SFTConfig
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training import sft
 from audiollm.training.alternation import AlternationSampler, draw_speeds, set_learning
+from audiollm.training.config import Data
 from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
 from audiollm.training.run_trainer import lay_out
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
+from audiollm.training.sft import read_rows_of
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -401,3 +405,31 @@ def test_classes_are_those_of_the_rows_and_a_round_of_labels_needs_them():
     assert label_classes(tasks, labels, [Round(("er",), ("lora",))]) == []
     with pytest.raises(ScheduleError, match="Round 1 learns from labels alone, which rows of asr lack"):
         label_classes(tasks, labels, [Round(("er", "asr"), ("emotion_encoder",), label=1.0, lm=0.0)])
+
+
+def test_balanced_rows_have_as_many_of_each_label_and_as_many_in_all(tmp_path, tone):
+    soundfile.write(tmp_path / "a.wav", tone(0.3), 16_000)
+    labels = [("er", "neutral", 50), ("er", "sad", 7), ("er", "angry", 3), ("sr", "negative", 9), ("sr", "neutral", 1)]
+    kinds = [(task, label) for task, label, count in labels for _ in range(count)] + [("asr", None)] * 5
+    row = {"audio": "a.wav", "question": "How?", "answer": "So.", "transcript": "so", "split": "train"}
+    rows = [{**row, "id": str(place), "task": task, "label": label} for place, (task, label) in enumerate(kinds)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def trained_on(**settings):
+        found = read_rows_of(Data([str(tmp_path)], **settings), [str(tmp_path)], "train")
+        return found["id"], Counter(zip(found["task"], found["label"]))
+
+    ids, counts = trained_on(balance=True)
+    assert counts == {
+        **dict.fromkeys((("er", "neutral"), ("er", "sad"), ("er", "angry")), 20),
+        **dict.fromkeys((("sr", "negative"), ("sr", "neutral")), 5),
+        ("asr", None): 5,
+    }
+    assert set(Counter(id for id in ids if id in map(str, range(50, 57))).values()) == {
+        2,
+        3,
+    }  # none of the sad forgotten
+    assert len({id for id in ids if int(id) < 50}) == 20  # no neutral one twice
+    assert trained_on(balance=True)[0] == ids and len(trained_on()[0]) == len(rows) == len(ids)
+    with pytest.raises(ValueError, match="no row that is trained on has an emotion"):
+        trained_on(balance=True, tasks=["asr"])

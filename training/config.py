@@ -222,6 +222,8 @@ class Data:
         targets: kinds of answers kept (`label`, `interpretive`, `evidence`); all when left out.
         context: earlier turns told with a row, at most; of a list each row draws one by its id, so that the model
             knows recordings with and without; all that a row has when left out.
+        balance: train on as many rows of each emotion, and of each sentiment, as of any other: of a rare one they
+            come again, of a common one some stay away, and a task has as many rows as before.
     """
 
     train: list[str | Corpus]
@@ -229,6 +231,7 @@ class Data:
     tasks: list[str] | None = None
     targets: list[str] | None = None
     context: int | list[int] | None = None
+    balance: bool = False
 
     def __post_init__(self):
         if min(self.turns, default=0) < 0:

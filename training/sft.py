@@ -15,7 +15,7 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from ..corpora.readers import read_corpus
-from ..corpora.schema import COLUMNS
+from ..corpora.schema import COLUMNS, EMOTION_TASKS
 from ..processing.collator import AudioLLMCollator
 from ..processing.conversation import last_turns
 from . import estimate
@@ -56,7 +56,35 @@ def read_rows_of(data: Data, sources: Sequence[str | Corpus], split: str) -> Dat
                 "--option context=N."
             )
         kept = [last_turns(row, random.Random(row["id"]).choice(data.turns)) for row in kept]
+    if data.balance and split == "train":
+        kept = balanced(kept)
     return Dataset.from_list(kept)
+
+
+def balanced(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with as many of each label of an emotion task as of any other, within one; other tasks' as they are.
+
+    Which of a label's rows come once more, or stay away, is drawn, the same for the same rows.
+
+    Raises:
+        ValueError: if there is no row with an emotion or a sentiment.
+    """
+    labels: dict[str, dict[str, list[int]]] = {}
+    chosen = []
+    for index, row in enumerate(rows):
+        if row["task"] in EMOTION_TASKS and row["label"]:
+            labels.setdefault(row["task"], {}).setdefault(row["label"], []).append(index)
+        else:
+            chosen.append(index)
+    if not labels:
+        raise ValueError("data.balance is set, but no row that is trained on has an emotion or a sentiment.")
+    for groups in labels.values():
+        total = sum(len(group) for group in groups.values())
+        for place, group in enumerate(groups.values()):
+            share = total // len(groups) + (place < total % len(groups))
+            drawn = random.Random(0).sample(group, len(group))
+            chosen += [drawn[turn % len(drawn)] for turn in range(share)]
+    return [rows[index] for index in sorted(chosen)]
 
 
 def by_task(rows: Dataset) -> dict[str, Dataset]:
