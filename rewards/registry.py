@@ -53,6 +53,7 @@ def _load(name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Ca
             raise ConfigError(f"rewards: {name}: {error}") from error
     loaded: Any = partial(reward, **settings)
     loaded.needs = needs_of(reward)
+    loaded.evidence_only = "target" in inspect.signature(reward).parameters
     return loaded
 
 

@@ -181,6 +181,10 @@ def test_the_plan_says_which_rows_a_reward_cannot_judge():
         "reward label x 1: 2 of 3 rows; 1 have no label",
         "reward quotes_said x 0.5: 2 of 3 rows; 1 have no transcript",
     ]
+    asked = Dataset.from_dict({**ROWS, "target": ["label", "evidence", None]})
+    assert report_rewards(rewards, [1.0, 0.5], asked)[1:] == [
+        "reward quotes_said x 0.5: 1 of 3 rows; 1 ask for no evidence; 1 have no transcript",
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in REWARDS if name not in ("judge", "cues_true")])

@@ -287,17 +287,19 @@ def with_prompts(processor: AudioLLMProcessor, rows: Sequence[Mapping[str, Any]]
 
 
 def report_rewards(rewards: Sequence[Any], weights: Sequence[float], rows: Dataset) -> list[str]:
-    """For each reward its weight, and how many rows it can judge; of the others, what they lack."""
+    """For each reward its weight, and how many rows it can judge; of the others, what they lack or do not ask for."""
     lines = []
+    targets = rows["target"] if "target" in rows.column_names else [None] * len(rows)
     for reward, weight in zip(rewards, weights, strict=True):
         needs = getattr(reward, "needs", ())
         lacking = Counter(
-            " and ".join(lacks)
-            for values in zip(*(rows[column] for column in needs))
+            f"have no {' and '.join(lacks)}" if lacks else "ask for no evidence"
+            for target, *values in zip(targets, *(rows[column] for column in needs))
             if (lacks := [column for column, value in zip(needs, values) if value in (None, "")])
+            or (getattr(reward, "evidence_only", False) and target not in (None, "evidence"))
         )
         judged = len(rows) - sum(lacking.values())
-        without = "".join(f"; {count} have no {column}" for column, count in lacking.items())
+        without = "".join(f"; {count} {why}" for why, count in lacking.items())
         lines.append(f"reward {reward.__name__} x {weight:g}: {judged} of {len(rows)} rows{without}")
     return lines
 

@@ -27,6 +27,7 @@ class CheckedReward:
     def __init__(self, name: str, reward: Reward):
         self.__name__, self.reward = name, reward
         self.needs: tuple[str, ...] = getattr(reward, "needs", ())
+        self.evidence_only: bool = getattr(reward, "evidence_only", False)
 
     def __call__(self, completions: Sequence[Any], log_metric: Callable[[str, float], None] | None = None, **given):
         """The values of completions.
