@@ -11,12 +11,12 @@ from transformers import AutoProcessor, TrainerCallback
 from trl import SFTConfig
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.training import sft
+from audiollm.training import run_trainer, sft
 from audiollm.training.alternation import AlternationSampler, draw_speeds, set_learning
 from audiollm.training.config import Data
 from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
-from audiollm.training.run_trainer import lay_out
+from audiollm.training.run_trainer import lay_out, warn_of_slow_bfloat16
 from audiollm.training.schedule import SCHEDULES, Plan, Round, ScheduleError, part_parameters, read_schedule
 from audiollm.training.sft import read_rows_of
 from tests.tiny import tiny_model_and_processor
@@ -433,3 +433,12 @@ def test_balanced_rows_have_as_many_of_each_label_and_as_many_in_all(tmp_path, t
     assert trained_on(balance=True)[0] == ids and len(trained_on()[0]) == len(rows) == len(ids)
     with pytest.raises(ValueError, match="no row that is trained on has an emotion"):
         trained_on(balance=True, tasks=["asr"])
+
+
+@pytest.mark.parametrize(
+    ("bf16", "native", "warns"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_bf16_on_a_cpu_that_does_not_know_it_is_said_to_be_slow(bf16, native, warns, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(run_trainer, "_knows_bfloat16", lambda: native)
+    warn_of_slow_bfloat16(SFTConfig(output_dir=str(tmp_path), bf16=bf16, use_cpu=True, report_to="none"))
+    assert ("no instructions for bfloat16" in caplog.text) == warns

@@ -21,7 +21,7 @@ from .pairs import PAIRS_NAME, Sampling, make_pairs
 from .reward_checks import CheckedReward, Reward
 from .rl_config import check_rl_config
 from .run import run
-from .run_trainer import refuse_deepspeed
+from .run_trainer import refuse_deepspeed, warn_of_slow_bfloat16
 from .schedule import Round, ScheduleError, part_parameters, refuse_unlearned
 from .sft import by_task, read_rows_of
 
@@ -48,6 +48,7 @@ def build_rl_trainer(
     else:
         settings = {**checked.training, **AUDIO_DPO}
         arguments = DPOConfig(**settings)
+    warn_of_slow_bfloat16(arguments)
     set_seed(arguments.seed)
     rows = read_rows_of(checked.data, checked.data.train, "train")
     given = rewards(rows)

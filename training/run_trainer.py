@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -46,6 +47,9 @@ from .lora import refuse_outside
 from .schedule import Plan, without_lora
 
 
+logger = logging.getLogger("audiollm.train")
+
+
 class NotFiniteError(ValueError):
     """A loss or a weight that is not a number any more; says at which step, and what to do."""
 
@@ -70,6 +74,23 @@ def refuse_deepspeed(training: dict[str, Any]):
             "(DeepSpeed#4055, #2615), and does not see that other parts learn in another round. Use DDP, or FSDP2 for "
             "models that do not fit: configs/accelerate/."
         )
+
+
+def warn_of_slow_bfloat16(arguments: TrainingArguments):
+    """Say that bf16 costs time on a CPU whose instructions do not know it.
+
+    Args:
+        arguments: of the training.
+    """
+    if arguments.bf16 and arguments.device.type == "cpu" and not _knows_bfloat16():
+        logger.warning(
+            "training.bf16 is set, but this CPU has no instructions for bfloat16, so that products take several times "
+            "as long as in float32: set it to false."
+        )
+
+
+def _knows_bfloat16() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def shrink_tiles():

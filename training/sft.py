@@ -27,7 +27,7 @@ from .encoder_losses import EncoderLossTrainer, label_classes
 from .feature_cache import FeatureCache
 from .lora import lora_settings
 from .run import run
-from .run_trainer import refuse_deepspeed
+from .run_trainer import refuse_deepspeed, warn_of_slow_bfloat16
 from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned, stretch
 from .trainer import AUDIO_SFT, AudioLLMTrainer
 
@@ -114,6 +114,7 @@ def build_trainer(
         read_rounds(checked.schedule, round_type)
     refuse_deepspeed(checked.training)
     arguments = SFTConfig(**AUDIO_SFT, **checked.training_arguments())
+    warn_of_slow_bfloat16(arguments)
     set_seed(arguments.seed)
     dataset = read_rows_of(checked.data, checked.data.train, "train")
     named = checked.data.validation
