@@ -15,6 +15,8 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     GenerationMixin,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     WhisperForConditionalGeneration,
@@ -991,6 +993,23 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         )
 
 
+class AnswerNoRepeatNGramLogitsProcessor(NoRepeatNGramLogitsProcessor):
+    """`no_repeat_ngram_size` of what is generated alone: an answer may quote what its prompt says.
+
+    Args:
+        ngram_size: tokens in a row that an answer says once.
+        prompt_length: tokens in front of the answer.
+    """
+
+    def __init__(self, ngram_size: int, prompt_length: int):
+        super().__init__(ngram_size)
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Scores of next tokens, without those that would repeat what the answer said."""
+        return super().__call__(input_ids[:, self.prompt_length :], scores)
+
+
 class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin):
     """[`AudioLLMModel`] with a language-model head: answers questions about audio.
 
@@ -1171,6 +1190,17 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             expand_size, is_encoder_decoder, input_ids=input_ids, **kwargs
         )
         return input_ids, kwargs if audio is None else {**kwargs, "mm_encoder_outputs": {"audio": audio}}
+
+    def _get_logits_processor(
+        self, generation_config: Any, input_ids_seq_length: int | None = None, **kwargs: Any
+    ) -> LogitsProcessorList:
+        """transformers 5.24 counts a decoder's prompt among what `no_repeat_ngram_size` lets nobody say again."""
+        size, generation_config = generation_config.no_repeat_ngram_size, copy.copy(generation_config)
+        generation_config.no_repeat_ngram_size = None
+        processors = super()._get_logits_processor(generation_config, input_ids_seq_length, **kwargs)
+        if size:
+            processors.insert(0, AnswerNoRepeatNGramLogitsProcessor(size, input_ids_seq_length or 0))
+        return processors
 
     def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """As [`AudioLLMModel.get_audio_features`]."""

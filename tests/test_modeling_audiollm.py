@@ -57,6 +57,22 @@ def test_every_language_model_generates_and_encodes_audio_once(text, tone):
     assert calls == {"speech": 1, "emotion": 1}
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_an_answer_repeats_nothing_of_itself_but_may_repeat_its_prompt(beams, tone):
+    model, processor = tiny_model_and_processor()
+    model.eval()
+    inputs = inputs_for(processor, tone(0.7), tone(1.2, seed=1))
+    start = inputs["input_ids"].shape[1]
+    settings = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "num_beams": beams}
+    word = int(inputs["input_ids"][0, -1])
+    first = torch.nn.functional.one_hot(torch.tensor(word), model.config.get_text_config().vocab_size) * 100.0
+    model.lm_head.register_forward_hook(lambda module, args, logits: logits * 1e-3 + first)
+    assert (model.generate(**inputs, **settings)[:, start:] == word).all()
+    once = model.generate(**inputs, **settings, no_repeat_ngram_size=1)[:, start:]
+    assert (once[:, 0] == word).all(), "the prompt's last token may be said"
+    assert all(len(set(answer)) == 12 for answer in once.tolist())
+
+
 def test_decoding_with_a_static_cache_compiles_as_one_graph(tone):
     model, processor = tiny_model_and_processor()
     model.eval()
