@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from .arguments import DONE, LEFT, add_list, count
 
 
 STUDY = "study.yaml"
-STAMP, REPORT = "done.json", "report.md"
+STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
 ON = " on "
 
 
@@ -28,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--seeds", type=int, metavar="N", help="instead of those of the study")
     parser.add_argument("--steps", type=count, help="of each run, instead of those of the study")
     parser.add_argument("--out", help="instead of the study's folder")
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        default=1,
+        help="runs at a time, each with its share of the cores and a log in its folder (1)",
+    )
     parser.add_argument("--tables", action="store_true", help="print the tables of what is done, and run nothing")
 
 
@@ -88,11 +99,14 @@ def run(options: argparse.Namespace) -> int:
     if not options.tables:
         if study.base and not Path(study.base.model).is_dir() and _call("train", "--config", study.base.config):
             raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
-        for name, kind in kinds.items():
-            for seed in study.seeds:
-                if not _train_and_evaluate(study, kind, name, seed):
-                    failed.append(f"{name}, seed {seed}")
-        failed += [system for system in study.controls if not _evaluate_control(study, system)]
+        jobs = options.jobs
+        runs = [(kind, name, seed) for name, kind in kinds.items() for seed in study.seeds]
+        first = [run for run in runs if not run[0].after]
+        for some in (first, [run for run in runs if run not in first]):
+            done = _side_by_side([partial(_train_and_evaluate, study, *run, jobs) for run in some], jobs)
+            failed += [f"{name}, seed {seed}" for (_, name, seed), well in zip(some, done) if not well]
+        done = _side_by_side([partial(_evaluate_control, study, one, jobs) for one in study.controls], jobs)
+        failed += [system for system, well in zip(study.controls, done) if not well]
     report, plots = _report(study, kinds)
     if report:
         write_whole(Path(study.out) / REPORT, f"{report}\n")
@@ -146,7 +160,19 @@ def _check_claims(study: Study, kinds: dict[str, Kind]) -> None:
             )
 
 
-def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int) -> bool:
+def _side_by_side(tasks: Sequence[Callable[[], bool]], jobs: int) -> list[bool]:
+    """What tasks give, so many of them at a time; after a kill no other begins."""
+    if jobs == 1:
+        return [task() for task in tasks]
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: int) -> bool:
     """Whether a run's model and results are there in the end."""
     folder = Path(study.out) / f"{name}-{seed}"
     config = _configuration(study, kind, folder, seed)
@@ -155,18 +181,21 @@ def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int) -> bool:
         return True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    if _call("train", "--config", str(folder / "config.yaml")) or not _evaluate(study, str(folder / "model"), folder):
+    if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
+        return False
+    if not _evaluate(study, str(folder / "model"), folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
 
 
-def _evaluate_control(study: Study, system: str) -> bool:
+def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     """Whether the results of a system that is not trained here are there in the end."""
     folder, wanted = Path(study.out) / _plain(system), {"system": system, "evaluate": study.evaluate}
     if _done_before(folder, wanted):
         return True
-    if not _evaluate(study, system, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _evaluate(study, system, folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
@@ -198,7 +227,7 @@ def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[st
     return config
 
 
-def _evaluate(study: Study, system: str, folder: Path) -> bool:
+def _evaluate(study: Study, system: str, folder: Path, jobs: int) -> bool:
     """Whether a system has results on every set."""
     codes = []
     for name, settings in study.evaluate.items():
@@ -206,14 +235,28 @@ def _evaluate(study: Study, system: str, folder: Path) -> bool:
         for option, value in settings.items():
             values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
             words += [f"--{option.replace('_', '-')}", *map(str, values)]
-        codes.append(_call(*words))
+        codes.append(_call(*words, folder=folder, jobs=jobs))
     return all(code in (DONE, LEFT) for code in codes)
 
 
-def _call(*words: str) -> int:
-    """A command of ours in a process of its own, which gives back its memory and may be killed by itself."""
-    print("audiollm " + " ".join(words), file=sys.stderr, flush=True)
-    code = subprocess.run([sys.executable, "-m", "audiollm", *words], stdout=sys.stderr).returncode
+def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:
+    """A command of ours in a process of its own, which gives back its memory and may be killed by itself.
+
+    Args:
+        words: of the command.
+        folder: of the run, which gets a log of what the command prints if it is one of several.
+        jobs: that run at a time.
+    """
+    log = folder / LOG if folder and jobs > 1 else None
+    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else {}
+    told = f"audiollm {' '.join(words)}"
+    print(told if log is None else f"{told} (log: {log})", file=sys.stderr, flush=True)
+    with nullcontext(sys.stderr) if log is None else log.open("a", encoding="utf-8") as out:
+        errors = None if log is None else out
+        command = [sys.executable, "-m", "audiollm", *words]
+        code = subprocess.run(command, stdout=out, stderr=errors, env={**share, **os.environ}).returncode
+    if log and code not in (DONE, LEFT):
+        print(f"{log}: the command {words[0]} ended with exit code {code}.", file=sys.stderr, flush=True)
     if code < 0:  # killed: so is the study
         raise KeyboardInterrupt
     return code
@@ -269,5 +312,6 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
                 rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
     if across := decide(claims, everywhere, study.cluster):
         parts.append(f"# Across sets\n\n{claims_table(across, study.cluster).markdown()}")
-    parts += [f"# Beside the paper\n\n{paper_table(number, rows[number]).markdown()}" for number in sorted(rows)]
+    parts += ["# Beside the paper"] if rows else []
+    parts += [paper_table(number, rows[number]).markdown() for number in sorted(rows)]
     return "\n\n".join(parts), plots

@@ -1,6 +1,8 @@
 """A study trains and evaluates its runs, goes on after a kill, and says what was seen."""
 
 import json
+import subprocess
+import threading
 from dataclasses import replace
 
 import pytest
@@ -43,7 +45,7 @@ def folder(config, corpus, tmp_path):  # noqa: F811
 def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, monkeypatch, capsys):
     called = []
 
-    def call(*words):
+    def call(*words, **_):
         called.append(words)
         if len(called) == 5:  # the second run is trained, and not evaluated
             raise KeyboardInterrupt
@@ -72,9 +74,45 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, capsys):
-    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
     assert main(["study", str(folder)]) == 1
     assert "not done: short, seed 3, long, seed 3" in capsys.readouterr().err
+
+
+def test_runs_go_side_by_side_each_with_its_log_and_share_of_the_cores(folder, tmp_path, monkeypatch, capsys):
+    begun, met = [], threading.Barrier(2, timeout=30)
+
+    def process(command, stdout, stderr, env):
+        words, run = command[3:], next(word for word in command if "-3" in word or "majority" in word)
+        begun.append((words[0], run))
+        if words[0] == "train" and "short" in run:
+            met.wait()  # its twin runs, too
+        print(words[0], "said", file=stdout)
+        assert stderr is stdout and env["OMP_NUM_THREADS"] == "4"
+        return subprocess.CompletedProcess(command, 2 if "long" in run else 0)
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(study.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(study.subprocess, "run", process)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    (folder / "short2.yaml").write_text((folder / "short.yaml").read_text())
+    assert main(["study", str(folder), "--jobs", "2"]) == 1
+    assert ["long" in run for _, run in begun] == [False] * 6 + [True] + [False] * 2  # after what it begins from
+    assert (tmp_path / "runs" / "short-3" / "log.txt").read_text() == "train said\neval said\neval said\n"
+    said = capsys.readouterr().err
+    assert "long-3/log.txt: the command train ended with exit code 2" in said and "not done: long, seed 3" in said
+
+
+def test_after_a_kill_no_other_run_begins(folder, monkeypatch):
+    begun = []
+
+    def call(*words, **_):
+        begun.append(words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "_call", call)
+    assert main(["study", str(folder), "--jobs", "2", "--seeds", *map(str, range(40))]) == STOPPED
+    assert len(begun) < 40
 
 
 def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatch, capsys):
@@ -82,14 +120,14 @@ def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatc
     shared["base"] = {"config": "base.yaml", "model": str(tmp_path / "base")}
     (folder / "study.yaml").write_text(yaml.safe_dump(shared))
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words: called.append(words) or 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2)
     assert main(["study", str(folder)]) == 2
     assert called == [("train", "--config", "base.yaml")] and "is not trained" in capsys.readouterr().err
 
 
 def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words: called.append(words) or 2 * (words[0] == "train"))
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2 * (words[0] == "train"))
     for tokens in (4, 4, 5):
         shared = yaml.safe_load((folder / "study.yaml").read_text())
         shared["evaluate"]["toy"]["max_new_tokens"] = tokens
@@ -129,13 +167,13 @@ def test_a_run_that_is_not_there_is_refused(folder, capsys):
 def test_a_claim_about_what_is_not_in_the_study_is_refused_before_a_run(claim, message, folder, monkeypatch, capsys):
     shared = yaml.safe_load((folder / "study.yaml").read_text()) | {"claims": [claim], "seeds": [1, 2]}
     (folder / "study.yaml").write_text(yaml.safe_dump(shared))
-    monkeypatch.setattr(study, "_call", lambda *words: pytest.fail("a run began"))
+    monkeypatch.setattr(study, "_call", lambda *words, **_: pytest.fail("a run began"))
     assert main(["study", str(folder)]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "_call", lambda *words: 0 if words[-1].endswith("base.yaml") else 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 0 if words[-1].endswith("base.yaml") else 2)
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     configs = sorted((tmp_path / "out").glob("*/config.yaml"))
     assert len(configs) == 12
@@ -145,7 +183,7 @@ def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
 
 
 def test_the_study_on_the_embedded_samples_trains_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
     assert main(["study", "configs/tiny_study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     checked = [check_config(yaml.safe_load(path.read_text())) for path in (tmp_path / "out").glob("*/config.yaml")]
     models = {run.model.checkpoint for run in checked if run.model}
@@ -154,7 +192,7 @@ def test_the_study_on_the_embedded_samples_trains_what_is_there(tmp_path, monkey
 
 
 def test_what_earlier_turns_add_is_a_study_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
     assert main(["study", "configs/conversations", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     checked = check_config(yaml.safe_load((tmp_path / "out" / "told-1" / "config.yaml").read_text()))
     assert checked.data.turns == [0, 3, 12] and checked.stretch_to == 929
@@ -172,6 +210,6 @@ def test_a_schedule_is_stretched_in_proportion(steps, lengths):
 
 def test_the_folder_is_found_in_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study, "_call", lambda *words: 2)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--tables"]) == 0
     assert not (tmp_path / "out").exists()
