@@ -275,7 +275,7 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
     from ..eval.contrasts import claims_plot, claims_table, decide
     from ..eval.paper import paper_table
     from ..eval.results import RESULTS, read_runs
-    from ..eval.tables import controls_table, overall_table
+    from ..eval.tables import controls_table, overall_table, seeds_table
 
     out, parts, plots = Path(study.out), [], {}
     rows, everywhere, claims = defaultdict(list), {}, [(one, other) for one, other in study.claims]
@@ -299,6 +299,8 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         alone = {system: [run] for system, run in zip(controls, found)}
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
+        if len(study.seeds) > 1:
+            parts.append(seeds_table({name: [run.results for run in some] for name, some in runs.items()}).markdown())
         decisions = decide(claims, runs, study.cluster)
         if plot := claims_plot(decisions):
             plots[f"claims-{data}.svg"] = plot

@@ -9,7 +9,7 @@ docs/tables.md says how runs and the paper's rows and columns are matched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -214,6 +214,24 @@ def summary_table(results: Sequence[dict]) -> Table:
     return Table(
         "Results", ("%", *(result["system"]["name"] for result in results)), tuple(lines), _note(shown, results)
     )
+
+
+def seeds_table(results: Mapping[str, Sequence[dict]]) -> Table:
+    """What matters first, as means over trainings that differ by their seeds, with the lowest and the highest.
+
+    Args:
+        results: of the trainings of each kind, by its name.
+    """
+    everything = [result for some in results.values() for result in some]
+    shown = _shown([metric for metric in METRICS if metric.title], [result["figures"] for result in everything])
+
+    def over_seeds(metric: Metric, some: Sequence[dict]) -> str | None:
+        values = [value for result in some if (value := metric.value(result["figures"])) is not None]
+        return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})" if values else None
+
+    rows = [(name, len(some), *(over_seeds(metric, some) for metric in shown)) for name, some in results.items()]
+    headings = ("run", "seeds", *(metric.heading for metric in shown))
+    return Table("Means over seeds, lowest and highest", headings, tuple(rows), _note(shown, everything))
 
 
 def _note(metrics: Sequence[Metric], results: Sequence[dict]) -> str:
