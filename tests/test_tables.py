@@ -93,7 +93,7 @@ def test_seeds_of_a_training_are_one_line_with_mean_lowest_and_highest(runs):
     good, bad = (read_run(runs / name).results for name in ("good", "bad"))
     table = seeds_table({"both": [good, bad], "one": [good]})
     both, one = cells_of(table, "both"), cells_of(table, "one")
-    high, low = (find_metric("er").value(results["figures"]) for results in (good, bad))
+    high, low = (find_metric("emotion_accuracy").value(results["figures"]) for results in (good, bad))
     assert low < high and (both["seeds"], one["seeds"]) == (2, 1)
     assert both["emotion"] == f"{(low + high) / 2:.1f} ({low:.1f} to {high:.1f})"
     assert one["emotion"] == f"{high:.1f} ({high:.1f} to {high:.1f})"
