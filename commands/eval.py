@@ -60,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TURNS",
         help="earlier turns told with a row, at most (all that it has); 0: none",
     )
+    parser.add_argument(
+        "--ask",
+        metavar="TARGET[:DATA]",
+        help="ask emotion and sentiment for label, interpretive or evidence answers, as training rows of the data ask",
+    )
     parser.add_argument("--limit", type=count, help="evaluate a random sample of so many rows")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (0)")
     parser.add_argument(

@@ -86,11 +86,13 @@ class Kind:
         set: fields of the training configuration that differ, by dotted name; `{out}` and `{seed}` are filled in.
         tables: `N:ROW` of the paper's tables that it is shown in.
         after: run whose model it begins from.
+        evaluate: by name of a set, options of `audiollm eval` that differ for this run.
     """
 
     set: dict[str, Any] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     after: str | None = None
+    evaluate: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -136,6 +138,9 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
         if name not in kinds:
             raise ValueError(f"{folder} has no run {name!r}; its runs are {', '.join(kinds)}.")
     _check_claims(study, kinds)
+    for name, kind in kinds.items():
+        for data in kind.evaluate.keys() - study.evaluate.keys():
+            raise ValueError(f"{name}.yaml: evaluate: {data} is no set; sets are {', '.join(study.evaluate)}.")
     wanted = set(options.runs or kinds)
     wanted |= {kinds[name].after or name for name in wanted}
     # What others begin from comes first.
@@ -176,14 +181,15 @@ def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: in
     """Whether a run's model and results are there in the end."""
     folder = Path(study.out) / f"{name}-{seed}"
     config = _configuration(study, kind, folder, seed)
-    wanted = {"config": config, "evaluate": study.evaluate}
+    evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
+    wanted = {"config": config, "evaluate": evaluate}
     if _done_before(folder, wanted):
         return True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
         return False
-    if not _evaluate(study, str(folder / "model"), folder, jobs):
+    if not _evaluate(evaluate, str(folder / "model"), folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
@@ -195,7 +201,7 @@ def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     if _done_before(folder, wanted):
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    if not _evaluate(study, system, folder, jobs):
+    if not _evaluate(study.evaluate, system, folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
@@ -227,10 +233,10 @@ def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[st
     return config
 
 
-def _evaluate(study: Study, system: str, folder: Path, jobs: int) -> bool:
+def _evaluate(evaluate: dict[str, dict[str, Any]], system: str, folder: Path, jobs: int) -> bool:
     """Whether a system has results on every set."""
     codes = []
-    for name, settings in study.evaluate.items():
+    for name, settings in evaluate.items():
         words = ["eval", "--system", system, "--out", str(folder / f"eval-{name}")]
         for option, value in settings.items():
             values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from ..corpora.questions import draw_number
 from ..corpora.readers import read_corpus
-from ..corpora.schema import EMOTION_TASKS, TASKS
+from ..corpora.schema import EMOTION_TASKS, TARGETS, TASKS
 from ..modeling_audiollm.emotion_lexicon import LabelError, find_label_set, named_label_set, spell_label
 from ..processing.conversation import last_turns
 from . import EvalError
@@ -101,6 +102,41 @@ def with_context(rows: list[dict], most: int | None = None) -> list[dict]:
     if not any(row.get("context") for row in rows):
         raise EvalError("no row has a context; read the corpus with --option context=N.")
     return [last_turns(row, most) for row in rows]
+
+
+def asked_for(rows: list[dict], ask: str | None, data: str | dict[str, Any]) -> list[dict]:
+    """Rows of emotion and sentiment asked for one kind of answer, as training rows ask; as they are for `None`.
+
+    Args:
+        rows: to evaluate.
+        ask: a target, `label` for instance, and, after a colon, the data whose training rows ask for it.
+        data: the data if `ask` names none.
+
+    Raises:
+        EvalError: for another target, or training rows that never ask for it.
+    """
+    if ask is None:
+        return rows
+    target, _, other = ask.partition(":")
+    if target not in TARGETS:
+        raise EvalError(f"ask names no target: {target!r}; the targets are {', '.join(TARGETS)}.")
+    questions = defaultdict(set)
+    for row in read_data(other or data, "train"):
+        if row["target"] == target:
+            questions[row["task"]].add(row["question"])
+    lacking = {row["task"] for row in rows} & set(EMOTION_TASKS) - set(questions)
+    if lacking:
+        raise EvalError(
+            f"ask: no training row of {other or data} asks {' and '.join(sorted(lacking))} for {target}; name data "
+            f"that has some: {target}:DATA."
+        )
+    pools = {task: sorted(pool) for task, pool in questions.items()}
+
+    def asked(row: dict) -> dict:
+        pool = pools[row["task"]]
+        return {**row, "question": pool[draw_number(row["id"]) % len(pool)], "target": target}
+
+    return [asked(row) if row["task"] in EMOTION_TASKS else row for row in rows]
 
 
 def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:

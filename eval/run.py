@@ -40,7 +40,7 @@ from .results import (
     write_json,
     write_lines,
 )
-from .rows import find_label_sets, read_data, select_rows, with_context
+from .rows import asked_for, find_label_sets, read_data, select_rows, with_context
 from .systems import System, load_system
 from .systems.swapped import meet_rows
 from .voice import check_claims
@@ -72,6 +72,7 @@ class Settings:
         max_new_tokens: longest answer, in tokens.
         question_format, system_prompt, trust_remote_code, quote_confidence: of the system (see [`load_system`]).
         context: earlier turns told with each row, at most; all that a row has when left out.
+        ask: kind of answer that emotion and sentiment rows are asked for, instead of their own (see [`asked_for`]).
         limit: evaluate a random sample of so many rows.
         seed: of that sample, and of a judge that samples.
     """
@@ -95,6 +96,7 @@ class Settings:
     limit: int | None = None
     seed: int = 0
     context: int | None = None
+    ask: str | None = None
 
 
 def evaluate_system(
@@ -136,7 +138,7 @@ def evaluate_system(
     """
     out = Path(out)
     rows = select_rows(read_data(settings.data, settings.split), settings.tasks, settings.limit, settings.seed)
-    rows = with_context(rows, settings.context)
+    rows = asked_for(with_context(rows, settings.context), settings.ask, settings.data)
     label_sets = find_label_sets(rows, settings.label_set)
     check_columns(rows, settings.group_by)
     load_normalizer(settings.normalizer)
@@ -286,7 +288,7 @@ def _content(row: dict) -> list:
 
 def _conditions(settings: dict, labels: dict[str, Sequence[str]], judge: str) -> dict:
     """What figures depend on beside the answers."""
-    told = {name: settings.get(name) for name in (*CHOICE, "context", "normalizer", "group_by")}
+    told = {name: settings.get(name) for name in (*CHOICE, "context", "ask", "normalizer", "group_by")}
     told |= {f"{TASK_NAMES[task]} classes": list(classes) for task, classes in labels.items()}
     return told | {"judge": judge, "prompts": settings.get("prompts") if judge != "rule" else None}
 
@@ -298,7 +300,7 @@ def _fits(name: str, mine: Any, theirs: Any) -> bool:
 
 def _told(name: str, value: Any) -> str:
     if value in (None, []):
-        return "none" if name == "group_by" else "all"
+        return "nothing" if name in ("group_by", "ask") else "all"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -405,6 +405,37 @@ def test_a_label_outside_the_chosen_set_is_an_error(corpus, tmp_path):
         run(corpus, tmp_path / "out", group_by=("mood",))
 
 
+def test_rows_are_asked_for_another_kind_of_answer_as_training_rows_are(corpus, tmp_path):
+    lines = [json.loads(line) for line in (corpus / "train.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["task"] in ("er", "sr"):
+            line |= {"target": "label", "question": f"Only the {line['task']} of {line['id']}"}
+    (corpus / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = {line["question"] for line in lines if line["target"] == "label"}
+
+    class Listening(Fake):
+        def answer_batch(self, audios, questions):
+            self.asked += questions
+            return ["The speaker sounds sad."] * len(questions)
+
+    system, out = Listening(), tmp_path / "out"
+    results = run(corpus, out, system, ask="label", tasks=("er", "sr", "asr"))
+    told = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    emotional = [row for row in told if row["task"] in ("er", "sr")]
+    assert {row["target"] for row in emotional} == {"label"} and {row["question"] for row in emotional} <= asked
+    assert all(row["question"].startswith(f"Only the {row['task']}") for row in emotional)
+    assert all(row["question"].startswith("What about") for row in told if row["task"] == "asr")
+    assert results["settings"]["ask"] == "label" and set(system.asked) >= {row["question"] for row in emotional}
+    with pytest.raises(EvalError, match="ask label there, nothing here"):
+        run(corpus, out, Listening(), tasks=("er", "sr", "asr"))
+    again = run(corpus, tmp_path / "again", Listening(), ask=f"label:{corpus}", tasks=("er", "sr", "asr"))
+    assert again["figures"] == results["figures"]
+    with pytest.raises(EvalError, match="no training row of .* asks er and sr for interpretive"):
+        run(corpus, tmp_path / "no", Listening(), ask="interpretive")
+    with pytest.raises(EvalError, match="the targets are label, interpretive, evidence"):
+        run(corpus, tmp_path / "no", Listening(), ask="lable")
+
+
 def test_a_limit_takes_the_same_random_rows_each_time(corpus, tmp_path):
     asked = []
     for number in range(2):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -101,6 +102,21 @@ def test_runs_go_side_by_side_each_with_its_log_and_share_of_the_cores(folder, t
     assert (tmp_path / "runs" / "short-3" / "log.txt").read_text() == "train said\neval said\neval said\n"
     said = capsys.readouterr().err
     assert "long-3/log.txt: the command train ended with exit code 2" in said and "not done: long, seed 3" in said
+
+
+def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsys):
+    with (folder / "short.yaml").open("a") as file:
+        file.write("evaluate: {toy: {ask: label}}\n")
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    assert main(["study", str(folder)]) == 0
+    asked = [next(Path(word).parent.name for word in words if "eval-" in word) for words in called if "--ask" in words]
+    assert asked == ["short-3"]
+    with (folder / "long.yaml").open("a") as file:
+        file.write("evaluate: {tyo: {ask: label}}\n")
+    assert main(["study", str(folder)]) == 2
+    assert "long.yaml: evaluate: tyo is no set; sets are brief, toy" in capsys.readouterr().err
 
 
 def test_after_a_kill_no_other_run_begins(folder, monkeypatch):
