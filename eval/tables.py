@@ -305,8 +305,8 @@ def compare_runs(first: Run, second: Run, cluster: str | None = None, seed: int 
     bootstrap; all other figures, such as WER, approximate randomisation.
 
     Raises:
-        EvalError: if the runs share no rows, or disagree on a row's question, label, transcript or answer, on the
-            classes or on the normaliser.
+        EvalError: if the runs share no rows, or disagree on a row's question (unless `ask` changed it), label,
+            transcript or answer, on the classes or on the normaliser.
     """
     pairs = _paired_rows(first, second)
     _check_conditions(first, second, {row["task"] for row, _ in pairs})
@@ -432,8 +432,10 @@ def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
     pairs = [(row, theirs[row["id"]]) for row in first.rows if row["id"] in theirs]
     if not pairs:
         raise EvalError(f"{first.folder} and {second.folder} share no rows; evaluate both on the same data.")
+    ways = [run.results["settings"].get("ask") for run in (first, second)]
+    same = ["task", "label", "transcript", "answer", *(["question"] if ways[0] == ways[1] else [])]
     for one, other in pairs:
-        for name in ("task", "question", "label", "transcript", "answer"):
+        for name in same:
             if one.get(name) != other.get(name):
                 raise EvalError(
                     f"row {one['id']}: {first.folder} and {second.folder} differ in {name!r}; evaluate both on the "

@@ -426,6 +426,9 @@ def test_rows_are_asked_for_another_kind_of_answer_as_training_rows_are(corpus, 
     assert all(row["question"].startswith(f"Only the {row['task']}") for row in emotional)
     assert all(row["question"].startswith("What about") for row in told if row["task"] == "asr")
     assert results["settings"]["ask"] == "label" and set(system.asked) >= {row["question"] for row in emotional}
+    run(corpus, tmp_path / "own", tasks=("er", "sr", "asr"))
+    whole, own = (read_run(folder) for folder in (out, tmp_path / "own"))
+    assert "emotion" in {name for name, _ in compare_runs(own, whole)}  # row by row, whatever they were asked
     with pytest.raises(EvalError, match="ask label there, nothing here"):
         run(corpus, out, Listening(), tasks=("er", "sr", "asr"))
     again = run(corpus, tmp_path / "again", Listening(), ask=f"label:{corpus}", tasks=("er", "sr", "asr"))
