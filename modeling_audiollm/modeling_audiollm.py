@@ -1005,9 +1005,10 @@ class AnswerNoRepeatNGramLogitsProcessor(NoRepeatNGramLogitsProcessor):
         super().__init__(ngram_size)
         self.prompt_length = prompt_length
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: Any) -> torch.Tensor:
         """Scores of next tokens, without those that would repeat what the answer said."""
-        return super().__call__(input_ids[:, self.prompt_length :], scores)
+        answer: Any = input_ids[:, self.prompt_length :]
+        return super().__call__(answer, scores)
 
 
 class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin):
@@ -1197,7 +1198,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         """transformers 5.24 counts a decoder's prompt among what `no_repeat_ngram_size` lets nobody say again."""
         size, generation_config = generation_config.no_repeat_ngram_size, copy.copy(generation_config)
         generation_config.no_repeat_ngram_size = None
-        processors = super()._get_logits_processor(generation_config, input_ids_seq_length, **kwargs)
+        parent: Any = super()
+        processors = parent._get_logits_processor(generation_config, input_ids_seq_length, **kwargs)
         if size:
             processors.insert(0, AnswerNoRepeatNGramLogitsProcessor(size, input_ids_seq_length or 0))
         return processors
