@@ -103,8 +103,8 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
         jobs = options.jobs
         runs = [(kind, name, seed) for name, kind in kinds.items() for seed in study.seeds]
-        first = [run for run in runs if not run[0].after]
-        for some in (first, [run for run in runs if run not in first]):
+        for later in (False, True):  # what others begin from comes first
+            some = [run for run in runs if bool(run[0].after) is later]
             done = _side_by_side([partial(_train_and_evaluate, study, *run, jobs) for run in some], jobs)
             failed += [f"{name}, seed {seed}" for (_, name, seed), well in zip(some, done) if not well]
         done = _side_by_side([partial(_evaluate_control, study, one, jobs) for one in study.controls], jobs)
@@ -258,9 +258,8 @@ def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:
     told = f"audiollm {' '.join(words)}"
     print(told if log is None else f"{told} (log: {log})", file=sys.stderr, flush=True)
     with nullcontext(sys.stderr) if log is None else log.open("a", encoding="utf-8") as out:
-        errors = None if log is None else out
         command = [sys.executable, "-m", "audiollm", *words]
-        code = subprocess.run(command, stdout=out, stderr=errors, env={**share, **os.environ}).returncode
+        code = subprocess.run(command, stdout=out, stderr=out, env={**share, **os.environ}).returncode
     if log and code not in (DONE, LEFT):
         print(f"{log}: the command {words[0]} ended with exit code {code}.", file=sys.stderr, flush=True)
     if code < 0:  # killed: so is the study

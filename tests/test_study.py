@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,11 +125,12 @@ def test_after_a_kill_no_other_run_begins(folder, monkeypatch):
 
     def call(*words, **_):
         begun.append(words)
+        time.sleep(0.05)  # so that what begins after the first kill would be seen
         raise KeyboardInterrupt
 
     monkeypatch.setattr(study, "_call", call)
     assert main(["study", str(folder), "--jobs", "2", "--seeds", *map(str, range(40))]) == STOPPED
-    assert len(begun) < 40
+    assert len(begun) < 10
 
 
 def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatch, capsys):
