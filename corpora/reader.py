@@ -39,7 +39,7 @@ class Utterance:
         audio: path relative to the corpus, or a [`Clip`].
         transcript: what is said; gives speech recognition.
         emotion, sentiment: in the corpus' own words; give emotion and sentiment recognition.
-        question, answer: of spoken question answering, or of another task that brings its own question.
+        question, answer: of spoken question answering, or of `task`, which then brings its own question.
         task: the one task this serves; all that it has fields for when left out.
         speaker, dialogue: unique within the corpus.
         before: past turns of its dialogue, oldest first, as [`past_turns`] gives them; for rows with context.
@@ -287,8 +287,9 @@ class Reader:
         clip: tuple[str, float | None],
     ) -> dict[str, Any]:
         row_id = f"{name}-{item.name}-{task}"
-        own = text["question"] is not None
-        question = text["question"] or draw_question(
+        # A question about what is said is not one about the words or the feeling, which the same clip serves too.
+        own = text["question"] is not None and (task == "sqa" or item.task is not None)
+        question = (own and text["question"]) or draw_question(
             task, row_id, request.seed, request.style, self.labels(task), request.label_list
         )
         answer = text["answer"] if own else label_answer(label, task) if label else text["transcript"]

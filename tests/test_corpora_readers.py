@@ -13,7 +13,7 @@ import soundfile
 from datasets import Audio, Dataset, DatasetDict, Features, Value
 from pyarrow.parquet import ParquetWriter
 
-from audiollm.corpora.questions import AUDIOBENCH, PAPER, POOLS, STYLES, draw_question
+from audiollm.corpora.questions import ASR, AUDIOBENCH, EMOTION, PAPER, POOLS, STYLES, draw_question
 from audiollm.corpora.reader import Request
 from audiollm.corpora.readers import READERS, CorpusError, read_corpus, read_items
 from audiollm.corpora.rejects import Reject
@@ -639,6 +639,19 @@ def test_json_rows_need_not_have_the_same_fields(tmp_path):
     rows = [{"audio": "a.wav", "emotion": "sad"}, {"transcript": "hello", "audio": "a.wav"}]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert [row["task"] for row in read("own", tmp_path, "train")[0]] == ["er", "asr"]
+
+
+def test_a_question_is_not_asked_for_the_words_or_the_feeling_of_the_same_clip(tmp_path):
+    clip(tmp_path / "a.wav")
+    said = {"transcript": "my dog ran off", "emotion": "sad", "question": "Who ran off?", "answer": "a dog"}
+    row = {"audio": "a.wav"} | said
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    rows = {row["task"]: row for row in read("own", tmp_path, "train")[0]}
+    assert (rows["sqa"]["question"], rows["sqa"]["answer"]) == ("Who ran off?", "a dog")
+    assert rows["asr"]["question"] in ASR and rows["asr"]["answer"] == "my dog ran off"
+    assert rows["er"]["question"].startswith(tuple(EMOTION)) and rows["er"]["answer"] == "The speaker sounds sad."
+    (only,), _ = read("own", tmp_path, "train", options={"task": "er"})
+    assert (only["task"], only["question"], only["answer"]) == ("er", "Who ran off?", "a dog")
 
 
 def test_a_row_that_serves_no_task_or_not_those_asked_for_is_set_aside(tmp_path):
