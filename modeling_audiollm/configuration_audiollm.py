@@ -131,7 +131,7 @@ class AudioLLMConfig(PreTrainedConfig):
             in training; of half as many tokens all frames are.
         speech_alignment (`bool`, *optional*, defaults to `False`): whether the adapter that hears speech has what
             [`AudioLLMAlignment`] needs to read its tokens as words of the language model.
-        words_first (`str`, *optional*): who says what is said in a window, as words in front of its other tokens; this
+        words_first (`str`, *optional*): who says what is said in a clip, as words in front of its other tokens; this
             reads as text does, so that a language model need not learn to read first. `"adapter"`: an aligned one; in
             front is one token for every word that it hears, the embeddings of the likeliest ones mixed by their
             probabilities. `"decoder"`: that of the speech encoder's Whisper, as [`AudioLLMSpeechDecoder`] reads the

@@ -720,10 +720,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             speech_words = self.decoded_words(speech_frames, input_features_mask)
         if self.config.fusion == "feature":
             fused = self._fuse(speech, emotion, speech_frames, emotion_frames)
-            embeddings = self._words_first(fused, input_features_mask, speech_words)
+            embeddings = self._words_first(fused, *speech, speech_words)
         else:
             heard = self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
-            branches = [self._words_first(heard, input_features_mask, speech_words)]
+            branches = [self._words_first(heard, *speech, speech_words)]
             if self.config.fusion == "sequence":
                 branches.append(
                     self.embed_branch("emotion", *emotion, emotion_frames)
@@ -766,42 +766,59 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return self.speech_decoder(frames.states[-1], frames.counts, room)
 
     def _words_first(
-        self, tokens: torch.Tensor, mask: torch.Tensor | None, words: torch.Tensor | None = None
+        self,
+        tokens: torch.Tensor,
+        features: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        words: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`.
 
+        A clip's words stand in front of all its tokens, whatever window they were said in: so they read as one text,
+        and where much is said in one window, there is room in the others.
+
         Args:
             tokens: of the adapter that hears speech.
-            mask: of the speech encoder's features.
+            features, mask: of the speech encoder.
             words: what the speech decoder said, where it is the one that says the words.
         """
         if self.config.words_first is None:
             return tokens
+        windows = _window_counts(features, mask)
+        if windows is None:
+            raise ValueError("words_first needs input_features or their mask, which say how many windows a clip has.")
         real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
         real = real if mask is None else _first_tokens(self.config.speech_tokens, mask)
-        return self._heard_first(tokens, real) if words is None else self._said_first(tokens, real, words)
+        counts = [int(own.sum()) for own in real.split(windows)]
+        clips = (
+            self._heard_first(tokens, real, counts)
+            if words is None
+            else self._said_first(tokens[real].split(counts), words.split(windows))
+        )
+        return tokens.masked_scatter(real.unsqueeze(-1), torch.cat(clips))
 
-    def _said_first(self, tokens: torch.Tensor, real: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    def _said_first(self, clips: Sequence[torch.Tensor], words: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The decoder's words in front, and of the adapter's tokens as many as there is room for, evenly."""
-        embeddings = self.word_embeddings().to(tokens.dtype)
-        windows = []
-        for window, count, said in zip(tokens, real.sum(-1).tolist(), words):
-            said = said[said >= 0][:count]
-            others = torch.linspace(0, count - 1, count - len(said), device=tokens.device).round().long()
-            windows.append(torch.cat([embeddings[said], window[others], window[count:]]))
-        return torch.stack(windows)
+        embeddings, ordered = self.word_embeddings(), []
+        for clip, said in zip(clips, words, strict=True):
+            said = said[said >= 0][: len(clip)]
+            others = torch.linspace(0, len(clip) - 1, len(clip) - len(said), device=clip.device).round().long()
+            ordered.append(torch.cat([embeddings[said].to(clip.dtype), clip[others]]))
+        return ordered
 
-    def _heard_first(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def _heard_first(self, tokens: torch.Tensor, real: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
         """The words that the adapter was aligned with in front, and its other tokens behind, in time."""
         if not self.config.speech_alignment:
             raise ValueError("words_first needs a model that was aligned: give a round of its training `align`.")
-        embeddings = self.word_embeddings()
-        best, words = self._likeliest_words(tokens[real], embeddings)
-        starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))
-        said = self.hearing_adapter.alignment([tokens[starts]], embeddings[words[starts[real]]], mixed=True)
-        tokens = tokens.masked_scatter(starts.unsqueeze(-1), said)
-        order = (2 - real.int() - starts.int()).argsort(dim=1, stable=True)
-        return tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
+        embeddings, heard = self.word_embeddings(), tokens[real]
+        best, words = self._likeliest_words(heard, embeddings)
+        starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))[real]
+        said = self.hearing_adapter.alignment([heard[starts]], embeddings[words[starts]], mixed=True)
+        heard = heard.masked_scatter(starts.unsqueeze(-1), said)
+        return [
+            torch.cat([clip[first], clip[~first]])
+            for clip, first in zip(heard.split(counts), starts.split(counts), strict=True)
+        ]
 
     def _kept(self, speech_mask: torch.Tensor | None, emotion_mask: torch.Tensor | None) -> torch.Tensor | None:
         """Which tokens of its windows a clip keeps, `[windows, tokens]`; none for all."""

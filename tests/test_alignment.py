@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
-from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAlignment
+from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAlignment, _first_tokens
 from tests.tiny import tiny_model_and_processor
 
 
@@ -103,6 +103,22 @@ def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, e
             )
             assert 0.5 < word.norm() / words.norm(dim=-1).mean() < 2
     assert all(rows.grad_fn is not None for rows in ordered.last_hidden_state)  # the adapter learns through them
+
+
+def test_words_of_all_windows_of_a_clip_go_first(tone):
+    model, processor = tiny_model_and_processor(words_first="adapter", audio_tokens="clip", speech_tokens=20)
+    model.eval().add_speech_alignment()
+    torch.nn.init.constant_(model.model.hearing_adapter.alignment.blank_bias, -9.0)  # no token is blank
+    inputs = processor(text=[processor.prompt("how")] * 2, audio=[tone(1.7), tone(0.6, seed=2)])
+    audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    mask = audio["input_features_mask"]
+    real = _first_tokens(model.config.speech_tokens, mask)
+    ordered = model.get_audio_features(**audio).last_hidden_state[:, : model.config.speech_tokens][real]
+    clips, heard = model.model.speech_tokens(**audio), model.hear(**audio)
+    assert len(heard[0]) > int(real[0].sum())  # words of the second window stand in the first's room
+    for clip, said, rows in zip(clips, heard, ordered.split([len(clip) for clip in clips])):
+        kept = [bool((clip == row).all(-1).any()) for row in rows]  # words are mixed anew, other tokens are not
+        assert kept == [False] * len(said) + [True] * (len(clip) - len(said))
 
 
 def test_words_first_needs_an_aligned_adapter(tone):

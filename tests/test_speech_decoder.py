@@ -168,21 +168,34 @@ def test_its_words_go_first_and_the_adapters_tokens_behind(fusion, emotion, audi
     mask = audio["input_features_mask"]
     frames = model.model.branch_frames("speech", audio["input_features"], mask)
     words = model.model.decoded_words(frames, mask)
-    tokens = torch.cat(model.model.speech_tokens(**audio))
     given = model.get_audio_features(**audio)
-    counts = _first_tokens(model.config.speech_tokens, mask).sum(-1).tolist()
-    start = 0
-    for window, said, count in zip(given.last_hidden_state, words, counts):
+    rows = given.last_hidden_state[:, : model.config.speech_tokens][_first_tokens(model.config.speech_tokens, mask)]
+    clips = model.model.speech_tokens(**audio)
+    for clip, said, own in zip(clips, words.split([1, 2]), rows.split([len(clip) for clip in clips])):
         said = said[said >= 0]
-        own, start = tokens[start : start + count], start + count
-        assert 0 < len(said) <= count
-        torch.testing.assert_close(window[: len(said)], model.model.word_embeddings()[said])
-        evenly = np.linspace(0, count - 1, count - len(said)).round().astype(int)
-        torch.testing.assert_close(window[len(said) : count], own[evenly])
+        assert 0 < len(said) <= len(own)
+        torch.testing.assert_close(own[: len(said)], model.model.word_embeddings()[said])
+        evenly = np.linspace(0, len(own) - 1, len(own) - len(said)).round().astype(int)
+        torch.testing.assert_close(own[len(said) :], clip[evenly])
     assert model.hear(by="decoder", **audio)[0] == words[0][words[0] >= 0].tolist()
     assert model.hear(by="decoder", **audio)[1] == words[1:][words[1:] >= 0].tolist()
     again = model.get_audio_features(**audio, speech_words=words).pooler_output
     torch.testing.assert_close(again, given.pooler_output)
+
+
+def test_words_that_a_window_has_no_room_for_stand_in_the_next(tone):
+    model, processor = saying(audio_tokens="clip", speech_length_aware=True)
+    audio = audio_of(processor, [tone(1.3)])
+    mask = audio["input_features_mask"]
+    counts = _first_tokens(model.config.speech_tokens, mask).sum(-1).tolist()
+    words = torch.full((2, 20), -1)
+    words[1, : counts[1] + 2] = torch.arange(counts[1] + 2) + 40  # more than the second window has tokens
+    given = model.get_audio_features(**audio, speech_words=words).last_hidden_state
+    said = model.model.word_embeddings()[40 : 42 + counts[1]]
+    torch.testing.assert_close(given[0, : len(said)], said)
+    with pytest.raises(ValueError, match="how many windows a clip has"):
+        frames = model.model.branch_frames("speech", audio["input_features"], mask)
+        model.get_audio_features(speech_frames=frames, emotion_frames=frames, speech_words=words)
 
 
 def test_a_clip_is_read_alone_as_in_a_batch(tone):
