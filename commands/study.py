@@ -280,16 +280,19 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
     from ..eval.contrasts import claims_plot, claims_table, decide
     from ..eval.paper import paper_table
     from ..eval.results import RESULTS, read_runs
-    from ..eval.tables import controls_table, overall_table, seeds_table
+    from ..eval.tables import controls_table, overall_table, seeds_class_table, seeds_table
 
     out, parts, plots = Path(study.out), [], {}
     rows, everywhere, claims = defaultdict(list), {}, [(one, other) for one, other in study.claims]
     for data in study.evaluate:
-        folders = {
-            name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds]
-            for name in kinds
-            if all((out / f"{name}-{seed}" / f"eval-{data}" / RESULTS).exists() for seed in study.seeds)
-        }
+        folders = {name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds] for name in kinds}
+        there = {name: sum((folder / RESULTS).exists() for folder in some) for name, some in folders.items()}
+        left = [
+            f"{name} ({seeds} of {len(study.seeds)})" for name, seeds in there.items() if 0 < seeds < len(study.seeds)
+        ]
+        if left:
+            print(f"{data}: not in the tables until all seeds are done: {', '.join(left)}", file=sys.stderr)
+        folders = {name: some for name, some in folders.items() if there[name] == len(study.seeds)}
         if not folders:
             continue
         runs = {name: read_runs(some) for name, some in folders.items()}
@@ -305,7 +308,10 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
         if len(study.seeds) > 1:
-            parts.append(seeds_table({name: [run.results for run in some] for name, some in runs.items()}).markdown())
+            by_name = {name: [run.results for run in some] for name, some in runs.items()}
+            parts.append(seeds_table(by_name).markdown())
+            by_class = [seeds_class_table(by_name, task) for task in ("er", "sr")]
+            parts += [table.markdown() for table in by_class if table.rows]
         decisions = decide(claims, runs, study.cluster)
         if plot := claims_plot(decisions):
             plots[f"claims-{data}.svg"] = plot

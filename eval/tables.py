@@ -9,7 +9,7 @@ docs/tables.md says how runs and the paper's rows and columns are matched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -246,21 +246,41 @@ def _shown(metrics: Sequence[Metric], figures: Sequence[dict], part: str | None 
 
 
 def class_table(results: Sequence[dict], task: str) -> Table:
-    """Accuracy by class of several systems, with both averages."""
-    results = [result for result in results if task in result["figures"]]
-    labels = list(dict.fromkeys(label for result in results for label in result["figures"][task]["labels"]))
+    """Accuracy by class of several systems, with both averages (the paper's tables 8 and 9)."""
+    return _class_table([(result["system"]["name"], [result]) for result in results], task, "system")
+
+
+def seeds_class_table(results: Mapping[str, Sequence[dict]], task: str) -> Table:
+    """As [`class_table`], of means over trainings that differ by their seeds."""
+    return _class_table(list(results.items()), task, "run")
+
+
+def _class_table(named: Sequence[tuple[str, Sequence[dict]]], task: str, heading: str) -> Table:
+    figures = [
+        (name, [result["figures"][task] for result in some if task in result["figures"]]) for name, some in named
+    ]
+    labels = list(dict.fromkeys(label for _, some in figures for one in some for label in one["labels"]))
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        found = [value for value in values if value is not None]
+        return float(np.mean(found)) if found else None
+
     rows = [
         (
-            result["system"]["name"],
-            *((result["figures"][task]["per_class"].get(label) or {}).get("accuracy") for label in labels),
-            result["figures"][task]["unweighted_average"],
-            result["figures"][task]["weighted_average"],
-            result["figures"][task]["n_unscored"],
+            name,
+            *(mean((one["per_class"].get(label) or {}).get("accuracy") for one in some) for label in labels),
+            mean(one["unweighted_average"] for one in some),
+            mean(one["weighted_average"] for one in some),
+            sum(one["n_unscored"] for one in some),
         )
-        for result in results
+        for name, some in figures
+        if some
     ]
-    columns = ("system", *labels, "unweighted", "weighted", "unscored")
-    return Table(f"By class: {TASK_NAMES[task]}", columns, tuple(rows), "Percent right of the scored answers.")
+    note = "Percent right of the scored answers."
+    if any(len(some) > 1 for _, some in figures):
+        note = "Percent right of the scored answers: means over seeds; unscored: of all seeds."
+    columns = (heading, *labels, "unweighted", "weighted", "unscored")
+    return Table(f"By class: {TASK_NAMES[task]}", columns, tuple(rows), note)
 
 
 def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int = 0) -> dict[str, Interval]:
@@ -282,7 +302,7 @@ def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int =
 
 
 def interval_table(runs: Sequence[Run], task: str, cluster: str | None = None, seed: int = 0) -> Table:
-    """Accuracy by class with 95% bootstrap intervals (the paper's tables 8 and 9 have the figures alone)."""
+    """Accuracy by class with 95% bootstrap intervals, which the paper's tables 8 and 9 lack."""
     runs = [run for run in runs if run.of_task(task)]
     intervals = [class_intervals(run, task, cluster, seed) for run in runs]
     names = list(

@@ -73,6 +73,11 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     assert "<svg" in (tmp_path / "runs" / "claims-toy.svg").read_text()
     called.clear()
     assert main(["study", str(folder), "--tables"]) == 0 and called == []
+    capsys.readouterr()
+    assert main(["study", str(folder), "--tables", "--seeds", "3", "4"]) == 0
+    told = capsys.readouterr()
+    assert "No run is done on all seeds yet" in told.out
+    assert "toy: not in the tables until all seeds are done: short (1 of 2), long (1 of 2)" in told.err
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, capsys):

@@ -26,6 +26,7 @@ from audiollm.eval.tables import (
     comparison_tables,
     interval_table,
     latex_text,
+    seeds_class_table,
     seeds_table,
 )
 
@@ -98,6 +99,12 @@ def test_seeds_of_a_training_are_one_line_with_mean_lowest_and_highest(runs):
     assert both["emotion"] == f"{(low + high) / 2:.1f} ({low:.1f} to {high:.1f})"
     assert one["emotion"] == f"{high:.1f} ({high:.1f} to {high:.1f})"
     assert "Lower is better: WER" in table.note
+    by_class = seeds_class_table({"both": [good, bad], "one": [good]}, "er")
+    both, one = cells_of(by_class, "both"), cells_of(by_class, "one")
+    label = next(iter(good["figures"]["er"]["per_class"]))
+    wanted = [figures["figures"]["er"]["per_class"][label]["accuracy"] for figures in (good, bad)]
+    assert wanted[0] != wanted[1] and both[label] == sum(wanted) / 2 and one[label] == wanted[0]
+    assert both["weighted"] == (high + low) / 2 and "means over seeds" in by_class.note
 
 
 # The paper's figures
