@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -15,6 +16,9 @@ from .dialogue import Turn, anonymous, context_turns
 from .labels import SENTIMENTS, find_label, itself, label_answer
 from .questions import draw_number, draw_question
 from .rejects import MAX_FIELD, BadRow, CorpusError, Reject
+
+
+logger = logging.getLogger(__name__)
 
 
 SPLITS = ("train", "validation", "test")
@@ -205,17 +209,23 @@ class Reader:
         name = request.option("corpus", self.name)
         wanted = request.tasks or self.usual or self.tasks
         clips = ClipStore(request.clip_root, request.work, request.check_audio)
+        unasked = 0
         for item in self.utterances(request):
             known = {"corpus": name, "split": request.split}
             if isinstance(item, Reject):
                 item = Reject(**{**asdict(item), **{key: getattr(item, key) or known[key] for key in known}})
                 yield item.where, item
                 continue
+            unasked += item.question is not None and item.task is None and "sqa" not in wanted
             try:
                 for row in self._rows(item, request, name, wanted, clips):
                     yield item.where, row
             except BadRow as error:
                 yield item.where, error.at(item.where, **known)
+        if unasked:
+            other = f"; `--option task={wanted[0]}` makes it that of {wanted[0]}" if "task" in self.options else ""
+            told = "%s: the question of %d rows is not asked, as sqa is not among the tasks%s."
+            logger.warning(told, name, unasked, other)
 
     def _check(self, request: Request):
         if request.split not in self.splits:
@@ -289,9 +299,10 @@ class Reader:
         row_id = f"{name}-{item.name}-{task}"
         # A question about what is said is not one about the words or the feeling, which the same clip serves too.
         own = text["question"] is not None and (task == "sqa" or item.task is not None)
-        question = (own and text["question"]) or draw_question(
-            task, row_id, request.seed, request.style, self.labels(task), request.label_list
-        )
+        question = text["question"] if own else None
+        if question is None:
+            labels = self.labels(task)
+            question = draw_question(task, row_id, request.seed, request.style, labels, request.label_list)
         answer = text["answer"] if own else label_answer(label, task) if label else text["transcript"]
         if not answer:
             raise BadRow("answer" if own else "transcript", "is missing.")

@@ -641,7 +641,7 @@ def test_json_rows_need_not_have_the_same_fields(tmp_path):
     assert [row["task"] for row in read("own", tmp_path, "train")[0]] == ["er", "asr"]
 
 
-def test_a_question_is_not_asked_for_the_words_or_the_feeling_of_the_same_clip(tmp_path):
+def test_a_question_is_not_asked_for_the_words_or_the_feeling_of_the_same_clip(tmp_path, caplog):
     clip(tmp_path / "a.wav")
     said = {"transcript": "my dog ran off", "emotion": "sad", "question": "Who ran off?", "answer": "a dog"}
     row = {"audio": "a.wav"} | said
@@ -650,8 +650,13 @@ def test_a_question_is_not_asked_for_the_words_or_the_feeling_of_the_same_clip(t
     assert (rows["sqa"]["question"], rows["sqa"]["answer"]) == ("Who ran off?", "a dog")
     assert rows["asr"]["question"] in ASR and rows["asr"]["answer"] == "my dog ran off"
     assert rows["er"]["question"].startswith(tuple(EMOTION)) and rows["er"]["answer"] == "The speaker sounds sad."
+    assert not caplog.messages
     (only,), _ = read("own", tmp_path, "train", options={"task": "er"})
     assert (only["task"], only["question"], only["answer"]) == ("er", "Who ran off?", "a dog")
+    assert not caplog.messages
+    (only,), _ = read("own", tmp_path, "train", tasks=("er",))
+    assert only["question"].startswith(tuple(EMOTION))
+    assert "the question of 1 rows is not asked" in caplog.text and "`--option task=er`" in caplog.text
 
 
 def test_a_row_that_serves_no_task_or_not_those_asked_for_is_set_aside(tmp_path):
