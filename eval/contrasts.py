@@ -144,4 +144,4 @@ def claims_plot(decisions: Sequence[Decision]) -> str | None:
     by_figure: dict[str, list[tuple[str, Interval, str]]] = {}
     for decision in decisions:
         by_figure.setdefault(decision.metric.heading, []).append((decision.claim, decision.gain, decision.verdict))
-    return interval_plot(by_figure, VERDICTS, "points as claimed, 95% interval")
+    return interval_plot(by_figure, VERDICTS, "points, 95% interval")

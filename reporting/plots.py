@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -244,21 +245,26 @@ def interval_plot(
     Args:
         groups: by name, lines of a name, a figure and a kind.
         colours: by kind.
-        unit: what the axis says; 0 is marked.
+        unit: what the axis says; 0 is marked. What is far from all others stands at the edge, as a number.
     """
     if not groups:
         return None
     lines: list[tuple[str, Bounds | None, str]] = []
     for group, members in groups.items():
         lines += [(group, None, ""), *members]
+    edge = _edge([bounds for _, bounds, _ in lines if bounds is not None])
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(1.2 + 0.24 * len(lines))
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (_, bounds, kind) in enumerate(lines):
             if bounds is None or bounds.estimate is None:
                 continue
+            if abs(bounds.estimate) > edge:
+                _draw_at_edge(axes, bounds.estimate, edge, place, colours[kind])
+                continue
             if bounds.low is not None and bounds.high is not None:
-                axes.plot([bounds.low, bounds.high], [place, place], color=colours[kind], linewidth=2)
+                ends = [max(bounds.low, -edge), min(bounds.high, edge)]
+                axes.plot(ends, [place, place], color=colours[kind], linewidth=2)
             axes.plot([bounds.estimate], [place], "o", color=colours[kind], markersize=5)
         for kind, colour in colours.items():
             axes.plot([], [], "o-", color=colour, linewidth=2, markersize=5, label=_plain(kind))
@@ -268,6 +274,21 @@ def interval_plot(
         for text, (_, bounds, _) in zip(axes.get_yticklabels(), lines):
             text.set_fontweight("normal" if bounds is not None else "bold")
         return _svg(figure, axes, ncols=len(colours))
+
+
+def _draw_at_edge(axes: Axes, value: float, edge: float, place: int, colour: str) -> None:
+    right = value > 0
+    axes.plot([edge if right else -edge], [place], ">" if right else "<", color=colour, markersize=6)
+    text, side = (f"{value:+.1f}   ", "right") if right else (f"   {value:+.1f}", "left")
+    axes.text(edge if right else -edge, place, text, ha=side, va="center", fontsize=8, color=INK)
+
+
+def _edge(all_bounds: Sequence[Bounds]) -> float:
+    """How far from 0 an axis reaches, so that one figure many times as large as the others does not make them dots."""
+    ends = [(some.estimate, some.low, some.high) for some in all_bounds if some.estimate is not None]
+    sizes = [max(abs(end) for end in own if end is not None) for own in ends]
+    usual = 1.3 * float(np.quantile(sizes, 0.9)) if sizes else 0.0
+    return usual if sizes and max(sizes) > 3 * usual > 0 else float("inf")
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

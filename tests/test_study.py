@@ -169,6 +169,10 @@ def test_a_claim_is_decided_by_which_way_its_figure_is_better():
     assert open_.verdict == "undecided"
     pictured = claims_plot([wrong_words, right, open_])
     assert pictured and all(colour in pictured for colour in VERDICTS.values())
+    assert "+99.9" not in pictured
+    far = replace(found, difference=Interval(99.9, 99.6, 100.0))
+    pictured = claims_plot([wrong_words] * 20 + [Decision("c over a", by_name["emotion_accuracy"], far, 1)])
+    assert pictured and "+99.9" in pictured  # as a number at the edge: the others stay as wide as they were
 
 
 def test_a_run_that_is_not_there_is_refused(folder, capsys):
