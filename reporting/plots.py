@@ -287,8 +287,10 @@ def _edge(all_bounds: Sequence[Bounds]) -> float:
     """How far from 0 an axis reaches, so that one figure many times as large as the others does not make them dots."""
     ends = [(some.estimate, some.low, some.high) for some in all_bounds if some.estimate is not None]
     sizes = [max(abs(end) for end in own if end is not None) for own in ends]
-    usual = 1.3 * float(np.quantile(sizes, 0.9)) if sizes else 0.0
-    return usual if sizes and max(sizes) > 3 * usual > 0 else float("inf")
+    if not sizes:
+        return float("inf")
+    near = [size for size in sizes if size <= 4 * float(np.quantile(sizes, 0.9))]
+    return 1.1 * max(near) if 0 < max(near) < max(sizes) else float("inf")
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:
