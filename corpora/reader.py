@@ -216,7 +216,7 @@ class Reader:
                 item = Reject(**{**asdict(item), **{key: getattr(item, key) or known[key] for key in known}})
                 yield item.where, item
                 continue
-            unasked += item.question is not None and item.task is None and "sqa" not in wanted
+            unasked += bool(str(item.question or "").strip()) and item.task is None and "sqa" not in wanted
             try:
                 for row in self._rows(item, request, name, wanted, clips):
                     yield item.where, row
@@ -300,7 +300,9 @@ class Reader:
         # A question about what is said is not one about the words or the feeling, which the same clip serves too.
         own = text["question"] is not None and (task == "sqa" or item.task is not None)
         question = text["question"] if own else None
-        if question is None:
+        if task == "sqa" and not question:
+            raise BadRow("question", "is missing.")
+        if not question:
             labels = self.labels(task)
             question = draw_question(task, row_id, request.seed, request.style, labels, request.label_list)
         answer = text["answer"] if own else label_answer(label, task) if label else text["transcript"]

@@ -495,16 +495,21 @@ def _word_starts(best: torch.Tensor) -> torch.Tensor:
     return starts
 
 
-def _window_counts(features: torch.Tensor | None, mask: torch.Tensor | None) -> list[int] | None:
+def _window_counts(
+    features: torch.Tensor | Sequence[torch.Tensor] | None, mask: torch.Tensor | Sequence[torch.Tensor] | None
+) -> list[int] | None:
     """Windows of real audio of each clip, or none where features and mask are not of the same.
 
-    Empty windows behind a clip's own may be more in one branch than in the other, as vLLM batches requests.
+    Empty windows behind a clip's own may be more in one branch than in the other, as vLLM batches requests; for lists
+    see [`_real_windows`].
     """
     if mask is None:
-        return None if features is None else [features.shape[1]] * features.shape[0]
-    if features is not None and features.shape[:2] != mask.shape[:2]:
+        return None if features is None else [len(clip) for clip in features]
+    if features is not None and [len(clip) for clip in features] != [len(clip) for clip in mask]:
         return None
-    return mask.bool().any(-1).sum(-1).tolist()
+    if isinstance(mask, torch.Tensor):
+        return mask.bool().any(-1).sum(-1).tolist()
+    return [int(clip.bool().any(-1).sum()) for clip in mask]
 
 
 def _check_match(
@@ -670,7 +675,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             tokens = inputs.get("speech_embeds")
             tokens = self.embed_branch("speech", *speech, frames) if tokens is None else tokens
         kept = _first_tokens(self.config.speech_tokens, input_features_mask)
-        windows = input_features_mask.bool().any(-1).sum(-1).tolist()
+        windows = _window_counts(None, input_features_mask)
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
 
     def train(self, mode: bool = True):
@@ -774,8 +779,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     ) -> torch.Tensor:
         """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `words_first`.
 
-        A clip's words stand in front of all its tokens, whatever window they were said in: so they read as one text,
-        and where much is said in one window, there is room in the others.
+        A clip's words stand in front of all its speech tokens, whatever window they were said in, so that they read as
+        one text.
 
         Args:
             tokens: of the adapter that hears speech.
@@ -791,7 +796,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         real = real if mask is None else _first_tokens(self.config.speech_tokens, mask)
         counts = [int(own.sum()) for own in real.split(windows)]
         clips = (
-            self._heard_first(tokens, real, counts)
+            self._heard_first(tokens[real], counts)
             if words is None
             else self._said_first(tokens[real].split(counts), words.split(windows))
         )
@@ -806,13 +811,13 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             ordered.append(torch.cat([embeddings[said].to(clip.dtype), clip[others]]))
         return ordered
 
-    def _heard_first(self, tokens: torch.Tensor, real: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
+    def _heard_first(self, heard: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
         """The words that the adapter was aligned with in front, and its other tokens behind, in time."""
         if not self.config.speech_alignment:
             raise ValueError("words_first needs a model that was aligned: give a round of its training `align`.")
-        embeddings, heard = self.word_embeddings(), tokens[real]
+        embeddings = self.word_embeddings()
         best, words = self._likeliest_words(heard, embeddings)
-        starts = _word_starts(best.new_zeros(real.shape).masked_scatter(real, best))[real]
+        starts = torch.cat([_word_starts(clip) for clip in best.split(counts)])
         said = self.hearing_adapter.alignment([heard[starts]], embeddings[words[starts]], mixed=True)
         heard = heard.masked_scatter(starts.unsqueeze(-1), said)
         return [
@@ -1329,7 +1334,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             raise ValueError(f"This model has no speech decoder: its words_first is {self.config.words_first!r}.")
         mask = inputs["input_features_mask"]
         frames = inputs.get("speech_frames") or self.model.branch_frames("speech", inputs["input_features"], mask)
-        windows = self.model.decoded_words(frames, mask).split(mask.bool().any(-1).sum(-1).tolist())
+        windows = self.model.decoded_words(frames, mask).split(_window_counts(None, mask))
         return [said[said >= 0].tolist() for said in windows]
 
     @torch.no_grad()
@@ -1353,7 +1358,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         prefix = "input_features" if inputs.get("input_values") is None else "input_values"
         features, mask = inputs[prefix], inputs[f"{prefix}_mask"]
         tokens = nn.functional.normalize(self.model.embed_branch("emotion", features, mask), dim=-1)
-        kept, windows = _first_tokens(self.config.emotion_tokens, mask), mask.bool().any(-1).sum(-1).tolist()
+        kept, windows = _first_tokens(self.config.emotion_tokens, mask), _window_counts(None, mask)
         clips = zip(tokens.split(windows), kept.split(windows), strict=True)
         directions = torch.stack([clip[real].mean(0) for clip, real in clips])
         embeddings = self.model.word_embeddings()

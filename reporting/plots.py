@@ -256,16 +256,17 @@ def interval_plot(
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(1.2 + 0.24 * len(lines))
         axes.axvline(0, color=INK, linewidth=0.8)
+        far = []
         for place, (_, bounds, kind) in enumerate(lines):
             if bounds is None or bounds.estimate is None:
                 continue
             if abs(bounds.estimate) > edge:
-                _draw_at_edge(axes, bounds.estimate, edge, place, colours[kind])
+                far.append((place, bounds.estimate, colours[kind]))
                 continue
             if bounds.low is not None and bounds.high is not None:
-                ends = [max(bounds.low, -edge), min(bounds.high, edge)]
-                axes.plot(ends, [place, place], color=colours[kind], linewidth=2)
+                axes.plot([bounds.low, bounds.high], [place, place], color=colours[kind], linewidth=2)
             axes.plot([bounds.estimate], [place], "o", color=colours[kind], markersize=5)
+        _draw_at_the_ends(axes, far)
         for kind, colour in colours.items():
             axes.plot([], [], "o-", color=colour, linewidth=2, markersize=5, label=_plain(kind))
         axes.set_xlabel(unit)
@@ -276,21 +277,22 @@ def interval_plot(
         return _svg(figure, axes, ncols=len(colours))
 
 
-def _draw_at_edge(axes: Axes, value: float, edge: float, place: int, colour: str) -> None:
-    right = value > 0
-    axes.plot([edge if right else -edge], [place], ">" if right else "<", color=colour, markersize=6)
-    text, side = (f"{value:+.1f}   ", "right") if right else (f"   {value:+.1f}", "left")
-    axes.text(edge if right else -edge, place, text, ha=side, va="center", fontsize=8, color=INK)
+def _draw_at_the_ends(axes: Axes, far: Sequence[tuple[int, float, str]]) -> None:
+    """Figures that are beyond the axis, each as its row, value and colour."""
+    ends = axes.get_xlim()
+    axes.set_xlim(ends)
+    for place, value, colour in far:
+        end, marker, side, text = (ends[1], ">", "right", f"{value:+.1f}   ")
+        if value < 0:
+            end, marker, side, text = (ends[0], "<", "left", f"   {value:+.1f}")
+        axes.plot([end], [place], marker, color=colour, markersize=6, clip_on=False)
+        axes.text(end, place, text, ha=side, va="center", fontsize=8, color=INK)
 
 
 def _edge(all_bounds: Sequence[Bounds]) -> float:
-    """How far from 0 an axis reaches, so that one figure many times as large as the others does not make them dots."""
-    ends = [(some.estimate, some.low, some.high) for some in all_bounds if some.estimate is not None]
-    sizes = [max(abs(end) for end in own if end is not None) for own in ends]
-    if not sizes:
-        return float("inf")
-    near = [size for size in sizes if size <= 4 * float(np.quantile(sizes, 0.9))]
-    return 1.1 * max(near) if 0 < max(near) < max(sizes) else float("inf")
+    """From where on a figure is so far from all others that an axis which showed it would make dots of them."""
+    sizes = [abs(bounds.estimate) for bounds in all_bounds if bounds.estimate is not None]
+    return 5 * max(float(np.quantile(sizes, 0.9)), 1.0) if sizes else float("inf")
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

@@ -121,6 +121,19 @@ def test_words_of_all_windows_of_a_clip_go_first(tone):
         assert kept == [False] * len(said) + [True] * (len(clip) - len(said))
 
 
+def test_a_word_that_two_windows_share_goes_first_once(tone, monkeypatch):
+    model, processor = tiny_model_and_processor(words_first="adapter", audio_tokens="clip", speech_tokens=4)
+    model.eval().add_speech_alignment()
+    inputs = processor(text=[processor.prompt("how")], audio=[tone(2.0)])
+    audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    best = torch.tensor([3, 5, 7, 9, 9, 11, 13, 15])
+    words = torch.arange(16).repeat(8, 1)
+    monkeypatch.setattr(model.model, "_likeliest_words", lambda *_: (best, words))
+    (clip,) = model.model.speech_tokens(**audio)
+    rows = model.get_audio_features(**audio).last_hidden_state[:, :4].flatten(0, 1)
+    assert [bool((clip == row).all(-1).any()) for row in rows] == [False] * 7 + [True]
+
+
 def test_words_first_needs_an_aligned_adapter(tone):
     model, processor = tiny_model_and_processor(words_first="adapter")
     with pytest.raises(ValueError, match="give a round of its training `align`"):

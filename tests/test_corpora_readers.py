@@ -657,6 +657,15 @@ def test_a_question_is_not_asked_for_the_words_or_the_feeling_of_the_same_clip(t
     (only,), _ = read("own", tmp_path, "train", tasks=("er",))
     assert only["question"].startswith(tuple(EMOTION))
     assert "the question of 1 rows is not asked" in caplog.text and "`--option task=er`" in caplog.text
+    caplog.clear()
+    (tmp_path / "train.jsonl").write_text(json.dumps(row | {"question": "  "}))
+    (only,), _ = read("own", tmp_path, "train", options={"task": "er"})
+    assert only["question"].startswith(tuple(EMOTION)) and only["answer"] == "a dog"
+    rows, rejects = read("own", tmp_path, "train", tasks=("er", "sqa"))
+    assert [row["task"] for row in rows] == ["er"]
+    assert [(reject.field, reject.reason) for reject in rejects] == [("question", "is missing.")]
+    read("own", tmp_path, "train", tasks=("er",))
+    assert not caplog.messages
 
 
 def test_a_row_that_serves_no_task_or_not_those_asked_for_is_set_aside(tmp_path):

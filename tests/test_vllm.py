@@ -54,6 +54,15 @@ def request(*clips, question=QUESTION):
     return [{"role": "user", "content": [*sounds, {"type": "text", "text": question}]}]
 
 
+def say_words(model):
+    """Give a random model what its `words_first` needs."""
+    if model.config.words_first == "adapter":
+        model.add_speech_alignment()
+    if model.config.words_first == "decoder":
+        words = model.model.speech_decoder.words
+        words[:, 0] = torch.arange(len(words)) + 40
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def served(request, tmp_path_factory):
     """A tiny random model of one fusion in a folder, and a vLLM server of it."""
@@ -61,11 +70,7 @@ def served(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
         model, processor = tiny.tiny_model_and_processor(**MODELS[request.param])
-    if model.config.words_first == "adapter":
-        model.add_speech_alignment()
-    if model.config.words_first == "decoder":
-        words = model.model.speech_decoder.words
-        words[:, 0] = torch.arange(len(words)) + 40
+    say_words(model)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1 and "_encoder" not in name:
             torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
@@ -221,8 +226,12 @@ def test_a_person_gets_the_model_that_generates_and_vllm_the_one_without_a_head(
     assert isinstance(AutoModel.from_pretrained(tmp_path), AudioLLMForConditionalGeneration)
 
 
-def test_clips_batched_as_a_list_give_the_tokens_of_the_padded_batch(tiny, tone):
-    model, processor = tiny
+@pytest.mark.parametrize("words_first", [{}, {"words_first": "adapter"}, {"words_first": "decoder"}])
+def test_clips_batched_as_a_list_give_the_tokens_of_the_padded_batch(words_first, tone):
+    if words_first.get("words_first") == "decoder":
+        words_first = words_first | {"speech_decoder": MODELS["feature"]["speech_decoder"]}
+    model, processor = tiny.tiny_model_and_processor(**words_first)
+    say_words(model.eval())
     prompt = processor.prompt(QUESTION)
     inputs = processor(text=[prompt] * 3, audio=[tone(0.5), tone(2.2, seed=1), tone(1.0, seed=2)])
     features, mask = inputs["input_features"], inputs["input_features_mask"]
