@@ -789,7 +789,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """
         if self.config.words_first is None:
             return tokens
-        windows = _window_counts(features, mask)
+        windows = _window_counts(features if mask is None else None, mask)
         if windows is None:
             raise ValueError("words_first needs input_features or their mask, which say how many windows a clip has.")
         real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
