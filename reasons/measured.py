@@ -2,29 +2,33 @@
 
     python -m audiollm.reasons.measured --reader ravdess --data data/ravdess --out build/ravdess-reasons
 
-Each emotion row with a transcript gives a row with the target `evidence`: 'The speaker sounds sad. They say "...", and
-the voice is low and slow.' The voice is told beside what is usual for its speaker, as `cue_score` checks it, so what
-the answer says of it is true of the clip, and the quote is said in it. Such rows teach the form of an explanation and
-honest claims; why a person feels so, they don't tell.
+Each emotion or sentiment row with a transcript gives a row with the target `evidence`: 'The speaker sounds sad. They
+say "...", and the voice is low and slow.' (`--targets interpretive`: 'The speaker sounds sad. The voice is low and
+slow for them.') The voice is told beside what is usual for its speaker, as `cue_score` checks it, so what the answer
+says of it is true of the clip, and the quote is said in it. Such rows teach the form of an explanation and honest
+claims; why a person feels so, they don't tell.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ..corpora.labels import label_answer
 from ..corpora.questions import draw_number
 from ..corpora.readers import read_corpus
+from ..corpora.schema import EMOTION_TASKS
 from ..files import write_whole
 from ..processing.audio import load_audio
 from ..processing.word_targets import spoken_words
 from ..voice_claims.measures import measure_clip
 from ..voice_claims.norms import CUES, Norms, norms_by_speaker
+from .rows import TEACHER_TARGETS
 
 
 # What is said of a voice that lies above and below what is usual; `check_cues` reads these words so.
@@ -36,13 +40,30 @@ WORDS = {
 }
 TOLD_FROM = 1.5  # margins off the usual: what just passes for a difference is not worth telling
 LONGEST_QUOTE = 7
-QUESTIONS = (
-    "What emotion does the speaker show, and which words show it?",
-    "Which emotion is heard? Quote the words that show it.",
-    "Name the emotion and give the evidence with a quote.",
-    "How does the speaker sound? Quote the words as evidence.",
-    "How does the speaker feel, and how can you tell?",
-)
+QUESTIONS = {
+    ("er", "evidence"): (
+        "What emotion does the speaker show, and which words show it?",
+        "Which emotion is heard? Quote the words that show it.",
+        "Name the emotion and give the evidence with a quote.",
+        "How does the speaker sound? Quote the words as evidence.",
+        "How does the speaker feel, and how can you tell?",
+    ),
+    ("sr", "evidence"): (
+        "Which sentiment is heard? Quote the words that show it.",
+        "Name the sentiment and give the evidence with a quote.",
+        "Is the sentiment positive, negative or neutral, and which words show it?",
+    ),
+    ("er", "interpretive"): (
+        "What emotion does the speaker show, and how does the voice show it?",
+        "Name the emotion and say what in the voice tells it.",
+        "How does the speaker sound, and what tells you so?",
+    ),
+    ("sr", "interpretive"): (
+        "Which sentiment is heard, and how does the voice show it?",
+        "Name the sentiment and say what in the voice tells it.",
+        "Is the sentiment positive, negative or neutral, and what tells you so?",
+    ),
+}
 
 
 def voice_in_words(cues: Mapping[str, float | None], norms: Norms) -> str:
@@ -68,19 +89,37 @@ def quote_of(transcript: str, row_id: str) -> str:
     return " ".join(words[start : start + LONGEST_QUOTE])
 
 
-def explained(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """An evidence row for every emotion row that has a label and words."""
-    rows = [row for row in rows if row["task"] == "er" and row["label"] and row["transcript"]]
+def explained(rows: Iterable[Mapping[str, Any]], targets: Sequence[str] = ("evidence",)) -> Iterator[dict[str, Any]]:
+    """A row of each target for every emotion or sentiment row that has a label and words.
+
+    Args:
+        rows: of the schema; a clip is measured once, however many rows it has.
+        targets: `evidence` (a quote, and the voice) or `interpretive` (the voice alone).
+    """
+    rows = [row for row in rows if row["task"] in EMOTION_TASKS and row["label"] and row["transcript"]]
+    clips = {row["audio"]["path"]: row for row in rows}
     cues = [
         measure_clip(load_audio(row["audio"]), transcript=row["transcript"])
-        for row in tqdm(rows, desc="measuring voices")
+        for row in tqdm(clips.values(), desc="measuring voices")
     ]
-    for row, measured, norms in zip(rows, cues, norms_by_speaker(cues, [row["speaker"] for row in rows])):
-        question = QUESTIONS[draw_number(f"why|{row['id']}") % len(QUESTIONS)]
-        quote, voice = quote_of(row["transcript"], row["id"]), voice_in_words(measured, norms)
-        answer = f'The speaker sounds {row["label"]}. They say "{quote}", and the voice is {voice}.'
-        written = {"question": question, "answer": answer, "target": "evidence", "audio": row["audio"]["path"]}
-        yield {**row, **written, "id": f"{row['id']}-evidence"}
+    norms = norms_by_speaker(cues, [row["speaker"] for row in clips.values()])
+    voices = {path: voice_in_words(*measured) for path, *measured in zip(clips, cues, norms)}
+    for row in rows:
+        for target in targets:
+            pool = QUESTIONS[row["task"], target]
+            question = pool[draw_number(f"why|{row['id']}") % len(pool)]
+            verdict, reason = (
+                label_answer(row["label"], row["task"]),
+                _reason(row, target, voices[row["audio"]["path"]]),
+            )
+            written = {"question": question, "answer": f"{verdict} {reason}", "target": target}
+            yield {**row, **written, "audio": row["audio"]["path"], "id": f"{row['id']}-{target}"}
+
+
+def _reason(row: Mapping[str, Any], target: str, voice: str) -> str:
+    if target == "interpretive":
+        return f"The voice is {voice} for them."
+    return f'They say "{quote_of(row["transcript"], row["id"])}", and the voice is {voice}.'
 
 
 def main() -> None:
@@ -88,10 +127,12 @@ def main() -> None:
     parser.add_argument("--reader", help="of the corpus; none for rows in the schema")
     parser.add_argument("--data", required=True, help="the corpus")
     parser.add_argument("--split", default="train")
+    parser.add_argument("--targets", nargs="+", choices=TEACHER_TARGETS, default=["evidence"])
     parser.add_argument("--out", required=True, help="folder for SPLIT.jsonl")
     options = parser.parse_args()
     source: str | dict[str, str] = {"reader": options.reader, "path": options.data} if options.reader else options.data
-    lines = [json.dumps(row, ensure_ascii=False) for row in explained(read_corpus(source, options.split))]
+    rows = explained(read_corpus(source, options.split), options.targets)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / f"{options.split}.jsonl", "\n".join(lines) + "\n")
