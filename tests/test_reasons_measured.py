@@ -8,7 +8,7 @@ import soundfile
 
 from audiollm.corpora.readers import read_corpus
 from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
-from audiollm.reasons.measured import LONGEST_QUOTE, explained, quote_of
+from audiollm.reasons.measured import LONGEST_QUOTE, QUESTIONS, explained, quote_of
 from audiollm.voice_claims.claims import check_cues
 from audiollm.voice_claims.measures import measure_clip
 from audiollm.voice_claims.norms import norms_by_speaker
@@ -58,3 +58,26 @@ def test_a_quote_is_some_words_of_one_clause():
     quote = quote_of(SAID, "a row")
     assert quote in "nobody has seen him since yesterday evening" and len(quote.split()) == LONGEST_QUOTE
     assert quote_of("Oh!", "a row") == "oh"
+
+
+def test_a_reason_without_a_quote_tells_the_same_voice(rows):
+    written = list(explained(rows, ["interpretive", "evidence"]))
+    for interpretive, evidence in zip(written[::2], written[1::2], strict=True):
+        assert (interpretive["target"], evidence["target"]) == ("interpretive", "evidence")
+        assert not find_quotes(interpretive["answer"]) and interpretive["question"] in QUESTIONS["er", "interpretive"]
+        voice = evidence["answer"].rpartition("the voice is ")[2]
+        assert interpretive["answer"] == f"The speaker sounds sad. The voice is {voice[:-1]} for them."
+
+
+def test_a_sentiment_is_explained_as_its_clip_is_and_each_clip_measured_once(rows, monkeypatch):
+    of_sentiment = [{**row, "id": f"{row['id']}-2", "task": "sr", "label": "negative"} for row in rows]
+    measured = []
+    monkeypatch.setattr(
+        "audiollm.reasons.measured.measure_clip", lambda *args, **kw: measured.append(1) or measure_clip(*args, **kw)
+    )
+    written = list(explained([*rows, *of_sentiment]))
+    assert len(measured) == len(written) / 2 == 7
+    for emotion, sentiment in zip(written[:7], written[7:]):
+        assert sentiment["answer"].startswith('The sentiment is negative. They say "')
+        assert sentiment["question"] in QUESTIONS["sr", "evidence"] and sentiment["task"] == "sr"
+        assert sentiment["answer"].rpartition("voice")[2] == emotion["answer"].rpartition("voice")[2]

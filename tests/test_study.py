@@ -203,7 +203,7 @@ def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *words, **_: 0 if words[-1].endswith("base.yaml") else 2)
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
     configs = sorted((tmp_path / "out").glob("*/config.yaml"))
-    assert len(configs) == 12
+    assert len(configs) == 13
     for path in configs:
         checked = check_config(yaml.safe_load(path.read_text()))
         assert checked.stretch_to == 1200 and checked.model
