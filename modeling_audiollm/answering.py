@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from .emotion_lexicon import load_lexicon
 from .emotion_reading import SEVERAL, Reader, reader_of
-from .evidence import cut_quotes, find_quotes
+from .evidence import cut_quotes, find_quotes, heard_sureness
 from .replies import final_answer
 
 
@@ -58,6 +59,8 @@ def generate_answers(
 ) -> tuple[list[str], torch.Tensor]:
     """Generate, and decode without thoughts and with quotes cut to what the model is sure of.
 
+    It is as sure of a word as of saying it and, where a speech decoder says the words first, of having heard it.
+
     Args:
         model, processor: an AudioLLM and its processor.
         inputs: what the processor gives.
@@ -75,6 +78,7 @@ def generate_answers(
     """
     least = model.config.quote_confidence if quote_confidence is None else quote_confidence
     prompts, prompt_tokens = inputs["input_ids"].shape
+    inputs, heard = _with_heard_words(model, processor, inputs) if least else (inputs, [None] * prompts)
     if least and (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
         raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
     sureness = TokenSureness() if least else None
@@ -83,9 +87,10 @@ def generate_answers(
     tokens = model.generate(**inputs, **settings)[:, prompt_tokens:]
     each = len(tokens) // prompts
     begun = [beginning for beginning in beginnings or [""] * prompts for _ in range(each)]
+    heard = [words for words in heard for _ in range(each)]
     rows = tokens.tolist()
     sure = sureness.of_tokens(tokens.shape[1]) if sureness else [None] * len(rows)
-    texts = [_decode(processor.tokenizer, *row, least) for row in zip(begun, rows, sure)]
+    texts = [_decode(processor.tokenizer, *row, least) for row in zip(begun, rows, sure, heard)]
     return [_join(beginning, final_answer(text)) for beginning, text in zip(begun, texts)], tokens
 
 
@@ -151,20 +156,72 @@ def _join(beginning: str, rest: str) -> str:
     return beginning + rest if not beginning or not rest or rest[0] in ".,;:!?)" else f"{beginning} {rest}"
 
 
-def _decode(
-    tokenizer: Any, beginning: str, ids: Sequence[int], probabilities: Sequence[float] | None, least: float
-) -> str:
-    """What tokens add to the beginning of an answer, with quotes cut if their probabilities are given."""
-    begun = tokenizer(beginning, add_special_tokens=False)["input_ids"] if beginning else []
-    # Together, since the first token alone may lose its space.
-    start = len(tokenizer.decode(begun, skip_special_tokens=True))
-    if probabilities is None:
-        return tokenizer.decode([*begun, *ids], skip_special_tokens=True)[start:].strip()
+@dataclass(frozen=True)
+class _Heard:
+    """What a speech decoder heard of a prompt's clips, how likely each character was, and the prompt's own text."""
+
+    text: str
+    sureness: list[float]
+    told: str
+
+
+def _with_heard_words(model: Any, processor: Any, inputs: Any) -> tuple[dict[str, Any], list[_Heard | None]]:
+    """Inputs whose clips are encoded, and for each prompt what was heard in them, if a speech decoder says words."""
+    ids, inputs = inputs["input_ids"], dict(inputs)
+    features = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    if model.config.words_first != "decoder" or not features:
+        return inputs, [None] * len(ids)
+    if "mm_encoder_outputs" not in inputs:
+        inputs = {name: value for name, value in inputs.items() if name not in features}
+        with torch.no_grad():
+            inputs["mm_encoder_outputs"] = {"audio": model.get_audio_features(**features)}
+    clips = iter(inputs["mm_encoder_outputs"]["audio"].said)
+    tokenizer, heard = processor.tokenizer, []
+    for row in ids:
+        places, said, sure = int((row == model.config.audio_token_id).sum()), [], []
+        while places > 0:
+            clip = next(clips)
+            said, sure, places = [*said, *clip.ids], [*sure, *clip.sureness], places - clip.placeholders
+        told = tokenizer.decode(row[row != model.config.audio_token_id], skip_special_tokens=True)
+        heard.append(_Heard(*_spell_out(tokenizer, said, sure), told))
+    return inputs, heard
+
+
+def _spell_out(
+    tokenizer: Any, ids: Sequence[int], probabilities: Sequence[float], before: Sequence[int] = ()
+) -> tuple[str, list[float]]:
+    """What tokens say, and the probability of each character: that of the token that brought it.
+
+    Args:
+        tokenizer: of the tokens.
+        ids, probabilities: of the tokens.
+        before: tokens in front, which are not a part of it: the first token alone may lose its space.
+    """
+    start = len(tokenizer.decode(before, skip_special_tokens=True))
     text, sure = "", []
     for count in range(1, len(ids) + 1):
         # By prefixes: what a token adds may depend on the tokens before it.
-        text = tokenizer.decode([*begun, *ids[:count]], skip_special_tokens=True)[start:]
+        text = tokenizer.decode([*before, *ids[:count]], skip_special_tokens=True)[start:]
         sure = sure[: len(text)] + [probabilities[count - 1]] * (len(text) - len(sure))
+    return text, sure
+
+
+def _decode(
+    tokenizer: Any,
+    beginning: str,
+    ids: Sequence[int],
+    probabilities: Sequence[float] | None,
+    heard: _Heard | None,
+    least: float,
+) -> str:
+    """What tokens add to the beginning of an answer, with quotes cut if their probabilities are given."""
+    begun = tokenizer(beginning, add_special_tokens=False)["input_ids"] if beginning else []
+    if probabilities is None:
+        start = len(tokenizer.decode(begun, skip_special_tokens=True))
+        return tokenizer.decode([*begun, *ids], skip_special_tokens=True)[start:].strip()
+    text, sure = _spell_out(tokenizer, ids, probabilities, begun)
+    if heard is not None:
+        sure = [min(pair) for pair in zip(sure, heard_sureness(text, heard.text, heard.sureness, heard.told))]
     return cut_quotes(text, sure, least).strip()
 
 

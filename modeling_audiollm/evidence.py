@@ -104,6 +104,47 @@ def cut_quotes(text: str, sureness: Sequence[float], least: float) -> str:
     return "".join([*pieces, text[end:]])
 
 
+def heard_sureness(text: str, heard: str, sureness: Sequence[float], told: str = "") -> list[float]:
+    """How surely the words of an explanation's quotes were heard: a number for each character, 1 outside of quotes.
+
+    A quote that was heard word for word is as sure as these words; of another, each word is as sure as the surest that
+    was heard like it, and 0 if none was.
+
+    Args:
+        text: an explanation.
+        heard: what a recogniser heard.
+        sureness: for each character of `heard`, a probability; a word is as sure as its least sure letter.
+        told: other words that may be quoted as they are, such as those of earlier turns.
+    """
+    said = [(word, min(sureness[start:end])) for word, start, end in _placed_words(heard)]
+    others, found = normalised_words(told), [1.0] * len(text)
+    for quote in find_quotes(text):
+        words = _placed_words(quote.text)
+        quoted = [word for word, _, _ in words]
+        place = _place_of(quoted, [word for word, _ in said])
+        if place is not None:
+            sure = [sure for _, sure in said[place : place + len(words)]]
+        elif _place_of(quoted, others) is not None:
+            continue
+        else:
+            sure = [max((sure for word, sure in said if word == wanted), default=0.0) for wanted in quoted]
+        for (_, start, end), value in zip(words, sure, strict=True):
+            found[quote.start + start : quote.start + end] = [value] * (end - start)
+    return found
+
+
+def _placed_words(text: str) -> list[tuple[str, int, int]]:
+    """The words of a text as they are compared, with their places in it."""
+    plain = _APOSTROPHE.sub("'", text.translate(_STRAY_MARKS))
+    return [(_folded(word.group()), word.start(), word.end()) for word in _WORD.finditer(plain)]
+
+
+def _place_of(words: Sequence[str], among: Sequence[str]) -> int | None:
+    """Where words stand in a row among others, the first of several places."""
+    places = range(len(among) - len(words) + 1)
+    return next((at for at in places if among[at : at + len(words)] == words), None)
+
+
 def _longest_run(good: Sequence[bool]) -> tuple[int, int] | None:
     """First and last index of the longest run of trues, the earliest of several; None without any."""
     best, start = None, None
@@ -164,8 +205,11 @@ def normalised_words(text: str) -> list[str]:
 
     Chinese characters and kana count as words of their own.
     """
-    text = _APOSTROPHE.sub("'", text.translate(_STRAY_MARKS))
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(_folded(_APOSTROPHE.sub("'", text.translate(_STRAY_MARKS))))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _double_pairs(text: str) -> list[tuple[int, int]]:

@@ -73,6 +73,28 @@ class AudioLLMCausalLMOutputWithPast(CausalLMOutputWithPast):
 
 
 @dataclass(frozen=True)
+class HeardWords:
+    """What the speech decoder said of a clip.
+
+    Args:
+        ids: of the language model's tokens.
+        sureness: how likely it found each, 0 to 1.
+        placeholders: of the clip in a prompt.
+    """
+
+    ids: list[int]
+    sureness: list[float]
+    placeholders: int
+
+
+@dataclass
+class AudioLLMAudioFeatures(BaseModelOutputWithPooling):
+    """Embedded clips; `said` are the words of each, where a speech decoder said them now."""
+
+    said: list[HeardWords] | None = None
+
+
+@dataclass(frozen=True)
 class EncodedWindows:
     """What an encoder heard.
 
@@ -699,7 +721,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         emotion_frames: EncodedWindows | None = None,
         speech_words: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> AudioLLMAudioFeatures:
         """Embed audio clips.
 
         Args:
@@ -710,19 +732,20 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             speech_embeds, emotion_embeds: what [`embed_branch`] gave for these clips before; that branch is then not
                 computed. Not with fusion `"feature"`, which has no branches.
             speech_frames, emotion_frames: what [`branch_frames`] gave for them before; that encoder is then not run.
-            speech_words: what [`decoded_words`] gave for them before; the speech decoder is then not run.
+            speech_words: words that [`decoded_words`] gave for them before; the speech decoder is then not run.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
+            [`AudioLLMAudioFeatures`]: `last_hidden_state` are the embeddings `[windows, tokens, hidden]` and
             `pooler_output` the same flattened over windows, clip after clip, without the tokens of padding if
             `config.audio_tokens` is `"clip"`: what replaces the placeholders.
         """
         speech = (input_features, input_features_mask)
         emotion = speech if input_values is None else (input_values, input_values_mask)
         _check_match(*speech, *emotion)
+        sureness = None
         if self.config.words_first == "decoder" and speech_words is None:
             speech_frames = self.branch_frames("speech", *speech) if speech_frames is None else speech_frames
-            speech_words = self.decoded_words(speech_frames, input_features_mask)
+            speech_words, sureness = self.decoded_words(speech_frames, input_features_mask)
         if self.config.fusion == "feature":
             fused = self._fuse(speech, emotion, speech_frames, emotion_frames)
             embeddings = self._words_first(fused, *speech, speech_words)
@@ -738,7 +761,20 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             embeddings = torch.cat(branches, dim=1)
         kept = self._kept(input_features_mask, input_values_mask)
         flat = embeddings.flatten(0, 1) if kept is None else embeddings[kept]
-        return BaseModelOutputWithPooling(last_hidden_state=embeddings, pooler_output=flat)
+        said = None
+        if sureness is not None and speech_words is not None:
+            said = self._said(speech_words, sureness, kept, embeddings.shape[1], *speech)
+        return AudioLLMAudioFeatures(last_hidden_state=embeddings, pooler_output=flat, said=said)
+
+    def _said(
+        self, words: torch.Tensor, sureness: torch.Tensor, kept: Any, tokens: int, features: Any, mask: Any
+    ) -> list[HeardWords]:
+        """The speech decoder's words of each clip, with the clip's tokens in a prompt."""
+        windows = _window_counts(features if mask is None else None, mask)
+        assert windows is not None  # _words_first has refused what does not say them
+        kept = words.new_ones(len(words), tokens, dtype=torch.bool) if kept is None else kept
+        clips = zip(words.split(windows), sureness.split(windows), kept.split(windows), strict=True)
+        return [HeardWords(of[of >= 0].tolist(), sure[of >= 0].tolist(), int(own.sum())) for of, sure, own in clips]
 
     def word_embeddings(self) -> torch.Tensor:
         """The language model's token embeddings, which alignment leaves as they are."""
@@ -757,8 +793,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             words.append(logits[:, 1:].topk(min(self.LIKELIEST, len(embeddings))).indices)
         return torch.cat(best), torch.cat(words)
 
-    def decoded_words(self, frames: EncodedWindows, mask: torch.Tensor | None) -> torch.Tensor:
-        """What the speech decoder says of each window, as token ids `[windows, words]`, -1 behind them.
+    def decoded_words(self, frames: EncodedWindows, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the speech decoder says of each window, as token ids `[windows, words]`, -1 behind them, and how likely
+        it found each, `[windows, words]`.
 
         Args:
             frames: of the speech branch.
@@ -1226,7 +1263,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             processors.insert(0, AnswerNoRepeatNGramLogitsProcessor(size, input_ids_seq_length or 0))
         return processors
 
-    def get_audio_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_audio_features(self, *args: Any, **kwargs: Any) -> AudioLLMAudioFeatures:
         """As [`AudioLLMModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
 
@@ -1334,7 +1371,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             raise ValueError(f"This model has no speech decoder: its words_first is {self.config.words_first!r}.")
         mask = inputs["input_features_mask"]
         frames = inputs.get("speech_frames") or self.model.branch_frames("speech", inputs["input_features"], mask)
-        windows = self.model.decoded_words(frames, mask).split(_window_counts(None, mask))
+        windows = self.model.decoded_words(frames, mask)[0].split(_window_counts(None, mask))
         return [said[said >= 0].tolist() for said in windows]
 
     @torch.no_grad()

@@ -96,7 +96,9 @@ class AudioLLMSpeechDecoder(nn.Module):
         return {"prompt": self.prompt, "positions": len(self.silence)}
 
     @torch.no_grad()
-    def forward(self, states: torch.Tensor, counts: torch.Tensor | None, most: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, counts: torch.Tensor | None, most: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is said in windows, as words of the language model.
 
         Args:
@@ -105,29 +107,32 @@ class AudioLLMSpeechDecoder(nn.Module):
             most: words that there is room for in each window, `[windows]`.
 
         Returns:
-            Token ids of the language model, `[windows, words]`, with -1 behind those of a window.
+            Token ids of the language model, `[windows, words]`, with -1 behind those of a window, and how likely each
+            was, `[windows, words]`: what a token of Whisper stands for is as likely as that.
         """
         states = states.to(self.decoder.embed_tokens.weight.dtype)
         heard = [len(window) for window in states] if counts is None else counts.tolist()
         order = sorted(range(len(states)), key=lambda window: heard[window])  # of like lengths together
-        said: dict[int, torch.Tensor] = {}
+        said: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for start in range(0, len(order), self.AT_ONCE):
             some = order[start : start + self.AT_ONCE]
             frames = torch.stack([torch.cat([states[i, : heard[i]], self._silence(heard[i], states)]) for i in some])
             with torch.autocast(states.device.type, enabled=False):  # which would cast all weights at each step
-                tokens = self._greedy(frames, most[some])
-            said |= {window: self._words(row, int(most[window])) for window, row in zip(some, tokens)}
-        rows = [said[window] for window in range(len(states))]
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+                heard_tokens = self._greedy(frames, most[some])
+            said |= {window: self._words(*row, most=int(most[window])) for window, *row in zip(some, *heard_tokens)}
+        words, sureness = zip(*(said[window] for window in range(len(states))), strict=True)
+        pad = nn.utils.rnn.pad_sequence
+        return pad(words, batch_first=True, padding_value=-1), pad(sureness, batch_first=True)
 
     def _silence(self, heard: int, like: torch.Tensor) -> torch.Tensor:
         return self.silence[heard:].to(like.dtype)
 
-    def _greedy(self, frames: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
-        """Whisper's tokens for frames `[windows, frames, width]`, `[windows, tokens]`, ended by its last one."""
+    def _greedy(self, frames: torch.Tensor, most: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whisper's tokens for frames `[windows, frames, width]`, ended by its last one, and their probabilities, each
+        `[windows, tokens]`."""
         once = NoRepeatNGramLogitsProcessor(self.REPEATED)
         step = torch.tensor(self.prompt, device=frames.device).expand(len(frames), -1)
-        said = step[:, :0]
+        said, sure = step[:, :0], frames.new_zeros(len(frames), 0, dtype=torch.float32)
         going, cache = torch.ones(len(frames), dtype=torch.bool, device=frames.device), None
         room = min(int(most.max()), self.decoder.max_target_positions - len(self.prompt))
         head = self.decoder.embed_tokens.weight[: len(self.words)]  # vLLM pads them
@@ -139,13 +144,15 @@ class AudioLLMSpeechDecoder(nn.Module):
             best = logits.argmax(-1).where(going, self.end)
             step, going = best[:, None], going & (best != self.end)
             said = torch.cat([said, step], dim=1)
+            sure = torch.cat([sure, logits.softmax(-1).gather(-1, step)], dim=1)
             if not going.any():
                 break
-        return said
+        return said, sure
 
-    def _words(self, said: torch.Tensor, most: int) -> torch.Tensor:
-        words = self.words[said].flatten()
-        return words[words >= 0][:most]
+    def _words(self, said: torch.Tensor, sure: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+        words = self.words[said]
+        there = words >= 0
+        return words[there][:most], sure[:, None].expand_as(words)[there][:most]
 
 
 def _prompt(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, language: str | None) -> list[str]:

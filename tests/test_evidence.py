@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiollm.modeling_audiollm.evidence import cut_quotes, find_quotes, ground_quote
+from audiollm.modeling_audiollm.evidence import cut_quotes, find_quotes, ground_quote, heard_sureness
 
 
 def texts(source):
@@ -144,6 +144,32 @@ def test_a_quote_keeps_its_longest_run_of_sure_words(words, least, expected):
         sureness[at : at + len(word)] = [sure] * len(word)
         start = at + len(word)
     assert cut_quotes(source, sureness, least) == source.replace("i lost my dog", expected)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "expected"),
+    [
+        ("dog barked", {"dog": 0.9, "barked": 0.4}),  # the first place, though another dog was surer
+        ("DOG, barked!", {"DOG": 0.9, "barked": 0.4}),
+        ("the dog", {"the": 0.8, "dog": 0.95}),  # in no place together: each where it was surest
+        ("my cat", {"my": 0.0, "cat": 0.0}),
+        ("it\u2019s late", {"it\u2019s": 0.3, "late": 0.7}),
+        ("nobody told me", {"nobody": 1.0, "told": 1.0, "me": 1.0}),  # it may be quoted as it is
+    ],
+)
+def test_a_quoted_word_is_as_sure_as_it_was_heard(quoted, expected):
+    heard, sure = "A dog barked. It's late, dog; the end", [0.0] * 37
+    for word, value in (("A", 0.5), ("dog", 0.9), ("barked", 0.4), ("It's", 0.3), ("late", 0.7)):
+        at = heard.index(word)
+        sure[at : at + len(word)] = [value] * len(word)
+    for at, word, value in ((heard.rindex("dog"), "dog", 0.95), (heard.index("the"), "the", 0.8)):
+        sure[at : at + len(word)] = [value] * len(word)
+    text = f'Sad: they say "{quoted}".'
+    found = heard_sureness(text, heard, sure, told="user: nobody told me")
+    for word, value in expected.items():
+        at = text.index(word, text.index('"'))
+        assert found[at : at + len(word)] == [value] * len(word)
+    assert set(found[: text.index('"') + 1] + found[text.rindex('"') :]) == {1.0}
 
 
 def test_text_outside_quotes_is_never_cut():

@@ -2,6 +2,7 @@
 """Whisper's own decoder says the words that go to the language model first."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from audiollm.modeling_audiollm import AudioLLMConfig, speech_decoder
+from audiollm.modeling_audiollm.answering import generate_answers
 from audiollm.modeling_audiollm.modeling_audiollm import _first_tokens
 from audiollm.modeling_audiollm.speech_decoder import AudioLLMSpeechDecoder
 from audiollm.training import sft
@@ -121,8 +123,21 @@ def test_it_says_what_transformers_generates_from_the_same_frames(whisper, token
         begin_suppress_tokens=[7, tokenizer.eos_token_id],
     )[:, len(decoder.prompt) :]
     with torch.no_grad():
-        said = decoder._greedy(frames, torch.full((5,), 25))
+        said, sure = decoder._greedy(frames, torch.full((5,), 25))
+        prompt = torch.tensor([decoder.prompt] * 5)
+        logits = whisper(
+            encoder_outputs=BaseModelOutput(frames), decoder_input_ids=torch.cat([prompt, said], 1)
+        ).logits
     assert len({tuple(row.tolist()) for row in said}) > 1
+    logits = logits[:, len(decoder.prompt) - 1 : -1].index_fill(-1, torch.tensor([5, 6]), -torch.inf)
+    logits[:, :, tokenizer.eos_token_id + 1 :] = -torch.inf
+    first, later = logits[:, 0].index_fill(-1, torch.tensor([7, tokenizer.eos_token_id]), -torch.inf), logits[:, 1:]
+    likely = torch.cat([first.softmax(-1)[:, None], later.softmax(-1)], 1).gather(-1, said[..., None])[..., 0]
+    same = (said == torch.cat([first[:, None], later], 1).argmax(-1)) & (
+        said != decoder.end
+    )  # not forbidden as said before
+    assert same.float().mean() > 0.5
+    torch.testing.assert_close(sure[same], likely[same])
     for ours, theirs in zip(said.tolist(), wanted.tolist()):
         ends = [row.index(decoder.end) if decoder.end in row else len(row) for row in (ours, theirs)]
         assert ours[: ends[0]] == theirs[: ends[1]]
@@ -167,7 +182,7 @@ def test_its_words_go_first_and_the_adapters_tokens_behind(fusion, emotion, audi
     audio = audio_of(processor, [tone(0.7), tone(1.6, seed=2)])
     mask = audio["input_features_mask"]
     frames = model.model.branch_frames("speech", audio["input_features"], mask)
-    words = model.model.decoded_words(frames, mask)
+    words, sureness = model.model.decoded_words(frames, mask)
     given = model.get_audio_features(**audio)
     rows = given.last_hidden_state[:, : model.config.speech_tokens][_first_tokens(model.config.speech_tokens, mask)]
     clips = model.model.speech_tokens(**audio)
@@ -179,6 +194,10 @@ def test_its_words_go_first_and_the_adapters_tokens_behind(fusion, emotion, audi
         torch.testing.assert_close(own[len(said) :], clip[evenly])
     assert model.hear(by="decoder", **audio)[0] == words[0][words[0] >= 0].tolist()
     assert model.hear(by="decoder", **audio)[1] == words[1:][words[1:] >= 0].tolist()
+    assert [of.ids for of in given.said] == model.hear(by="decoder", **audio)
+    assert given.said[1].sureness == sureness[1:][words[1:] >= 0].tolist()
+    ids = processor(text=[processor.prompt("how")] * 2, audio=[tone(0.7), tone(1.6, seed=2)])["input_ids"]
+    assert [of.placeholders for of in given.said] == (ids == model.config.audio_token_id).sum(-1).tolist()
     again = model.get_audio_features(**audio, speech_words=words).pooler_output
     torch.testing.assert_close(again, given.pooler_output)
 
@@ -295,7 +314,7 @@ def test_a_configuration_takes_it_from_the_speech_encoders_whisper(whisper, whis
     assert "speech_decoder" in parts_of(asked)
     audio = audio_of(processor, [tone(0.5)])
     frames = model.model.branch_frames("speech", audio["input_features"], audio["input_features_mask"])
-    assert (model.model.decoded_words(frames, audio["input_features_mask"]) >= 0).any()
+    assert (model.model.decoded_words(frames, audio["input_features_mask"])[0] >= 0).any()
 
 
 def test_a_language_is_asked_for_where_whisper_knows_several(
@@ -338,8 +357,40 @@ def test_of_many_windows_each_is_read_as_alone():
     states = torch.from_numpy(rng.normal(size=(19, 50, 16)).astype(np.float32))
     counts = torch.from_numpy(rng.integers(5, 51, 19))
     most = torch.from_numpy(rng.integers(1, 21, 19))
-    together = decoder(states, counts, most)
+    together, sure = decoder(states, counts, most)
     for index in range(19):
-        alone = decoder(states[index : index + 1], counts[index : index + 1], most[index : index + 1])[0]
+        (alone,), (surely,) = decoder(states[index : index + 1], counts[index : index + 1], most[index : index + 1])
         row = together[index]
         assert row[row >= 0].tolist() == alone[alone >= 0].tolist() and (row >= 0).sum() <= most[index]
+        torch.testing.assert_close(sure[index][row >= 0], surely[alone >= 0])
+
+
+def test_quotes_are_cut_to_what_the_decoder_is_sure_to_have_heard(tone, monkeypatch):
+    model, processor = saying(audio_tokens="clip")
+    clips, tokenizer = [tone(0.7), tone(1.6, seed=2), tone(0.9, seed=3)], processor.tokenizer
+    prompts = [processor.prompt("how"), processor.prompt("so", clips=2)]
+    inputs = processor(text=prompts, audio=clips)
+    encoded = model.get_audio_features(**audio_of(processor, clips))
+    words = tokenizer("my dog died today", add_special_tokens=False)["input_ids"]
+    first = len(tokenizer("my dog", add_special_tokens=False)["input_ids"])
+    sureness = [0.9] * first + [0.2] * (len(words) - first)
+    said = [replace(encoded.said[0], ids=[], sureness=[]), replace(encoded.said[1], ids=[], sureness=[])]
+    encoded.said = [*said, replace(encoded.said[2], ids=words, sureness=sureness)]
+    answers = ['They say "how".', 'They say "my dog died today".']
+    monkeypatch.setattr(model.model, "get_audio_features", lambda **_: encoded)
+
+    def generate(input_ids, mm_encoder_outputs, logits_processor=(), **_):
+        assert mm_encoder_outputs["audio"] is encoded
+        rows = tokenizer(answers, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt")
+        for tokens in rows["input_ids"].T:
+            logits = torch.zeros(2, len(tokenizer)).scatter(1, tokens[:, None], 100.0)
+            for processor in logits_processor:
+                processor(input_ids, logits)
+            input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
+        return input_ids
+
+    monkeypatch.setattr(model, "generate", generate)
+    texts, _ = generate_answers(model, processor, dict(inputs), 0.5)
+    assert texts == ['They say "how".', 'They say "my dog".']  # the prompt's own words may be quoted
+    texts, _ = generate_answers(model, processor, dict(inputs), 0.1)
+    assert texts == answers

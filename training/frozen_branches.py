@@ -165,7 +165,7 @@ class FrozenBranches(TrainerCallback):
 def _made_of(base: AudioLLMModel, branch: str, kind: str, frames: EncodedWindows, mask: torch.Tensor) -> torch.Tensor:
     """Tokens (`"embeds"`) or words of windows, from what the branch's encoder heard of them."""
     if kind == "words":
-        return base.decoded_words(frames, mask)
+        return base.decoded_words(frames, mask)[0]
     return base.embed_branch(branch, None, mask, frames)
 
 

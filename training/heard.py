@@ -31,7 +31,7 @@ class HeardClips:
             }
             if model.config.words_first == "decoder" and "speech_frames" in frames:
                 mask = self.inputs["input_features_mask"]
-                frames["speech_words"] = model.decoded_words(frames["speech_frames"], mask)
+                frames["speech_words"] = model.decoded_words(frames["speech_frames"], mask)[0]
             self.embeds = self._embed(model, self.inputs, frames, self.tokens)
         self.learns = any(_learns(part) for name, part in model.named_children() if name != "language_model")
         windows = self.inputs["input_features_mask"].any(-1).sum(-1).tolist()
