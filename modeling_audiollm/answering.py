@@ -59,7 +59,7 @@ def generate_answers(
 ) -> tuple[list[str], torch.Tensor]:
     """Generate, and decode without thoughts and with quotes cut to what the model is sure of.
 
-    It is as sure of a word as of saying it and, where a speech decoder says the words first, of having heard it.
+    It is as sure of a word as of writing it or, where a speech decoder says the words first, of having heard it.
 
     Args:
         model, processor: an AudioLLM and its processor.
@@ -221,7 +221,7 @@ def _decode(
         return tokenizer.decode([*begun, *ids], skip_special_tokens=True)[start:].strip()
     text, sure = _spell_out(tokenizer, ids, probabilities, begun)
     if heard is not None:
-        sure = [min(pair) for pair in zip(sure, heard_sureness(text, heard.text, heard.sureness, heard.told))]
+        sure = heard_sureness(text, sure, heard.text, heard.sureness, heard.told)
     return cut_quotes(text, sure, least).strip()
 
 

@@ -144,7 +144,8 @@ class AudioLLMConfig(PreTrainedConfig):
         context_turns (`int`, *optional*, defaults to 0): most turns before a recording that the model was trained
             with.
         quote_confidence (`float`, *optional*, defaults to 0.0): least probability of a word that stays in a quote when
-            pipeline or evaluation decode an answer: a model that hears badly then quotes less, not wrongly. 0 leaves
+            pipeline or evaluation decode an answer: a model that hears badly then quotes less, not wrongly. A word
+            is as likely as it is to be written or, where `words_first` is `"decoder"`, to have been heard. 0 leaves
             quotes as they are generated.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`): whether the model's head is its embedding.
         initializer_range (`float`, *optional*, defaults to 0.02): standard deviation of new adapter weights.

@@ -104,20 +104,27 @@ def cut_quotes(text: str, sureness: Sequence[float], least: float) -> str:
     return "".join([*pieces, text[end:]])
 
 
-def heard_sureness(text: str, heard: str, sureness: Sequence[float], told: str = "") -> list[float]:
-    """How surely the words of an explanation's quotes were heard: a number for each character, 1 outside of quotes.
+def heard_sureness(
+    text: str, written: Sequence[float], heard: str, sureness: Sequence[float], told: str = ""
+) -> list[float]:
+    """How sure a quoted word is, where a recogniser says how surely it heard it: who copies is sure of any word.
 
     A quote that was heard word for word is as sure as these words; of another, each word is as sure as the surest that
     was heard like it, and 0 if none was.
 
     Args:
         text: an explanation.
-        heard: what a recogniser heard.
+        written: for each character of `text`, the probability that it was written with: what counts outside of quotes
+            and in quotes of what was told.
+        heard: what the recogniser heard.
         sureness: for each character of `heard`, a probability; a word is as sure as its least sure letter.
-        told: other words that may be quoted as they are, such as those of earlier turns.
+        told: other words that may be quoted, such as those of earlier turns.
+
+    Returns:
+        A number for each character of `text`.
     """
     said = [(word, min(sureness[start:end])) for word, start, end in _placed_words(heard)]
-    others, found = normalised_words(told), [1.0] * len(text)
+    others, found = normalised_words(told), list(written)
     for quote in find_quotes(text):
         words = _placed_words(quote.text)
         quoted = [word for word, _, _ in words]
