@@ -107,7 +107,9 @@ def compare_bootstrap(
 
     Returns:
         The comparison; the p-value is twice the smaller share of resamples on one side of zero, ties on both sides,
-        each share counted with one more resample so that it is never zero.
+        each share counted with one more resample so that it is never zero. It is at least 2 ** (1 - units), the least
+        that swapping whole units between the systems could give: resamples of two speakers are all alike, however
+        little two speakers say.
     """
     width = first.shape[1]
     units = sum_clusters(np.hstack([first, second]), clusters)
@@ -124,7 +126,8 @@ def compare_bootstrap(
     defined = differences[~np.isnan(differences)]
     sides = [(1 + np.sum(defined <= 0)) / (1 + len(defined)), (1 + np.sum(defined >= 0)) / (1 + len(defined))]
     interval = _interval(float(difference(units.sum(0))), differences, level)
-    return Comparison("paired bootstrap", *figures, min(1.0, 2 * float(min(sides))), len(first), len(units), interval)
+    p_value = min(1.0, max(2 * float(min(sides)), 2.0 ** (1 - len(units))))
+    return Comparison("paired bootstrap", *figures, p_value, len(first), len(units), interval)
 
 
 def compare_randomised(

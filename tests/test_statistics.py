@@ -145,6 +145,17 @@ def test_the_paired_bootstrap_agrees_with_mcnemar_on_a_clear_and_on_no_differenc
     assert none.p_value == 1 and none.difference.estimate == 0
 
 
+@pytest.mark.parametrize(("speakers", "least"), [(1, 1.0), (2, 0.5), (4, 0.125), (6, 2 / 64), (200, 0.0)])
+def test_few_speakers_prove_nothing_however_much_they_say(speakers, least):
+    first, better = accuracy_counts(np.zeros(200, bool)), accuracy_counts(np.ones(200, bool))
+    names = [row % speakers for row in range(200)]
+    found = compare_bootstrap(first, better, ratio, clusters=names)
+    assert found.units == speakers and found.p_value >= least
+    assert found.p_value == pytest.approx(max(least, 2 / 10_001), abs=1e-4)
+    exact = compare_randomised(first, better, ratio, clusters=names)
+    assert found.p_value == pytest.approx(exact.p_value, abs=0.02)
+
+
 def test_pairing_makes_the_interval_of_a_difference_narrow(answers):
     first = answers[0]
     better = first.copy()
