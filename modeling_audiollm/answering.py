@@ -18,6 +18,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from .emotion_lexicon import load_lexicon
 from .emotion_reading import SEVERAL, Reader, reader_of
 from .evidence import cut_quotes, find_quotes, heard_sureness
+from .modeling_audiollm import AUDIO_INPUTS
 from .replies import final_answer
 
 
@@ -53,7 +54,7 @@ def generate_answers(
     model: Any,
     processor: Any,
     inputs: dict[str, torch.Tensor],
-    quote_confidence: float | None = None,
+    quote_confidence: float | Sequence[float] | None = None,
     beginnings: Sequence[str] | None = None,
     **settings: Any,
 ) -> tuple[list[str], torch.Tensor]:
@@ -64,8 +65,8 @@ def generate_answers(
     Args:
         model, processor: an AudioLLM and its processor.
         inputs: what the processor gives.
-        quote_confidence: least probability in [0, 1] of a word that stays in a quote; 0 leaves quotes as they are; by
-            default that of the model's configuration.
+        quote_confidence: least probability in [0, 1] of a word that stays in a quote, for all prompts or for each; 0
+            leaves quotes as they are; by default that of the model's configuration.
         beginnings: of each prompt the text at its end that is the beginning of the answer already.
         settings: as for `generate`.
 
@@ -78,19 +79,21 @@ def generate_answers(
     """
     least = model.config.quote_confidence if quote_confidence is None else quote_confidence
     prompts, prompt_tokens = inputs["input_ids"].shape
-    inputs, heard = _with_heard_words(model, processor, inputs) if least else (inputs, [None] * prompts)
-    if least and (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
+    leasts = list(least) if isinstance(least, Sequence) else [least] * prompts
+    if any(leasts) and (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
         raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
-    sureness = TokenSureness() if least else None
+    inputs, heard = _with_heard_words(model, processor, inputs) if any(leasts) else (inputs, [None] * prompts)
+    sureness = TokenSureness() if any(leasts) else None
     if sureness:
         settings["logits_processor"] = LogitsProcessorList([*settings.get("logits_processor", []), sureness])
     tokens = model.generate(**inputs, **settings)[:, prompt_tokens:]
     each = len(tokens) // prompts
     begun = [beginning for beginning in beginnings or [""] * prompts for _ in range(each)]
-    heard = [words for words in heard for _ in range(each)]
+    heard = [of_prompt for of_prompt in heard for _ in range(each)]
+    leasts = [of_prompt for of_prompt in leasts for _ in range(each)]
     rows = tokens.tolist()
     sure = sureness.of_tokens(tokens.shape[1]) if sureness else [None] * len(rows)
-    texts = [_decode(processor.tokenizer, *row, least) for row in zip(begun, rows, sure, heard)]
+    texts = [_decode(processor.tokenizer, *row) for row in zip(begun, rows, sure, heard, leasts, strict=True)]
     return [_join(beginning, final_answer(text)) for beginning, text in zip(begun, texts)], tokens
 
 
@@ -158,7 +161,7 @@ def _join(beginning: str, rest: str) -> str:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What a speech decoder heard of a prompt's clips, how likely each character was, and the prompt's own text."""
+    """What a speech decoder heard of a prompt's clips, how likely each character was, and what was said before."""
 
     text: str
     sureness: list[float]
@@ -168,23 +171,24 @@ class _Heard:
 def _with_heard_words(model: Any, processor: Any, inputs: Any) -> tuple[dict[str, Any], list[_Heard | None]]:
     """Inputs whose clips are encoded, and for each prompt what was heard in them, if a speech decoder says words."""
     ids, inputs = inputs["input_ids"], dict(inputs)
-    features = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
-    if model.config.words_first != "decoder" or not features:
-        return inputs, [None] * len(ids)
-    if "mm_encoder_outputs" not in inputs:
-        inputs = {name: value for name, value in inputs.items() if name not in features}
+    if model.config.words_first == "decoder" and inputs.get("input_features") is not None:
+        model.refuse_beyond_context(ids.shape[1])
+        features = {name: inputs.pop(name) for name in AUDIO_INPUTS if name in inputs}
         with torch.no_grad():
             inputs["mm_encoder_outputs"] = {"audio": model.get_audio_features(**features)}
-    clips = iter(inputs["mm_encoder_outputs"]["audio"].said)
-    tokenizer, heard = processor.tokenizer, []
+    spoken = getattr((inputs.get("mm_encoder_outputs") or {}).get("audio"), "said", None)
+    if spoken is None:
+        return inputs, [None] * len(ids)
+    clips, heard = iter(spoken), []
     for row in ids:
         places, said, sure = int((row == model.config.audio_token_id).sum()), [], []
-        while places > 0:
-            clip = next(clips)
-            said, sure, places = [*said, *clip.ids], [*sure, *clip.sureness], places - clip.placeholders
-        told = tokenizer.decode(row[row != model.config.audio_token_id], skip_special_tokens=True)
-        heard.append(_Heard(*_spell_out(tokenizer, said, sure), told))
-    return inputs, heard
+        told = processor.told(row[row != model.config.audio_token_id]) if places else ""
+        heard.append(None if not places else (said, sure, told))
+        while places > 0 and (clip := next(clips, None)) is not None:
+            said += clip.ids
+            sure += clip.sureness
+            places -= clip.placeholders
+    return inputs, [row and _Heard(*_spell_out(processor.tokenizer, *row[:2]), row[2]) for row in heard]
 
 
 def _spell_out(

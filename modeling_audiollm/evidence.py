@@ -135,6 +135,7 @@ def heard_sureness(
             continue
         else:
             sure = [max((sure for word, sure in said if word == wanted), default=0.0) for wanted in quoted]
+        found[quote.start : quote.end] = [1.0] * (quote.end - quote.start)  # nobody hears a comma
         for (_, start, end), value in zip(words, sure, strict=True):
             found[quote.start + start : quote.start + end] = [value] * (end - start)
     return found

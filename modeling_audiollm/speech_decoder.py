@@ -120,9 +120,9 @@ class AudioLLMSpeechDecoder(nn.Module):
             with torch.autocast(states.device.type, enabled=False):  # which would cast all weights at each step
                 heard_tokens = self._greedy(frames, most[some])
             said |= {window: self._words(*row, most=int(most[window])) for window, *row in zip(some, *heard_tokens)}
-        words, sureness = zip(*(said[window] for window in range(len(states))), strict=True)
-        pad = nn.utils.rnn.pad_sequence
-        return pad(words, batch_first=True, padding_value=-1), pad(sureness, batch_first=True)
+        rows = [said[window] for window in range(len(states))]
+        words = nn.utils.rnn.pad_sequence([of for of, _ in rows], batch_first=True, padding_value=-1)
+        return words, nn.utils.rnn.pad_sequence([sure for _, sure in rows], batch_first=True)
 
     def _silence(self, heard: int, like: torch.Tensor) -> torch.Tensor:
         return self.silence[heard:].to(like.dtype)
@@ -130,7 +130,7 @@ class AudioLLMSpeechDecoder(nn.Module):
     def _greedy(self, frames: torch.Tensor, most: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Whisper's tokens for frames `[windows, frames, width]`, ended by its last one, and their probabilities, each
         `[windows, tokens]`."""
-        once = NoRepeatNGramLogitsProcessor(self.REPEATED)
+        once: Any = NoRepeatNGramLogitsProcessor(self.REPEATED)
         step = torch.tensor(self.prompt, device=frames.device).expand(len(frames), -1)
         said, sure = step[:, :0], frames.new_zeros(len(frames), 0, dtype=torch.float32)
         going, cache = torch.ones(len(frames), dtype=torch.bool, device=frames.device), None
@@ -140,11 +140,13 @@ class AudioLLMSpeechDecoder(nn.Module):
             output = self.decoder(input_ids=step, encoder_hidden_states=frames, use_cache=True, **{CACHE: cache})
             cache = output[CACHE]
             logits = nn.functional.linear(output.last_hidden_state[:, -1], head).float()
-            logits = once(said, logits.masked_fill(self.never[min(place, 1)], -torch.inf))
+            logits = logits.masked_fill(self.never[min(place, 1)], -torch.inf)
+            likely = logits.softmax(-1)  # also of what takes the place of something that was said before
+            logits = once(said, logits)
             best = logits.argmax(-1).where(going, self.end)
             step, going = best[:, None], going & (best != self.end)
             said = torch.cat([said, step], dim=1)
-            sure = torch.cat([sure, logits.softmax(-1).gather(-1, step)], dim=1)
+            sure = torch.cat([sure, likely.gather(-1, step)], dim=1)
             if not going.any():
                 break
         return said, sure

@@ -62,6 +62,11 @@ def bare_question(text: str) -> str:
     return text.partition(_END)[2] if text.startswith(HEADING + "\n") else text
 
 
+def said_before(text: str) -> str:
+    """The turns within a text that [`in_context`] made, or a prompt with one; nothing of any other."""
+    return text.partition(HEADING + "\n")[2].partition(_END)[0]
+
+
 def read_turns(context: Any) -> list[dict[str, str | None]]:
     """Turns as `{"speaker": str or None, "text": str}`, checked.
 

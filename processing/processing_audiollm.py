@@ -12,7 +12,7 @@ import numpy as np
 from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
 
 from .audio import load_audio
-from .conversation import in_context
+from .conversation import in_context, said_before
 
 
 AUDIO_TOKENS = ("<|audio_start|>", "<|audio|>", "<|audio_end|>")
@@ -296,6 +296,11 @@ class AudioLLMProcessor(ProcessorMixin):
         for token in sorted(self._special_tokens - set(but), key=len, reverse=True):
             text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+    def told(self, ids: Sequence[int]) -> str:
+        """What was said before a recording, of the token ids of a prompt that tells it."""
+        tokenizer: Any = self.tokenizer
+        return said_before(tokenizer.decode(ids, skip_special_tokens=True))
 
     def label_ids(self, labels: Sequence[str]) -> list[list[int]]:
         """Token ids of labels as they stand within an answer, for `model.feel` and `model.score_continuations`."""

@@ -28,7 +28,7 @@ from ..processing.audio import load_audio
 from ..processing.word_targets import spoken_words
 from ..voice_claims.measures import measure_clip
 from ..voice_claims.norms import CUES, Norms, norms_by_speaker
-from .rows import TEACHER_TARGETS
+from .rows import NOT_EXPLAINED, TEACHER_TARGETS
 
 
 # What is said of a voice that lies above and below what is usual; `check_cues` reads these words so.
@@ -96,24 +96,33 @@ def explained(rows: Iterable[Mapping[str, Any]], targets: Sequence[str] = ("evid
         rows: of the schema; a clip is measured once, however many rows it has.
         targets: `evidence` (a quote, and the voice) or `interpretive` (the voice alone).
     """
-    rows = [row for row in rows if row["task"] in EMOTION_TASKS and row["label"] and row["transcript"]]
-    clips = {row["audio"]["path"]: row for row in rows}
+    rows = [row for row in rows if _explainable(row)]
+    clips = {_clip(row): row for row in rows}
     cues = [
         measure_clip(load_audio(row["audio"]), transcript=row["transcript"])
         for row in tqdm(clips.values(), desc="measuring voices")
     ]
     norms = norms_by_speaker(cues, [row["speaker"] for row in clips.values()])
-    voices = {path: voice_in_words(*measured) for path, *measured in zip(clips, cues, norms)}
+    voices = {clip: voice_in_words(of_clip, usual) for clip, of_clip, usual in zip(clips, cues, norms)}
     for row in rows:
         for target in targets:
             pool = QUESTIONS[row["task"], target]
             question = pool[draw_number(f"why|{row['id']}") % len(pool)]
             verdict, reason = (
                 label_answer(row["label"], row["task"]),
-                _reason(row, target, voices[row["audio"]["path"]]),
+                _reason(row, target, voices[_clip(row)]),
             )
             written = {"question": question, "answer": f"{verdict} {reason}", "target": target}
             yield {**row, **written, "audio": row["audio"]["path"], "id": f"{row['id']}-{target}"}
+
+
+def _explainable(row: Mapping[str, Any]) -> bool:
+    names = row["label"] and row["label"].casefold() not in NOT_EXPLAINED
+    return bool(row["task"] in EMOTION_TASKS and names and row["transcript"] and row["target"] not in TEACHER_TARGETS)
+
+
+def _clip(row: Mapping[str, Any]) -> tuple[str, str | None, str]:
+    return row["audio"]["path"], row["speaker"], row["transcript"]
 
 
 def _reason(row: Mapping[str, Any], target: str, voice: str) -> str:

@@ -172,6 +172,12 @@ def test_a_quoted_word_is_as_sure_as_it_was_heard(quoted, expected):
     assert set(found[: text.index('"') + 1] + found[text.rindex('"') :]) == {0.6}
 
 
+def test_signs_between_words_are_not_heard_and_cut_nothing():
+    text = 'They say "oh, my twenty-one dogs - died!".'
+    found = heard_sureness(text, [0.1] * len(text), "Oh my twenty one dogs died", [0.9] * 26)
+    assert cut_quotes(text, found, 0.8) == text
+
+
 def test_text_outside_quotes_is_never_cut():
     source = 'They say "no", "never again" and leave, don\'t they?'
     assert cut_quotes(source, [0.0] * len(source), 0.5) == source.replace("never again", "never")

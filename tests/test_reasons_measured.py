@@ -69,6 +69,12 @@ def test_a_reason_without_a_quote_tells_the_same_voice(rows):
         assert interpretive["answer"] == f"The speaker sounds sad. The voice is {voice[:-1]} for them."
 
 
+def test_what_explains_already_or_names_nothing_is_left(rows):
+    explained_before = [{**row, "target": "evidence"} for row in rows]
+    nameless = [{**row, "label": label} for row, label in zip(rows, ("other", None))]
+    assert not list(explained([*explained_before, *nameless]))
+
+
 def test_a_sentiment_is_explained_as_its_clip_is_and_each_clip_measured_once(rows, monkeypatch):
     of_sentiment = [{**row, "id": f"{row['id']}-2", "task": "sr", "label": "negative"} for row in rows]
     measured = []

@@ -368,7 +368,8 @@ def test_of_many_windows_each_is_read_as_alone():
 def test_quotes_are_cut_to_what_the_decoder_is_sure_to_have_heard(tone, monkeypatch):
     model, processor = saying(audio_tokens="clip")
     clips, tokenizer = [tone(0.7), tone(1.6, seed=2), tone(0.9, seed=3)], processor.tokenizer
-    prompts = [processor.prompt("how"), processor.prompt("so", clips=2)]
+    turns = {"context": [{"speaker": "A", "text": "nobody told me"}]}
+    prompts = [processor.prompt("how", **turns), processor.prompt("so", clips=2)]
     inputs = processor(text=prompts, audio=clips)
     encoded = model.get_audio_features(**audio_of(processor, clips))
     words = tokenizer("my dog died today", add_special_tokens=False)["input_ids"]
@@ -376,7 +377,7 @@ def test_quotes_are_cut_to_what_the_decoder_is_sure_to_have_heard(tone, monkeypa
     sureness = [0.9] * first + [0.2] * (len(words) - first)
     said = [replace(encoded.said[0], ids=[], sureness=[]), replace(encoded.said[1], ids=[], sureness=[])]
     encoded.said = [*said, replace(encoded.said[2], ids=words, sureness=sureness)]
-    answers = ['They say "how".', 'They say "my dog died today".']
+    answers = ['They say "nobody told me".', 'They say "my dog died today".']
     monkeypatch.setattr(model.model, "get_audio_features", lambda **_: encoded)
 
     def generate(input_ids, mm_encoder_outputs, logits_processor=(), **_):
@@ -391,6 +392,20 @@ def test_quotes_are_cut_to_what_the_decoder_is_sure_to_have_heard(tone, monkeypa
 
     monkeypatch.setattr(model, "generate", generate)
     texts, _ = generate_answers(model, processor, dict(inputs), 0.5)
-    assert texts == ['They say "how".', 'They say "my dog".']  # the prompt's own words may be quoted
-    texts, _ = generate_answers(model, processor, dict(inputs), 0.1)
-    assert texts == answers
+    assert texts == ['They say "nobody told me".', 'They say "my dog".']  # an earlier turn may be quoted
+    for all_or_each in (0.1, [0.9, 0.0]):
+        texts, _ = generate_answers(model, processor, dict(inputs), all_or_each)
+        assert texts == answers
+    answers[0] = 'They say "so nobody".'  # the question's words, and not in a row
+    texts, _ = generate_answers(model, processor, dict(inputs), 0.5)
+    assert texts[0] == 'They say "so".'
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_anything_is_heard(tone, monkeypatch):
+    model, processor = saying(audio_tokens="clip")
+    inputs = processor(text=[processor.prompt("how")], audio=[tone(0.7)])
+    model.config.get_text_config().max_position_embeddings = inputs["input_ids"].shape[1] - 1
+    monkeypatch.setattr(model.model.speech_decoder, "forward", lambda *_: pytest.fail("it was heard"))
+    for least in (0.0, 0.5):
+        with pytest.raises(ValueError, match="the language model reads at most"):
+            generate_answers(model, processor, dict(inputs), least, max_new_tokens=2)

@@ -10,7 +10,9 @@ import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from ... import register
+from ...corpora.schema import EMOTION_TASKS
 from ...modeling_audiollm.answering import generate_answers
+from ...processing.conversation import asked
 from .. import EvalError
 from .base import System, fingerprint_of, run_name
 
@@ -40,21 +42,32 @@ class AudioLLM(System):
         self.name = run_name(folder)
         config = self.model.config
         self.quote_confidence = config.quote_confidence if quote_confidence is None else quote_confidence
-        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence)
+        sure_by = "heard" if config.words_first == "decoder" and self.quote_confidence else "written"
+        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence, sure_by)
         self._answered = self._cut = 0
 
     def answer(self, audio: np.ndarray, question: str) -> str:
         return self.answer_batch([audio], [question])[0]
 
-    @torch.inference_mode()
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str]:
+        return self._answer(audios, questions, self.quote_confidence)
+
+    def answer_rows(self, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str]:
+        """Quotes are cut in explanations; those of what is written down, or answers a question, stay."""
+        leasts = [self.quote_confidence if row["task"] in EMOTION_TASKS else 0.0 for row in rows]
+        return self._answer(audios, [asked(row) for row in rows], leasts)
+
+    @torch.inference_mode()
+    def _answer(
+        self, audios: Sequence[np.ndarray], questions: Sequence[str], quote_confidence: float | Sequence[float]
+    ) -> list[str]:
         prompts = [self.processor.prompt(question) for question in questions]
         inputs = self.processor(text=prompts, audio=list(audios)).to(self.device)
         texts, tokens = generate_answers(
             self.model,
             self.processor,
             inputs,
-            self.quote_confidence,
+            quote_confidence,
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
         )
