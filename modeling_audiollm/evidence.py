@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 
 # A quote counts as heard with some words wrong if at least this share of its words is right (4 of 5, 8 of 10).
@@ -109,8 +110,7 @@ def heard_sureness(
 ) -> list[float]:
     """How sure a quoted word is, where a recogniser says how surely it heard it: who copies is sure of any word.
 
-    A quote that was heard word for word is as sure as these words; of another, each word is as sure as the surest that
-    was heard like it, and 0 if none was.
+    The longest run of a quote's words that was heard word for word is as sure as it was heard, the others not at all.
 
     Args:
         text: an explanation.
@@ -128,13 +128,11 @@ def heard_sureness(
     for quote in find_quotes(text):
         words = _placed_words(quote.text)
         quoted = [word for word, _, _ in words]
-        place = _place_of(quoted, [word for word, _ in said])
-        if place is not None:
-            sure = [sure for _, sure in said[place : place + len(words)]]
-        elif _place_of(quoted, others) is not None:
+        run = SequenceMatcher(None, [word for word, _ in said], quoted, autojunk=False).find_longest_match()
+        if run.size < len(quoted) and _in_a_row(quoted, others):
             continue
-        else:
-            sure = [max((sure for word, sure in said if word == wanted), default=0.0) for wanted in quoted]
+        sure = [0.0] * len(quoted)
+        sure[run.b : run.b + run.size] = [sure for _, sure in said[run.a : run.a + run.size]]
         found[quote.start : quote.end] = [1.0] * (quote.end - quote.start)  # nobody hears a comma
         for (_, start, end), value in zip(words, sure, strict=True):
             found[quote.start + start : quote.start + end] = [value] * (end - start)
@@ -147,10 +145,8 @@ def _placed_words(text: str) -> list[tuple[str, int, int]]:
     return [(_folded(word.group()), word.start(), word.end()) for word in _WORD.finditer(plain)]
 
 
-def _place_of(words: Sequence[str], among: Sequence[str]) -> int | None:
-    """Where words stand in a row among others, the first of several places."""
-    places = range(len(among) - len(words) + 1)
-    return next((at for at in places if among[at : at + len(words)] == words), None)
+def _in_a_row(words: Sequence[str], among: Sequence[str]) -> bool:
+    return any(among[at : at + len(words)] == words for at in range(len(among) - len(words) + 1))
 
 
 def _longest_run(good: Sequence[bool]) -> tuple[int, int] | None:

@@ -396,7 +396,7 @@ def test_quotes_are_cut_to_what_the_decoder_is_sure_to_have_heard(tone, monkeypa
     for all_or_each in (0.1, [0.9, 0.0]):
         texts, _ = generate_answers(model, processor, dict(inputs), all_or_each)
         assert texts == answers
-    answers[0] = 'They say "so nobody".'  # the question's words, and not in a row
+    answers[0] = 'They say "so nobody".'  # a word of the question and one of the turn
     texts, _ = generate_answers(model, processor, dict(inputs), 0.5)
     assert texts[0] == 'They say "so".'
 
