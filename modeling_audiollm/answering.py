@@ -181,14 +181,15 @@ def _with_heard_words(model: Any, processor: Any, inputs: Any) -> tuple[dict[str
         return inputs, [None] * len(ids)
     clips, heard = iter(spoken), []
     for row in ids:
-        places, said, sure = int((row == model.config.audio_token_id).sum()), [], []
-        told = processor.told(row[row != model.config.audio_token_id]) if places else ""
-        heard.append(None if not places else (said, sure, told))
+        placeholders = row == model.config.audio_token_id
+        places, said, sure = int(placeholders.sum()), [], []
         while places > 0 and (clip := next(clips, None)) is not None:
             said += clip.ids
             sure += clip.sureness
             places -= clip.placeholders
-    return inputs, [row and _Heard(*_spell_out(processor.tokenizer, *row[:2]), row[2]) for row in heard]
+        text, sureness = _spell_out(processor.tokenizer, said, sure)
+        heard.append(_Heard(text, sureness, processor.told(row[~placeholders])) if placeholders.any() else None)
+    return inputs, heard
 
 
 def _spell_out(

@@ -108,11 +108,8 @@ def explained(rows: Iterable[Mapping[str, Any]], targets: Sequence[str] = ("evid
         for target in targets:
             pool = QUESTIONS[row["task"], target]
             question = pool[draw_number(f"why|{row['id']}") % len(pool)]
-            verdict, reason = (
-                label_answer(row["label"], row["task"]),
-                _reason(row, target, voices[_clip(row)]),
-            )
-            written = {"question": question, "answer": f"{verdict} {reason}", "target": target}
+            answer = f"{label_answer(row['label'], row['task'])} {_reason(row, target, voices[_clip(row)])}"
+            written = {"question": question, "answer": answer, "target": target}
             yield {**row, **written, "audio": row["audio"]["path"], "id": f"{row['id']}-{target}"}
 
 

@@ -42,8 +42,9 @@ class AudioLLM(System):
         self.name = run_name(folder)
         config = self.model.config
         self.quote_confidence = config.quote_confidence if quote_confidence is None else quote_confidence
-        sure_by = "heard" if config.words_first == "decoder" and self.quote_confidence else "written"
-        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence, sure_by)
+        # Cut by what was heard and in explanations alone, which they once were not; uncut answers are as they were.
+        cut = ["explanations by hearing"] if self.quote_confidence else []
+        self.fingerprint = fingerprint_of("audiollm", folder, max_new_tokens, self.quote_confidence, *cut)
         self._answered = self._cut = 0
 
     def answer(self, audio: np.ndarray, question: str) -> str:
