@@ -15,6 +15,8 @@ AutoConfig.register(Emotion2VecConfig.model_type, Emotion2VecConfig, exist_ok=Tr
 
 FUSIONS = ("none", "feature", "sequence")
 ADAPTER_NORMS = ("layer", "batch")
+# Settings of an `AudioLLMStatisticsAdapter` beside what its encoder and language model say, and their defaults.
+STATISTICS = {"context": 4, "width": 64, "dropout": 0.8}
 AUDIO_TOKENS = ("window", "clip")
 WORDS_FIRST = (None, "adapter", "decoder")
 SAMPLING_RATE = 16_000
@@ -125,6 +127,9 @@ class AudioLLMConfig(PreTrainedConfig):
             all frames share, which hides the rest from a language model that is trained from nothing.
         emotion_adapter_norm (`str`, *optional*): that of the emotion encoder's frames, where it is another one. Of few
             speakers, `"batch"` learns what holds for others (docs/small_model.md).
+        emotion_statistics (`dict`, *optional*): settings of [`AudioLLMStatisticsAdapter`], which then makes the
+            emotion tokens of every layer's mean and deviation around them, and not of stacked frames, as the paper
+            does. Of few speakers it learns more that holds for others (docs/small_model.md). For fusion `"sequence"`.
         adapter_context (`int`, *optional*, defaults to 0): tokens on either side that an adapter hears beside each
             token's own frames, which alone are the paper's: words are longer than a token.
         adapter_dropout (`float`, *optional*, defaults to 0.0): share of the adapters' hidden values that is left out
@@ -175,6 +180,7 @@ class AudioLLMConfig(PreTrainedConfig):
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = "layer"
     emotion_adapter_norm: str | None = None
+    emotion_statistics: dict | None = None
     adapter_context: int = 0
     adapter_dropout: float = 0.0
     speech_alignment: bool = False
@@ -207,6 +213,8 @@ class AudioLLMConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be one of {', '.join(ADAPTER_NORMS)}; got {norm!r}.")
         if self.emotion_adapter_norm is not None and self.emotion_config is None:
             raise ValueError("emotion_adapter_norm is set, but the model has no emotion encoder.")
+        if self.emotion_statistics is not None:
+            self._validate_statistics(self.emotion_statistics)
         if self.audio_tokens not in AUDIO_TOKENS:
             raise ValueError(f"audio_tokens must be one of {', '.join(AUDIO_TOKENS)}; got {self.audio_tokens!r}.")
         if self.words_first not in WORDS_FIRST:
@@ -243,6 +251,30 @@ class AudioLLMConfig(PreTrainedConfig):
                 f"The language model {self.get_text_config().model_type!r} scales its logits ({', '.join(scaled)}), "
                 "which AudioLLM's head does not; choose another one."
             )
+
+    def _validate_statistics(self, settings: dict):
+        if self.fusion != "sequence":
+            raise ValueError(f"emotion_statistics makes tokens of their own, which fusion {self.fusion!r} has not.")
+        if self.emotion_layer_mix or self.emotion_adapter_norm is not None:
+            raise ValueError(
+                "emotion_statistics hears each layer by itself and has a norm of its own; leave emotion_layer_mix and "
+                "emotion_adapter_norm out."
+            )
+        if unknown := sorted(set(settings) - set(STATISTICS)):
+            raise ValueError(f"emotion_statistics has {', '.join(STATISTICS)}; {', '.join(unknown)} is unknown.")
+        context, width, dropout = (settings.get(name, default) for name, default in STATISTICS.items())
+        if not (isinstance(context, int) and context >= 0 and isinstance(width, int) and width > 0):
+            raise ValueError(
+                f"emotion_statistics counts tokens in context, from 0, and channels in width, from 1; got {context!r} "
+                f"and {width!r}."
+            )
+        if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+            raise ValueError(f"dropout of emotion_statistics must be in [0, 1); got {dropout!r}.")
+
+    @property
+    def all_emotion_layers(self) -> bool:
+        """Whether the emotion adapter hears all layers of its encoder, and not the last alone."""
+        return self.emotion_layer_mix or self.emotion_statistics is not None
 
     def norm_of(self, branch: str) -> str:
         """How an adapter normalises the frames of a branch, `speech` or `emotion`."""

@@ -34,6 +34,7 @@ from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_audiollm import (
+    STATISTICS,
     AudioLLMConfig,
     encoder_frames,
     encoder_layers,
@@ -237,6 +238,14 @@ class AudioLLMAlignment(nn.Module):
         return torch.cat([cosines[..., :1] + self.blank_bias, cosines[..., 1:]], dim=-1)
 
 
+def frames_by_token(frames: torch.Tensor, tokens: int, stack: int) -> torch.Tensor:
+    """`[windows, frames, ...]` as `[windows, tokens, stack, ...]`, the last stack completed with zeros."""
+    missing = tokens * stack - frames.shape[1]
+    if missing < 0:
+        raise ValueError(f"Got {frames.shape[1]} frames for {tokens} tokens of {stack} frames.")
+    return nn.functional.pad(frames, (*[0] * 2 * (frames.ndim - 2), 0, missing)).unflatten(1, (tokens, stack))
+
+
 class AudioLLMAdapter(nn.Module):
     """Stack consecutive frames of one or more encoders and map them to the language model's embedding space.
 
@@ -286,11 +295,7 @@ class AudioLLMAdapter(nn.Module):
 
     def _by_token(self, index: int, frames: torch.Tensor) -> torch.Tensor:
         """`[windows, frames, ...]` as `[windows, tokens, all of a token's frames]`."""
-        missing = self.tokens * self.stacks[index] - frames.shape[1]
-        if missing < 0:
-            raise ValueError(f"Got {frames.shape[1]} frames for {self.tokens} tokens of {self.stacks[index]} frames.")
-        frames = nn.functional.pad(frames, (*[0] * 2 * (frames.ndim - 2), 0, missing))
-        return frames.reshape(frames.shape[0], self.tokens, -1)
+        return frames_by_token(frames, self.tokens, self.stacks[index]).flatten(2)
 
     def forward(self, *streams: EncodedWindows) -> torch.Tensor:
         """Map what the encoders heard to tokens `[windows, tokens, output_size]`.
@@ -324,6 +329,110 @@ class AudioLLMAdapter(nn.Module):
 
     def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(hidden, self.dropout, self.training)
+
+
+class AudioLLMRunningNorm(nn.BatchNorm1d):
+    """Normalises each channel by mean and deviation over all rows of training so far, in training too.
+
+    Of a batch with one clip, whose tokens hear nearly the same, a batch norm would take away what it tells.
+
+    Args:
+        width: channels.
+    """
+
+    SHARE = 0.01  # at least, of the last batch in what is known, so that what moves is followed
+
+    def __init__(self, width: int):
+        super().__init__(width, affine=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise `[rows, width]`."""
+        if self.training:
+            self._follow(input.detach())
+        return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+
+    @torch.no_grad()
+    def _follow(self, rows: torch.Tensor):
+        self.num_batches_tracked += 1
+        share = (1 / self.num_batches_tracked).clamp(min=self.SHARE).to(rows.dtype)
+        variance, mean = torch.var_mean(rows, 0, correction=0)
+        moved = mean - self.running_mean
+        # Variance within batches and between them; before the first there is none.
+        between = share * (1 - share) * moved.square()
+        self.running_var.copy_((1 - share) * self.running_var + share * variance + between)
+        self.running_mean.add_(share * moved)
+
+
+class AudioLLMStatisticsLinear(nn.Linear):
+    """Begins small: of thousands of statistics, random sums would be most of what it ever tells."""
+
+
+class AudioLLMStatisticsAdapter(nn.Module):
+    """Tokens of what is heard around each: mean and deviation of every channel of every layer of an encoder.
+
+    These are normalised over all clips of the training and mapped by two linear layers with nothing between them.
+    Feelings last longer than a token, and linear probes on such statistics tell them of speakers whom they never heard
+    where an adapter of stacked frames, with twenty times the parameters, has learnt its own by heart
+    (docs/small_model.md).
+
+    Args:
+        stream: of the encoder, all layers.
+        tokens: per window to give.
+        output_size: width of the language model.
+        context: tokens on either side whose frames each hears beside its own; of one window.
+        width: channels between the linear layers.
+        dropout: share of the statistics that is left out in training, the same ones for all tokens of a window: those
+            hear nearly the same, and would tell each other what one of them lacks.
+    """
+
+    def __init__(self, stream: Stream, tokens: int, output_size: int, context: int, width: int, dropout: float):
+        super().__init__()
+        self.tokens, self.context, self.dropout = tokens, context, dropout
+        self.stack = math.ceil(stream.frames / tokens)
+        self.norm = AudioLLMRunningNorm(2 * stream.layers * stream.width)
+        self.linear_1 = AudioLLMStatisticsLinear(2 * stream.layers * stream.width, width)
+        self.linear_2 = nn.Linear(width, output_size)
+
+    def forward(self, encoded: EncodedWindows) -> torch.Tensor:
+        """Map what the encoder heard to tokens `[windows, tokens, output_size]`; those that hear nothing are equal."""
+        statistics, heard = self._statistics(encoded)
+        normed = self.norm(statistics[heard])
+        kept = nn.functional.dropout(normed.new_ones(len(heard), normed.shape[-1]), self.dropout, self.training)
+        normed = normed * kept[heard.nonzero()[:, 0]]
+        tokens = self.linear_2(self.linear_1(torch.cat([normed, normed.new_zeros(1, normed.shape[-1])])))
+        heard = nn.functional.pad(heard, (0, self.tokens - heard.shape[1]))
+        return tokens[-1].expand(*heard.shape, -1).masked_scatter(heard.unsqueeze(-1), tokens[:-1])
+
+    def _statistics(self, encoded: EncodedWindows) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each token hears, `[windows, tokens, statistics]`, and which ones have frames, `[windows, tokens]`.
+
+        Given are as many tokens as the longest window has; of short clips' windows they are few.
+        """
+        real = encoded.real_frames()
+        if real.shape[1] > self.tokens * self.stack:
+            raise ValueError(f"Got {real.shape[1]} frames for {self.tokens} tokens of {self.stack} frames.")
+        real = real[:, : int(real.sum(-1).max()), None]
+        own = self._sums(real.float())
+        sums, squares = [], []
+        for layer in encoded.states:  # one by one, as all frames of all layers are a lot
+            frames = layer[:, : real.shape[1]].float()
+            frames = nn.functional.layer_norm(frames, frames.shape[-1:]) * real
+            sums.append(self._sums(frames))
+            squares.append(self._sums(frames.square()))
+        counts = self._around(own).clamp(min=1)
+        means = self._around(torch.cat(sums, -1)) / counts
+        variances = self._around(torch.cat(squares, -1)) / counts - means.square()
+        statistics = torch.cat([means, variances.clamp(min=1e-5).sqrt()], -1)
+        return statistics.to(self.norm.running_mean), own[..., 0] > 0
+
+    def _sums(self, frames: torch.Tensor) -> torch.Tensor:
+        """Of frames `[windows, frames, width]`, the sum of each token's own."""
+        return frames_by_token(frames, math.ceil(frames.shape[1] / self.stack), self.stack).sum(2)
+
+    def _around(self, sums: torch.Tensor) -> torch.Tensor:
+        """Sums over each token and its neighbours."""
+        padded = nn.functional.pad(sums, (0, 0, self.context, self.context))
+        return torch.stack([padded[:, first : first + sums.shape[1]] for first in range(2 * self.context + 1)]).sum(0)
 
 
 class AudioLLMWhisperEncoder(WhisperEncoder):
@@ -600,7 +709,7 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True  # decoding with a static cache, where the language model's own class can
     # The alignment is beside the adapter that it belongs to: it reads the tokens of both, after the adapter has run.
-    _no_split_modules: Any = ["AudioLLMAdapter", "AudioLLMAlignment"]
+    _no_split_modules: Any = ["AudioLLMAdapter", "AudioLLMStatisticsAdapter", "AudioLLMAlignment"]
 
     def post_init(self):
         super().post_init()
@@ -612,6 +721,8 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AudioLLMLayerMix):
             init.zeros_(module.logits)
+        elif isinstance(module, AudioLLMStatisticsLinear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
         elif isinstance(module, AudioLLMSpeechDecoder):
             init.zeros_(module.silence)
             init.constant_(module.words, -1)
@@ -662,7 +773,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         speech, emotion = stream("speech"), None  # which is asked for where there is an emotion encoder
         if config.emotion_config is not None:
-            emotion = stream("emotion", encoder_layers(config.emotion_config) if config.emotion_layer_mix else 1)
+            emotion = stream("emotion", encoder_layers(config.emotion_config) if config.all_emotion_layers else 1)
 
         def adapter(streams: list[Any], tokens: int) -> AudioLLMAdapter:
             hidden = config.adapter_hidden_sizes or [streams[0].width, 4 * streams[0].width]
@@ -672,7 +783,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.adapter = adapter([speech, emotion], config.speech_tokens)
         else:
             self.speech_adapter = adapter([speech], config.speech_tokens)
-        if config.fusion == "sequence":
+        if config.emotion_statistics is not None:
+            settings = STATISTICS | config.emotion_statistics
+            self.emotion_adapter = AudioLLMStatisticsAdapter(emotion, config.emotion_tokens, width, **settings)
+        elif config.fusion == "sequence":
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
         if config.speech_alignment:
             self.hearing_adapter.alignment = AudioLLMAlignment(width, config.initializer_range)
@@ -914,10 +1028,12 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return torch.minimum(kept.cpu() * math.ceil(frames / tokens), heard).tolist()
 
     def _encode(self, part: str, features: Any, mask: torch.Tensor | None) -> EncodedWindows:
-        all_layers = part == "emotion" and self.config.emotion_layer_mix
+        all_layers = part == "emotion" and self.config.all_emotion_layers
         encoder = getattr(self, f"{part}_encoder")
         encoded = encode(encoder, _real_windows(features, mask), self._heard(part, mask), all_layers=all_layers)
-        if self.config.adapter_context and self.config.audio_tokens == "clip" and mask is not None:
+        statistics = part == "emotion" and self.config.emotion_statistics is not None
+        around = self.config.adapter_context or statistics
+        if around and self.config.audio_tokens == "clip" and mask is not None:
             # Else the last token of a clip would hear the padding behind it, which is as long as its neighbours are.
             counts = torch.tensor(self.needed_frames(part, mask), device=encoded.states.device)
             encoded = replace(encoded, counts=counts)
@@ -1204,7 +1320,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         old._build_adapters()
         for name in ("speech_adapter", "emotion_adapter", "adapter"):
             if hasattr(old, name):
-                getattr(old, name).apply(old._init_weights).to(self.device, self.dtype)
+                adapter = getattr(old, name).apply(old._init_weights).to(self.device, self.dtype)
+                for model in (self, old):
+                    model._no_split_modules.add(type(adapter).__name__)
         if fusion == "sequence":
             old.speech_adapter.load_state_dict(kept)
         return self

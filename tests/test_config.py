@@ -183,6 +183,8 @@ def test_settings_of_parts_arrive_in_the_model(parts):
     assert model.config.norm_of("emotion") == "layer"
     assert hasattr(model.model.emotion_adapter, "mixes") or "mix" in str(model.model.emotion_adapter).lower()
     assert new_parts(section, model) == {"speech_adapter", "emotion_adapter"}
+    model, _ = assemble({"parts": {**parts, "window_seconds": 1, "emotion_statistics": {"width": 5}}})
+    assert model.model.emotion_adapter.linear_1.out_features == 5
 
 
 def test_settings_of_an_added_emotion_encoder_arrive_in_the_model(parts, tmp_path):
@@ -194,6 +196,11 @@ def test_settings_of_an_added_emotion_encoder_arrive_in_the_model(parts, tmp_pat
     config = assemble({"checkpoint": str(tmp_path / "single"), "add_emotion": added})[0].config
     assert config.emotion_layer_mix and config.emotion_length_aware and config.emotion_tokens == 7
     assert (config.norm_of("emotion"), config.norm_of("speech")) == ("batch", "layer")
+    added = {"encoder": "speech_encoder", "emotion_statistics": {"context": 2}}
+    model = assemble({"checkpoint": str(tmp_path / "single"), "add_emotion": added})[0]
+    adapter = model.model.emotion_adapter
+    assert adapter.context == 2 and type(adapter).__name__ in model._no_split_modules
+    assert adapter.linear_1.weight.std().item() == pytest.approx(adapter.linear_1.in_features**-0.5, rel=0.1)
 
 
 def test_each_part_is_loaded_as_it_is_said(parts, monkeypatch):

@@ -20,6 +20,8 @@ from audiollm.modeling_audiollm.modeling_audiollm import (
     AudioLLMAdapter,
     AudioLLMBatchNorm,
     AudioLLMHead,
+    AudioLLMRunningNorm,
+    AudioLLMStatisticsAdapter,
     AudioLLMWhisperEncoder,
     EncodedWindows,
     Stream,
@@ -324,6 +326,98 @@ def test_an_adapter_drops_out_in_training_only():
     frames = EncodedWindows(torch.randn(1, 2, 20, 8))
     assert not torch.equal(adapter.train()(frames), adapter(frames))
     assert torch.equal(adapter.eval()(frames), adapter(frames))
+
+
+def statistics_adapter(**settings):
+    settings = {"context": 1, "width": 3, "dropout": 0.0, **settings}
+    return AudioLLMStatisticsAdapter(Stream(20, 8, layers=3), 10, 16, **settings)
+
+
+def test_a_token_of_statistics_hears_mean_and_deviation_around_it_of_real_frames_of_every_layer():
+    adapter, counts = statistics_adapter(), torch.tensor([20, 5])
+    states = 3 * torch.randn(3, 2, 20, 8) + 1
+    statistics, heard = adapter._statistics(EncodedWindows(states, counts))
+    assert heard.sum(-1).tolist() == [10, 3]
+    shorter, _ = adapter._statistics(EncodedWindows(states[:, 1:], counts[1:]))
+    torch.testing.assert_close(shorter, statistics[1:, :3])
+    normed = nn.functional.layer_norm(states, (8,))
+    for window, token, first, end in ((0, 0, 0, 4), (0, 4, 6, 12), (0, 9, 16, 20), (1, 1, 0, 5), (1, 2, 2, 5)):
+        frames = normed[:, window, first:end]
+        expected = torch.cat([frames.mean(1).flatten(), frames.std(1, correction=0).flatten()])
+        torch.testing.assert_close(statistics[window, token], expected, rtol=1e-3, atol=2e-3)
+
+
+def test_tokens_of_statistics_are_the_same_alone_as_in_a_batch_and_equal_where_nothing_is_heard():
+    adapter = statistics_adapter().eval()
+    adapter.norm.running_mean.normal_()
+    states = torch.randn(3, 2, 20, 8)
+    tokens = adapter(EncodedWindows(states, torch.tensor([20, 5])))
+    alone = adapter(EncodedWindows(states[:, 1:, :8], torch.tensor([5])))
+    assert tokens.shape == (2, 10, 16)
+    torch.testing.assert_close(tokens[1:], alone)
+    assert (tokens[1, 3:] == tokens[1, 3]).all() and not torch.equal(tokens[1, 2], tokens[1, 3])
+    with pytest.raises(ValueError, match="21 frames for 10 tokens of 2"):
+        adapter(EncodedWindows(torch.randn(3, 1, 21, 8)))
+
+
+def test_the_norm_of_statistics_knows_all_rows_of_the_training_however_they_came():
+    rows, norm = 3 * torch.randn(12, 5) + torch.arange(5), AudioLLMRunningNorm(5)
+    for batch in rows.split(3):
+        norm(batch)
+    variance, mean = torch.var_mean(rows, 0, correction=0)
+    torch.testing.assert_close((norm.running_mean, norm.running_var), (mean, variance))
+    torch.testing.assert_close(norm.eval()(rows), (rows - mean) / variance.sqrt(), rtol=1e-3, atol=1e-4)
+    assert norm.num_batches_tracked == 4
+    alone = AudioLLMRunningNorm(5)
+    for row in rows.split(1):
+        assert alone(row).isfinite().all()
+    torch.testing.assert_close((alone.running_mean, alone.running_var), (mean, variance))
+
+
+def test_statistics_that_are_left_out_are_so_for_all_tokens_of_a_window_and_in_training_only():
+    adapter = statistics_adapter(dropout=0.5, context=9).train()  # which all hear the same
+    tokens = adapter(EncodedWindows(torch.randn(3, 2, 20, 8)))
+    torch.testing.assert_close(tokens, tokens[:, :1].expand_as(tokens))
+    frames = EncodedWindows(torch.randn(3, 2, 20, 8))
+    assert not torch.equal(adapter(frames), adapter(frames))
+    assert torch.equal(adapter.eval()(frames), adapter(frames))
+
+
+def test_a_model_hears_feelings_by_statistics_and_survives_saving(tone, tmp_path):
+    settings = {"context": 2, "dropout": 0.1}
+    model, processor = tiny_model_and_processor(audio_tokens="clip", emotion_statistics=settings)
+    adapter = model.model.emotion_adapter
+    assert isinstance(adapter, AudioLLMStatisticsAdapter) and adapter.linear_1.out_features == 64
+    assert type(adapter).__name__ in model._no_split_modules
+    expected = adapter.linear_1.in_features**-0.5
+    assert adapter.linear_1.weight.std().item() == pytest.approx(expected, rel=0.1)
+    model.train()(**inputs_for(processor, tone(0.7)))
+    inputs = inputs_for(processor, tone(1.0))
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert adapter.linear_1.weight.grad.abs().sum() > 0 and adapter.norm.num_batches_tracked == 2
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).eval()
+    assert again.config.emotion_statistics == settings
+    torch.testing.assert_close(again(**inputs).logits, model.eval()(**inputs).logits)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"emotion_statistics": {"contxt": 1}}, "contxt is unknown"),
+        ({"emotion_statistics": {"context": -1}}, "from 0"),
+        ({"emotion_statistics": {"width": 0.5}}, "from 1"),
+        ({"emotion_statistics": {"dropout": 1}}, r"must be in \[0, 1\)"),
+        ({"emotion_statistics": {}, "emotion_layer_mix": True}, "leave emotion_layer_mix"),
+        ({"emotion_statistics": {}, "emotion_adapter_norm": "batch"}, "leave emotion_layer_mix"),
+        ({"emotion_statistics": {}, "fusion": "feature"}, "fusion 'feature' has not"),
+        ({"emotion_statistics": {}, "fusion": "none", "emotion_config": None}, "fusion 'none' has not"),
+    ],
+)
+def test_settings_of_statistics_that_cannot_be_are_refused(wrong, message):
+    model, _ = tiny_model_and_processor()
+    with pytest.raises(Exception, match=message):
+        type(model.config)(**{**model.config.to_dict(), **wrong})
 
 
 @pytest.fixture

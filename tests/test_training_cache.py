@@ -82,7 +82,15 @@ def test_one_encoder_in_both_branches_gives_each_the_layers_that_it_asks_for(con
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{"audio_tokens": "window"}, {"audio_tokens": "clip", "adapter_context": 1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"emotion_adapter_norm": "batch", "audio_tokens": "window"},
+        {"emotion_adapter_norm": "batch", "audio_tokens": "clip", "adapter_context": 1},
+        {"emotion_statistics": {"context": 1, "dropout": 0.0}, "audio_tokens": "window"},
+        {"emotion_statistics": {"context": 1, "dropout": 0.0}, "audio_tokens": "clip"},
+    ],
+)
 def test_kept_frames_move_a_batch_norm_as_all_frames_do(config, settings, tmp_path):
     config["schedule"] = [{"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0, "epochs": 2}]
     config["lora"] = None
@@ -91,11 +99,12 @@ def test_kept_frames_move_a_batch_norm_as_all_frames_do(config, settings, tmp_pa
         config |= {"feature_cache": cache, "samples_per_round": 0}
         config["training"]["output_dir"] = str(tmp_path / f"out-{bool(cache)}")
         torch.manual_seed(0)
-        model, processor = tiny_model_and_processor(emotion="whisper", emotion_adapter_norm="batch", **settings)
+        model, processor = tiny_model_and_processor(emotion="whisper", **settings)
         model.model.emotion_encoder.register_forward_hook(lambda _, args, output, to=cache: ran.append(bool(to)))
         trainer = sft.build_trainer(config, model, processor)
         trainer.train()
-        moved.append(trainer.audio_model.model.emotion_adapter.norms[0].running_mean)
+        adapter = trainer.audio_model.model.emotion_adapter
+        moved.append((adapter.norm if "emotion_statistics" in settings else adapter.norms[0]).running_mean)
     torch.testing.assert_close(moved[1], moved[0], rtol=1e-4, atol=1e-5)
     assert moved[0].abs().max() > 0.01 and ran.count(True) < ran.count(False)
 

@@ -157,13 +157,13 @@ def _flush(path: Path):
 
 
 def gather_tensors(model: nn.Module, names: Set[str]) -> dict[str, torch.Tensor]:
-    """The parameters `names`, and all saved buffers of their modules, whole and on the CPU.
+    """The parameters `names`, and all saved buffers of their parts, whole and on the CPU.
 
     Under FSDP this gathers one tensor after the other, so all processes must call it.
     """
     state = model.state_dict()
-    modules = {name.rpartition(".")[0] for name in names}
-    buffers = {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in modules and name in state}
+    parts = {part_of(name) for name in names}
+    buffers = {name for name, _ in model.named_buffers() if part_of(name) in parts and name in state}
     tensors = {}
     for name in sorted(names | buffers):
         tensor = state[name]

@@ -90,6 +90,7 @@ class Parts:
     adapter_hidden_sizes: list[int] | None = None
     adapter_norm: str = AudioLLMConfig.adapter_norm
     emotion_adapter_norm: str | None = None
+    emotion_statistics: dict[str, Any] | None = None
     adapter_context: int = AudioLLMConfig.adapter_context
     adapter_dropout: float = AudioLLMConfig.adapter_dropout
     words_first: str | None = None
@@ -120,7 +121,8 @@ class AddEmotion:
         encoder: a checkpoint, or `speech_encoder` for a copy of the model's own.
         config: instead, an encoder of random weights: `model_type` and the fields of its configuration.
         fusion: `sequence` or `feature`.
-        emotion_tokens, emotion_length_aware, emotion_layer_mix, emotion_adapter_norm: as [`AudioLLMConfig`] has them.
+        emotion_tokens, emotion_length_aware, emotion_layer_mix, emotion_adapter_norm, emotion_statistics: as
+            [`AudioLLMConfig`] has them.
     """
 
     encoder: str | Source | None = None
@@ -130,6 +132,7 @@ class AddEmotion:
     emotion_length_aware: bool = False
     emotion_layer_mix: bool = False
     emotion_adapter_norm: str | None = None
+    emotion_statistics: dict[str, Any] | None = None
 
     def __post_init__(self):
         if (self.encoder is None) == (self.config is None):

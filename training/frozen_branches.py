@@ -174,6 +174,8 @@ def _keeps_frames(config: Any, branch: str) -> bool:
 
     Not kept is what no token of a clip is made of, which a batch norm counts unless neighbours must not hear it.
     """
+    if branch == "emotion" and config.emotion_statistics is not None:
+        return True
     return config.norm_of(branch) != "batch" or config.audio_tokens == "window" or config.adapter_context > 0
 
 
@@ -182,7 +184,7 @@ def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
 
     The same encoder may be in both branches, and be asked for all of its layers in one.
     """
-    mixed = branch == "emotion" and config["emotion_layer_mix"]
+    mixed = branch == "emotion" and (config["emotion_layer_mix"] or config["emotion_statistics"] is not None)
     own = [config[f"{branch}_{name}"] for name in ("config", "length_aware")]
     # Of either branch's tokens there may be what is kept: one adapter over both gives as many as speech has.
     shared = [config[name] for name in ("window_seconds", "audio_tokens", "fusion", "speech_tokens", "emotion_tokens")]

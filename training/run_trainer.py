@@ -59,6 +59,36 @@ def asks_for_fsdp(args: TrainingArguments) -> bool:
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
+@torch.no_grad()
+def begin_states(optimizer: torch.optim.Optimizer):
+    """Give what an optimizer has not moved yet the state that its first step would find.
+
+    FSDP2 loads no checkpoint that lacks one of a parameter that may learn: here, of a part whose round comes later. A
+    step with gradients of zero and without a rate makes them, whatever the optimizer.
+    """
+    new = [p for group in optimizer.param_groups for p in group["params"] if p not in optimizer.state]
+    if not new:
+        return
+    before = [
+        {name: group[name] for name in ("lr", "weight_decay") if name in group} for group in optimizer.param_groups
+    ]
+    gradients = {p: p.grad for group in optimizer.param_groups for p in group["params"]}
+    for parameter in gradients:
+        parameter.grad = None
+    for parameter in new:
+        parameter.grad = torch.zeros_like(parameter)
+    for group, settings in zip(optimizer.param_groups, before):
+        group.update(dict.fromkeys(settings, 0.0))
+    type(optimizer).step(optimizer)  # not the schedule's, which counts
+    for group, settings in zip(optimizer.param_groups, before):
+        group.update(settings)
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient
+    for parameter in new:
+        if "step" in optimizer.state[parameter]:
+            optimizer.state[parameter]["step"] *= 0
+
+
 def refuse_deepspeed(training: dict[str, Any]):
     """Refuse DeepSpeed before `SFTConfig` sees it, which asks for a package that need not be there.
 
@@ -265,6 +295,7 @@ class RunTrainer(Trainer):
         if not self.is_fsdp_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
             return
+        begin_states(self.optimizer.optimizer)
         save_fsdp_optimizer(
             self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
         )

@@ -93,21 +93,23 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
 
 @pytest.mark.parametrize("accelerate", ["cpu-ddp", "cpu-fsdp2"])
 def test_two_processes_align_one_adapter_let_its_words_be_read_and_resume(config, tmp_path, accelerate):
-    for part in tiny_model_and_processor(words_first="adapter", adapter_context=1):
+    settings = {"words_first": "adapter", "adapter_context": 1, "emotion_statistics": {"context": 1}}
+    for part in tiny_model_and_processor(**settings):
         part.save_pretrained(config["model"]["checkpoint"])
     config |= {"lora": None, "samples_per_round": 0}
     config["schedule"] = [
         {"tasks": ["asr"], "train": ["speech_adapter"], "epochs": 2, "align": 1.0, "lm": 0.0},
-        {"tasks": ["asr"], "train": ["speech_adapter"], "epochs": 1},
+        {"tasks": ["asr"], "train": ["emotion_adapter"], "epochs": 1},
     ]
     config["training"]["save_steps"] = 3
     facts = launch(config, accelerate, tmp_path, stop=4)
-    assert [fact["moved"] for fact in facts] == [[["speech_adapter"], ["speech_adapter"]]] * 2
+    assert [fact["moved"] for fact in facts] == [[["speech_adapter"], ["emotion_adapter"]]] * 2
     output = config["training"]["output_dir"]
     whole, resumed = (final_weights(folder) for folder in (output, f"{output}-resumed"))
     start = load_file(Path(config["model"]["checkpoint"]) / "model.safetensors")
     learnt = [name for name in whole if name not in start or not torch.equal(whole[name], start[name])]
-    assert any("alignment" in name for name in learnt) and all("speech_adapter" in name for name in learnt)
+    assert any("alignment" in name for name in learnt) and all("_adapter." in name for name in learnt)
+    assert any("emotion_adapter.norm.running_mean" in name for name in learnt)
     for name in whole:
         torch.testing.assert_close(whole[name], resumed[name], rtol=0, atol=0)
 
