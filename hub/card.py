@@ -194,7 +194,8 @@ def model_parts(facts: CardFacts) -> list[dict[str, str]]:
             }
         )
     adapters = sum(size for part, size in facts.parameters.items() if "adapter" in part)
-    rows.append({"name": "adapters", "kind": "MLP", "source": "trained here", "parameters": _count(adapters)})
+    kind = "MLP" if facts.config.get("emotion_statistics") is None else "MLP; linear, of statistics (emotion)"
+    rows.append({"name": "adapters", "kind": kind, "source": "trained here", "parameters": _count(adapters)})
     return rows
 
 

@@ -57,6 +57,7 @@ FREE = ("README.md", "LICENSE")  # may be edited
 WRAPPED = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)")  # what PEFT puts into a parameter's name
 CODE = ("auto_map", "custom_pipelines")  # that the whole model has beside it
 SCALES = "scales of "  # before the name of a matrix in int8: what each row is to be multiplied by
+RUNNING = ("running_mean", "running_var")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 
 
@@ -364,7 +365,10 @@ def _save(tensors: Mapping[str, torch.Tensor], file: Path, dtype: torch.dtype):
 
 
 def _packed(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Tensors as they are written: rounded, those in int8 with their scales beside them."""
+    """Tensors as they are written: rounded, those in int8 with their scales beside them.
+
+    Running statistics are not: of a channel far from 0, a rounded mean is off by more than voices differ.
+    """
     packed = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach()
@@ -373,7 +377,7 @@ def _packed(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str
             scales = rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
             packed[SCALES + name] = scales.flatten()
             tensor = (rows / scales).round().to(torch.int8).reshape(tensor.shape)
-        elif tensor.is_floating_point():
+        elif tensor.is_floating_point() and not name.endswith(RUNNING):
             tensor = tensor.to(torch.bfloat16 if dtype == torch.int8 else dtype)
         packed[name] = tensor
     return packed
