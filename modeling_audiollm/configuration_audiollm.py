@@ -130,6 +130,7 @@ class AudioLLMConfig(PreTrainedConfig):
         emotion_statistics (`dict`, *optional*): settings of [`AudioLLMStatisticsAdapter`], which then makes the
             emotion tokens of every layer's mean and deviation around them, and not of stacked frames, as the paper
             does. Of few speakers it learns more that holds for others (docs/small_model.md). For fusion `"sequence"`.
+            The settings of adapters of stacked frames (`adapter_...`) are then those of the speech adapter alone.
         adapter_context (`int`, *optional*, defaults to 0): tokens on either side that an adapter hears beside each
             token's own frames, which alone are the paper's: words are longer than a token.
         adapter_dropout (`float`, *optional*, defaults to 0.0): share of the adapters' hidden values that is left out

@@ -332,35 +332,49 @@ class AudioLLMAdapter(nn.Module):
 
 
 class AudioLLMRunningNorm(nn.BatchNorm1d):
-    """Normalises each channel by mean and deviation over all rows of training so far, in training too.
+    """Normalises each channel by mean and deviation of the training so far, in training too.
 
-    Of a batch with one clip, whose tokens hear nearly the same, a batch norm would take away what it tells.
+    Of a batch with one clip, whose tokens hear nearly the same, a batch norm would take away what it tells. Batches
+    count alike; from the hundredth on, older ones fade. Statistics are float32 whatever the model is: in bfloat16 a
+    mean would be off by more than voices differ.
 
     Args:
         width: channels.
     """
 
     SHARE = 0.01  # at least, of the last batch in what is known, so that what moves is followed
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
 
     def __init__(self, width: int):
-        super().__init__(width, affine=False)
+        super().__init__(width, affine=False, dtype=torch.float32)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise `[rows, width]`."""
-        if self.training:
+        if not self.training:
+            return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        if len(input):
             self._follow(input.detach())
-        return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        # A backward pass needs what these are now, which another forward pass before it would change.
+        return nn.functional.batch_norm(input, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
 
     @torch.no_grad()
     def _follow(self, rows: torch.Tensor):
         self.num_batches_tracked += 1
-        share = (1 / self.num_batches_tracked).clamp(min=self.SHARE).to(rows.dtype)
+        share = (1 / self.num_batches_tracked).clamp(min=self.SHARE)
         variance, mean = torch.var_mean(rows, 0, correction=0)
         moved = mean - self.running_mean
         # Variance within batches and between them; before the first there is none.
         between = share * (1 - share) * moved.square()
         self.running_var.copy_((1 - share) * self.running_var + share * variance + between)
         self.running_mean.add_(share * moved)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> AudioLLMRunningNorm:
+        """Move where the model moves, and stay float32."""
+        super()._apply(fn, recurse)
+        self.running_mean, self.running_var = self.running_mean.float(), self.running_var.float()
+        return self
 
 
 class AudioLLMStatisticsLinear(nn.Linear):
@@ -370,7 +384,7 @@ class AudioLLMStatisticsLinear(nn.Linear):
 class AudioLLMStatisticsAdapter(nn.Module):
     """Tokens of what is heard around each: mean and deviation of every channel of every layer of an encoder.
 
-    These are normalised over all clips of the training and mapped by two linear layers with nothing between them.
+    These are normalised over the clips of the training and mapped by two linear layers with nothing between them.
     Feelings last longer than a token, and linear probes on such statistics tell them of speakers whom they never heard
     where an adapter of stacked frames, with twenty times the parameters, has learnt its own by heart
     (docs/small_model.md).
@@ -398,7 +412,7 @@ class AudioLLMStatisticsAdapter(nn.Module):
         statistics, heard = self._statistics(encoded)
         normed = self.norm(statistics[heard])
         kept = nn.functional.dropout(normed.new_ones(len(heard), normed.shape[-1]), self.dropout, self.training)
-        normed = normed * kept[heard.nonzero()[:, 0]]
+        normed = (normed * kept[heard.nonzero()[:, 0]]).to(self.linear_1.bias.dtype)
         tokens = self.linear_2(self.linear_1(torch.cat([normed, normed.new_zeros(1, normed.shape[-1])])))
         heard = nn.functional.pad(heard, (0, self.tokens - heard.shape[1]))
         return tokens[-1].expand(*heard.shape, -1).masked_scatter(heard.unsqueeze(-1), tokens[:-1])
@@ -411,19 +425,19 @@ class AudioLLMStatisticsAdapter(nn.Module):
         real = encoded.real_frames()
         if real.shape[1] > self.tokens * self.stack:
             raise ValueError(f"Got {real.shape[1]} frames for {self.tokens} tokens of {self.stack} frames.")
-        real = real[:, : int(real.sum(-1).max()), None]
+        longest = int(real.sum(-1).max()) if len(real) else 0
+        real = real[:, :longest, None]
         own = self._sums(real.float())
         sums, squares = [], []
         for layer in encoded.states:  # one by one, as all frames of all layers are a lot
-            frames = layer[:, : real.shape[1]].float()
-            frames = nn.functional.layer_norm(frames, frames.shape[-1:]) * real
+            frames = layer[:, :longest].float()
+            frames = nn.functional.layer_norm(frames, frames.shape[-1:]).masked_fill(~real, 0)
             sums.append(self._sums(frames))
             squares.append(self._sums(frames.square()))
         counts = self._around(own).clamp(min=1)
         means = self._around(torch.cat(sums, -1)) / counts
         variances = self._around(torch.cat(squares, -1)) / counts - means.square()
-        statistics = torch.cat([means, variances.clamp(min=1e-5).sqrt()], -1)
-        return statistics.to(self.norm.running_mean), own[..., 0] > 0
+        return torch.cat([means, variances.clamp(min=1e-5).sqrt()], -1), own[..., 0] > 0
 
     def _sums(self, frames: torch.Tensor) -> torch.Tensor:
         """Of frames `[windows, frames, width]`, the sum of each token's own."""
@@ -707,6 +721,8 @@ class AudioLLMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # The two buffers by name: their norm also counts batches, in integers.
+    _keep_in_fp32_modules_strict: Any = {"emotion_adapter.norm.running_mean", "emotion_adapter.norm.running_var"}
     _can_compile_fullgraph = True  # decoding with a static cache, where the language model's own class can
     # The alignment is beside the adapter that it belongs to: it reads the tokens of both, after the adapter has run.
     _no_split_modules: Any = ["AudioLLMAdapter", "AudioLLMStatisticsAdapter", "AudioLLMAlignment"]

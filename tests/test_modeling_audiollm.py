@@ -352,7 +352,9 @@ def test_tokens_of_statistics_are_the_same_alone_as_in_a_batch_and_equal_where_n
     adapter.norm.running_mean.normal_()
     states = torch.randn(3, 2, 20, 8)
     tokens = adapter(EncodedWindows(states, torch.tensor([20, 5])))
+    states[:, 1, 5:] = torch.nan  # which is padding
     alone = adapter(EncodedWindows(states[:, 1:, :8], torch.tensor([5])))
+    assert adapter(EncodedWindows(states[:, :0])).shape == (0, 10, 16)
     assert tokens.shape == (2, 10, 16)
     torch.testing.assert_close(tokens[1:], alone)
     assert (tokens[1, 3:] == tokens[1, 3]).all() and not torch.equal(tokens[1, 2], tokens[1, 3])
@@ -372,6 +374,9 @@ def test_the_norm_of_statistics_knows_all_rows_of_the_training_however_they_came
     for row in rows.split(1):
         assert alone(row).isfinite().all()
     torch.testing.assert_close((alone.running_mean, alone.running_var), (mean, variance))
+    alone(rows[:0])
+    (alone(rows.requires_grad_()).sum() + alone(2 * rows).sum()).backward()
+    assert alone.to(torch.bfloat16).running_mean.dtype == torch.float32
 
 
 def test_statistics_that_are_left_out_are_so_for_all_tokens_of_a_window_and_in_training_only():
@@ -399,6 +404,11 @@ def test_a_model_hears_feelings_by_statistics_and_survives_saving(tone, tmp_path
     again = type(model).from_pretrained(tmp_path).eval()
     assert again.config.emotion_statistics == settings
     torch.testing.assert_close(again(**inputs).logits, model.eval()(**inputs).logits)
+    half = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
+    norm = half.model.emotion_adapter.norm
+    assert half.dtype == torch.bfloat16 and norm.num_batches_tracked.dtype == torch.int64
+    torch.testing.assert_close(norm.running_mean, adapter.norm.running_mean, rtol=0, atol=0)
+    assert half(**inputs).logits.isfinite().all()
 
 
 @pytest.mark.parametrize(

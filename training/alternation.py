@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset as Rows
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset, Sampler
 from transformers import IntervalStrategy, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
@@ -153,6 +154,8 @@ class AlternationCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, model: Any = None, **kwargs):
         """At the border of a round: which parts moved; then a logged mean ends there, and what is learnt is saved."""
+        if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+            agree_on_buffers(model)  # at every step, as DDP does: a norm may use what each process counted
         if state.global_step in self.plan.stops:
             control.should_log |= args.logging_strategy != IntervalStrategy.NO
             control.should_save |= args.save_strategy != SaveStrategy.NO

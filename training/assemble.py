@@ -149,8 +149,7 @@ def _add_emotion(
     """
     added = section.add_emotion
     assert added is not None
-    for name in ("emotion_length_aware", "emotion_layer_mix", "emotion_adapter_norm", "emotion_statistics"):
-        setattr(model.config, name, getattr(added, name))
+    added.apply_to(model.config)
     extractor = processor.feature_extractor
     if added.config is not None:
         settings = dict(added.config)

@@ -140,6 +140,11 @@ class AddEmotion:
         if self.config is not None:
             _check_architecture(self.config, "model.add_emotion.config")
 
+    def apply_to(self, config: AudioLLMConfig):
+        """Set how the encoder's branch hears, before there is one."""
+        for name in ("emotion_length_aware", "emotion_layer_mix", "emotion_adapter_norm", "emotion_statistics"):
+            setattr(config, name, getattr(self, name))
+
 
 def _check_architecture(given: Mapping[str, Any], where: str) -> None:
     kind = given.get("model_type")

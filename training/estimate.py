@@ -62,6 +62,7 @@ def config_of(section: dict[str, Any]) -> AudioLLMConfig:
             if part.model_type == "whisper":
                 part.max_source_positions = round(config.window_seconds * WHISPER_FRAMES_PER_SECOND)
     if added := model.add_emotion:
+        added.apply_to(config)
         if added.config is not None:
             config.emotion_config = AutoConfig.for_model(**added.config)
         elif added.encoder == "speech_encoder":

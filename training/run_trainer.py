@@ -64,7 +64,7 @@ def begin_states(optimizer: torch.optim.Optimizer):
     """Give what an optimizer has not moved yet the state that its first step would find.
 
     FSDP2 loads no checkpoint that lacks one of a parameter that may learn: here, of a part whose round comes later. A
-    step with gradients of zero and without a rate makes them, whatever the optimizer.
+    step with gradients of zero and without a rate makes them: exactly, of Adam and its kin and of SGD with momentum.
     """
     new = [p for group in optimizer.param_groups for p in group["params"] if p not in optimizer.state]
     if not new:
@@ -78,14 +78,14 @@ def begin_states(optimizer: torch.optim.Optimizer):
     for parameter in new:
         parameter.grad = torch.zeros_like(parameter)
     for group, settings in zip(optimizer.param_groups, before):
-        group.update(dict.fromkeys(settings, 0.0))
+        group.update({name: value * 0 for name, value in settings.items()})  # a tensor stays one, as torchao asks
     type(optimizer).step(optimizer)  # not the schedule's, which counts
     for group, settings in zip(optimizer.param_groups, before):
         group.update(settings)
     for parameter, gradient in gradients.items():
         parameter.grad = gradient
     for parameter in new:
-        if "step" in optimizer.state[parameter]:
+        if "step" in optimizer.state.get(parameter, {}):
             optimizer.state[parameter]["step"] *= 0
 
 

@@ -36,15 +36,16 @@ def watched(config: dict, seen: list, stop: int = 0):
     return trainer
 
 
-def main(path: str, stop: int):
+def main(path: str, stops: list[int]):
     config = json.loads(Path(path).read_text())
     output = config["training"]["output_dir"]
     seen: list = []
     trainer = watched(config, seen)
     run(config, trainer)
-    if stop:
+    if stops:
         config["training"]["output_dir"] = f"{output}-resumed"
-        run(config, watched(config, [], stop))
+        for stop in stops:
+            run(config, watched(config, [], stop))
         sft.train(config)
     facts = {
         "world": dist.get_world_size(),
@@ -58,4 +59,4 @@ def main(path: str, stop: int):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], [int(step) for step in sys.argv[2:]])

@@ -20,8 +20,8 @@ from tests.tiny_run import config, corpus  # noqa: F401
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(config, accelerate: str, tmp_path: Path, stop: int, script: str = "run.py") -> list[dict]:
-    """Run a script in two processes and read what each wrote."""
+def launch(config, accelerate: str, tmp_path: Path, *stops: int, script: str = "run.py") -> list[dict]:
+    """Run a script in two processes, which stops and goes on at these steps, and read what each wrote."""
     config["training"] |= {"gradient_accumulation_steps": 1, "disable_tqdm": True}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
@@ -32,7 +32,7 @@ def launch(config, accelerate: str, tmp_path: Path, stop: int, script: str = "ru
         "--main_process_port",
         "0",
     ]
-    command += [str(Path(__file__).with_name(script)), str(path), str(stop)]
+    command += [str(Path(__file__).with_name(script)), str(path), *map(str, stops)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with (tmp_path / "errors").open("w+") as errors:
         # A session of its own, so that a hanging collective leaves no processes behind.
@@ -62,7 +62,7 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
     output = config["training"]["output_dir"]
     one = json.loads(json.dumps(config))
     one["training"]["output_dir"] = str(tmp_path / "one")
-    facts = launch(config, accelerate, tmp_path, stop=7)
+    facts = launch(config, accelerate, tmp_path, 7)
 
     assert [(fact["world"], fact["rank"]) for fact in facts] == [(2, 0), (2, 1)]
     assert facts[0]["sharded"] == (accelerate == "cpu-fsdp2")
@@ -101,8 +101,8 @@ def test_two_processes_align_one_adapter_let_its_words_be_read_and_resume(config
         {"tasks": ["asr"], "train": ["speech_adapter"], "epochs": 2, "align": 1.0, "lm": 0.0},
         {"tasks": ["asr"], "train": ["emotion_adapter"], "epochs": 1},
     ]
-    config["training"]["save_steps"] = 3
-    facts = launch(config, accelerate, tmp_path, stop=4)
+    config["training"]["save_steps"] = 1
+    facts = launch(config, accelerate, tmp_path, 4, 8)  # before a part has learnt, and while it does
     assert [fact["moved"] for fact in facts] == [[["speech_adapter"], ["emotion_adapter"]]] * 2
     output = config["training"]["output_dir"]
     whole, resumed = (final_weights(folder) for folder in (output, f"{output}-resumed"))
@@ -123,7 +123,7 @@ def test_batch_norms_of_two_processes_do_not_pass_for_frozen_parts_that_move(con
         {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter"], "epochs": 0.7},
         {"tasks": ["er"], "train": ["language_model", "lora"], "epochs": 0.7},
     ]
-    moved = [fact["moved"] for fact in launch(config, "cpu-ddp", tmp_path, stop=0)]
+    moved = [fact["moved"] for fact in launch(config, "cpu-ddp", tmp_path)]
     assert moved == [[["speech_adapter", "speech_encoder"], ["language_model", "lora"]]] * 2
 
 
@@ -132,7 +132,7 @@ def test_two_processes_train_by_rewards_hear_and_resume(config, tmp_path):
     config |= {"rewards": [{"name": "letters"}], "train": ["lora", "emotion_adapter"], "max_steps": 4}
     del config["schedule"]
     config["training"] |= {"num_generations": 4, "max_completion_length": 5, "save_steps": 2}
-    facts = launch(config, "cpu-ddp", tmp_path, stop=3, script="run_rl.py")
+    facts = launch(config, "cpu-ddp", tmp_path, 3, script="run_rl.py")
     assert [fact["world"] for fact in facts] == [2, 2]
     assert max(fact["hearing_error"] for fact in facts) < 1e-5
     assert facts[0]["sum"] == facts[1]["sum"] and facts[0]["rewards"] == facts[1]["rewards"]
