@@ -799,7 +799,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             self.adapter = adapter([speech, emotion], config.speech_tokens)
         else:
             self.speech_adapter = adapter([speech], config.speech_tokens)
-        if config.emotion_statistics is not None:
+        if config.emotion_statistics is not None and emotion is not None:
             settings = STATISTICS | config.emotion_statistics
             self.emotion_adapter = AudioLLMStatisticsAdapter(emotion, config.emotion_tokens, width, **settings)
         elif config.fusion == "sequence":

@@ -140,8 +140,8 @@ class AddEmotion:
         if self.config is not None:
             _check_architecture(self.config, "model.add_emotion.config")
 
-    def apply_to(self, config: AudioLLMConfig):
-        """Set how the encoder's branch hears, before there is one."""
+    def apply_to(self, config: Any):
+        """Set in an [`AudioLLMConfig`] how the encoder's branch hears, before there is one."""
         for name in ("emotion_length_aware", "emotion_layer_mix", "emotion_adapter_norm", "emotion_statistics"):
             setattr(config, name, getattr(self, name))
 
