@@ -1,4 +1,6 @@
+import atexit
 import os
+import shutil
 import tempfile
 
 
@@ -11,6 +13,9 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model_and_processor
+
+
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
