@@ -144,6 +144,12 @@ class AudioLLMConfig(PreTrainedConfig):
             same frames; in front are the language model's embeddings of its words, and of the adapter's tokens so many
             fewer are kept, evenly. None (the paper's): the language model learns to read the adapter's tokens.
         speech_decoder (`dict`, *optional*): settings of [`AudioLLMSpeechDecoder`], where it says the words.
+        label_first (`bool`, *optional*, defaults to `False`): put the words for the emotion labels, mixed by how near
+            a clip's emotion tokens come to each (`model.feel`), in place of the first of these tokens. What
+            `words_first` is for speech, this is for an emotion adapter that a round with `label` taught: a language
+            model reads a word at once, and has to learn to read tokens. For fusion `"sequence"`.
+        emotion_label_ids (`list[list[int]]`, *optional*): token ids of each of the `emotion_labels`, of which
+            `label_first` mixes; a training writes them.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.
@@ -186,6 +192,8 @@ class AudioLLMConfig(PreTrainedConfig):
     adapter_dropout: float = 0.0
     speech_alignment: bool = False
     words_first: str | None = None
+    label_first: bool = False
+    emotion_label_ids: list[list[int]] | None = None
     speech_decoder: dict | None = None
     audio_token_id: int = 0
     emotion_labels: list[str] | tuple[str, ...] = EMOTION_LABELS
@@ -230,6 +238,8 @@ class AudioLLMConfig(PreTrainedConfig):
             raise ValueError(
                 "words_first 'decoder' and settings of a speech_decoder belong together; give both or none."
             )
+        if self.label_first and self.fusion != "sequence":
+            raise ValueError(f"label_first is for tokens of an emotion adapter, which fusion {self.fusion!r} has not.")
         if self.adapter_context < 0:
             raise ValueError(f"adapter_context must be at least 0; got {self.adapter_context}.")
         if not 0 <= self.adapter_dropout < 1:
@@ -264,7 +274,8 @@ class AudioLLMConfig(PreTrainedConfig):
         if unknown := sorted(set(settings) - set(STATISTICS)):
             raise ValueError(f"emotion_statistics has {', '.join(STATISTICS)}; {', '.join(unknown)} is unknown.")
         context, width, dropout = (settings.get(name, default) for name, default in STATISTICS.items())
-        if not (isinstance(context, int) and context >= 0 and isinstance(width, int) and width > 0):
+        counts = all(isinstance(count, int) and not isinstance(count, bool) for count in (context, width))
+        if not (counts and context >= 0 and width > 0):
             raise ValueError(
                 f"emotion_statistics counts tokens in context, from 0, and channels in width, from 1; got {context!r} "
                 f"and {width!r}."

@@ -758,6 +758,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
     LIKELIEST = 16  # words, of which an audio token that stands for one is mixed
     TOKENS_AT_ONCE = 1024  # that are compared with all words
+    LABEL_TEMPERATURE = 20.0  # by which labels are mixed, as a round with `label` begins
     # Parts are of whatever class their configurations name; of two encoders' adapters some are there.
     speech_encoder: Any
     emotion_encoder: Any
@@ -831,11 +832,16 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
 
     def train(self, mode: bool = True):
-        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479)."""
+        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479).
+
+        Only an [`AudioLLMStatisticsAdapter`] leaves out statistics whoever learns, or a language model would learn to
+        read tokens of clips that the adapter knows, and trust those of others too much (docs/small_model.md).
+        """
         super().train(mode)
         for name, part in self.named_children():
             if name != "language_model" and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
+                part.training = mode and isinstance(part, AudioLLMStatisticsAdapter)  # not its norm
         return self
 
     @can_return_tuple
@@ -883,11 +889,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             heard = self.embed_branch("speech", *speech, speech_frames) if speech_embeds is None else speech_embeds
             branches = [self._words_first(heard, *speech, speech_words)]
             if self.config.fusion == "sequence":
-                branches.append(
-                    self.embed_branch("emotion", *emotion, emotion_frames)
-                    if emotion_embeds is None
-                    else emotion_embeds
-                )
+                if emotion_embeds is None:
+                    emotion_embeds = self.embed_branch("emotion", *emotion, emotion_frames)
+                branches.append(self._label_first(emotion_embeds, *emotion))
             embeddings = torch.cat(branches, dim=1)
         kept = self._kept(input_features_mask, input_values_mask)
         flat = embeddings.flatten(0, 1) if kept is None else embeddings[kept]
@@ -912,6 +916,53 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         weight = embeddings.weight.detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
         return weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
+
+    def label_words(self, labels: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The language model's words for labels, `[labels, hidden]`: of each the mean over its token ids."""
+        embeddings = self.word_embeddings()
+        return torch.stack([embeddings[list(label)].float().mean(0) for label in labels])
+
+    def label_nearness(
+        self, tokens: torch.Tensor, windows: Sequence[int], mask: torch.Tensor | None, words: torch.Tensor
+    ) -> torch.Tensor:
+        """How near clips' emotion tokens come to words for labels, `[clips, labels]`, see [`feel`].
+
+        Args:
+            tokens: of the emotion adapter, `[windows, tokens, hidden]`.
+            windows: of each clip.
+            mask: of the features, as in [`get_audio_features`].
+            words: an embedding for each label, `[labels, hidden]`.
+        """
+        real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+        real = real if mask is None else _first_tokens(self.config.emotion_tokens, mask)
+        heard = nn.functional.normalize(tokens.float(), dim=-1)
+        clips = zip(heard.split(list(windows)), real.split(list(windows)), strict=True)
+        directions = torch.stack([clip[own].mean(0) for clip, own in clips])
+        return directions @ nn.functional.normalize(words, dim=-1).t()
+
+    def _label_first(
+        self, tokens: torch.Tensor, features: torch.Tensor | None, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Tokens of windows `[windows, tokens, hidden]` as the language model gets them, see `label_first`.
+
+        It is the first of a clip's tokens that gives place, not that of each of its windows.
+
+        Args:
+            tokens: of the emotion adapter.
+            features, mask: of the emotion encoder.
+        """
+        if not self.config.label_first:
+            return tokens
+        if not self.config.emotion_label_ids:
+            raise ValueError("label_first needs emotion_label_ids, the token ids of labels, which a training writes.")
+        windows = _window_counts(features if mask is None else None, mask)
+        if windows is None:
+            raise ValueError("label_first needs features or their mask, which say how many windows a clip has.")
+        words = self.label_words(self.config.emotion_label_ids)
+        shares = (self.LABEL_TEMPERATURE * self.label_nearness(tokens, windows, mask, words)).softmax(-1)
+        counts = torch.tensor(windows, device=tokens.device)
+        first = counts.cumsum(0) - counts
+        return tokens.index_put((first, torch.zeros_like(first)), (shares @ words).to(tokens.dtype))
 
     @torch.no_grad()
     def _likeliest_words(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1040,8 +1091,13 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             return heard.tolist()
         of_emotion = part == "emotion" and config.fusion == "sequence"
         tokens = config.emotion_tokens if of_emotion else config.speech_tokens
-        kept = kept_tokens(tokens, windows.sum(-1), windows.shape[-1])
-        return torch.minimum(kept.cpu() * math.ceil(frames / tokens), heard).tolist()
+        kept, stack = kept_tokens(tokens, windows.sum(-1), windows.shape[-1]).cpu(), math.ceil(frames / tokens)
+        needed = kept * stack
+        if part == "emotion" and config.emotion_statistics is not None:
+            # Of real audio alone: of a token it may be a tenth, and the rest seconds of silence.
+            real = torch.tensor([output_frames(encoder, n) for n in windows.sum(-1).tolist()])
+            needed = real.clamp(min=(kept - 1) * stack + 1)
+        return torch.minimum(needed, heard).tolist()
 
     def _encode(self, part: str, features: Any, mask: torch.Tensor | None) -> EncodedWindows:
         all_layers = part == "emotion" and self.config.all_emotion_layers
@@ -1528,13 +1584,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             raise ValueError(f"feel asks an emotion adapter, which a model of fusion {self.config.fusion!r} has not.")
         prefix = "input_features" if inputs.get("input_values") is None else "input_values"
         features, mask = inputs[prefix], inputs[f"{prefix}_mask"]
-        tokens = nn.functional.normalize(self.model.embed_branch("emotion", features, mask), dim=-1)
-        kept, windows = _first_tokens(self.config.emotion_tokens, mask), _window_counts(None, mask)
-        clips = zip(tokens.split(windows), kept.split(windows), strict=True)
-        directions = torch.stack([clip[real].mean(0) for clip, real in clips])
-        embeddings = self.model.word_embeddings()
-        words = torch.stack([embeddings[list(label)].float().mean(0) for label in labels])
-        return directions.float() @ nn.functional.normalize(words, dim=-1).t()
+        tokens, windows = self.model.embed_branch("emotion", features, mask), _window_counts(None, mask)
+        assert windows is not None  # there is a mask
+        return self.model.label_nearness(tokens, windows, mask, self.model.label_words(labels))
 
     @torch.no_grad()
     def score_continuations(self, continuations: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:

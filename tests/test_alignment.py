@@ -170,6 +170,51 @@ def test_what_an_emotion_adapter_feels_is_how_near_its_tokens_come_to_labels(ton
     torch.testing.assert_close(near[1], cosines.mean(0))
 
 
+LABELS = [[40, 41], [50], [60]]
+
+
+def test_the_word_for_what_a_clip_feels_stands_in_place_of_its_first_emotion_token(tone, tmp_path):
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor(
+        audio_tokens="clip", emotion_tokens=5, label_first=True, emotion_label_ids=LABELS
+    )
+    clips = [tone(0.4), tone(1.7, seed=1)]
+    audio = processor(text=[processor.prompt("how")] * 2, audio=clips)
+    features, mask = audio["input_features"], audio["input_features_mask"]
+    near = model.eval().feel(LABELS, **audio)
+    words = torch.stack([model.model.word_embeddings()[label].mean(0) for label in LABELS])
+    expected = (20 * near).softmax(-1) @ words
+
+    def read(label_first):
+        model.config.label_first = label_first
+        return model.get_audio_features(features, mask).pooler_output
+
+    put, plain = read(True), read(False)
+    changed = (put != plain).any(-1).nonzero().flatten().tolist()
+    assert changed == [4, 16]  # behind 4 of speech; and, 2 of emotion and 10 of speech later, in a first window
+    torch.testing.assert_close(put[changed], expected)
+    model.config.label_first = True
+    put = model.get_audio_features(features, mask).pooler_output
+    put[changed].sum().backward()
+    assert sum(p.grad.abs().sum() for p in model.model.emotion_adapter.parameters()) > 0
+    model.save_pretrained(tmp_path)
+    again = AudioLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again.get_audio_features(features, mask).pooler_output, put)
+    one_by_one = [
+        again.get_audio_features(inputs["input_features"], inputs["input_features_mask"]).pooler_output
+        for inputs in (processor(text=[processor.prompt("how")], audio=[clip]) for clip in clips)
+    ]
+    torch.testing.assert_close(torch.cat(one_by_one), put)
+
+
+def test_a_label_is_put_first_only_where_there_are_labels_and_who_feels_them(tone):
+    model, processor = tiny_model_and_processor(label_first=True)
+    with pytest.raises(ValueError, match="needs emotion_label_ids"):
+        model(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
+    with pytest.raises(Exception, match="which fusion 'none' has not"):
+        tiny_model_and_processor(label_first=True, emotion=None)
+
+
 def test_without_an_emotion_adapter_nothing_is_felt(tone):
     model, processor = tiny_model_and_processor(emotion=None)
     with pytest.raises(ValueError, match="of fusion 'none' has not"):

@@ -139,7 +139,7 @@ def test_parts_may_set_whatever_the_model_knows():
     own = {item.name for item in fields(AudioLLMConfig)} - {item.name for item in fields(PreTrainedConfig)}
     derived = {"speech_config", "emotion_config", "text_config", "audio_token_id", "quote_confidence", "context_turns"}
     derived |= {"tie_word_embeddings", "initializer_range", "speech_alignment"}  # the last is a matter of the rounds
-    derived |= {"speech_decoder"}  # of words_first and speech_language
+    derived |= {"speech_decoder", "emotion_label_ids"}  # of words_first and speech_language, and of emotion_labels
     assert own - derived == {item.name for item in fields(sections.Parts)} - set(sections.PARTS_ONLY)
 
 
@@ -282,10 +282,11 @@ def test_rows_to_validate_with_give_a_loss_for_each_task(config, corpus):
     ],
 )
 def test_a_model_keeps_the_labels_that_it_learns(section, emotions):
-    model, _ = tiny_model_and_processor()
+    model, processor = tiny_model_and_processor(label_first=True)
     rows = [{"task": "er", "label": label} for label in ("sad", "bored", "Sad", None)]
-    note_labels(model, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
+    note_labels(model, processor, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
     assert [label for label in model.config.emotion_labels if label != "Sad"] == emotions
+    assert model.config.emotion_label_ids == processor.label_ids(model.config.emotion_labels)
     assert list(model.config.sentiment_labels) == ["positive", "negative", "neutral"]
 
 

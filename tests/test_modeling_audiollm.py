@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -388,6 +390,36 @@ def test_statistics_that_are_left_out_are_so_for_all_tokens_of_a_window_and_in_t
     assert torch.equal(adapter.eval()(frames), adapter(frames))
 
 
+def test_statistics_of_a_clip_are_of_its_own_frames_alone_however_few_tokens_it_has(tone):
+    settings = {"context": 0, "dropout": 0.0}
+    model, processor = tiny_model_and_processor(
+        emotion="whisper", audio_tokens="clip", emotion_statistics=settings, emotion_tokens=1
+    )
+    inputs = inputs_for(processor, tone(0.3))
+    mask = inputs["input_features_mask"]
+    encoded = model.model.branch_frames("emotion", inputs["input_features"], mask)
+    assert model.model.needed_frames("emotion", mask) == encoded.counts.tolist() == [15]  # of 50; 20 ms each
+    silent = replace(encoded, states=encoded.states.clone())
+    silent.states[:, :, 15:] = torch.nan
+    adapter = model.model.emotion_adapter.eval()
+    torch.testing.assert_close(adapter(silent), adapter(encoded))
+
+
+def test_statistics_are_left_out_while_only_a_reader_of_their_tokens_learns(tone):
+    """Of clips that the adapter knows, a language model would learn to trust it too much."""
+    model, processor = tiny_model_and_processor(emotion_statistics={"dropout": 0.5})
+    adapter = model.model.emotion_adapter.requires_grad_(False)
+    inputs = inputs_for(processor, tone(0.7))
+
+    def tokens():
+        return model.model.embed_branch("emotion", inputs["input_features"], inputs["input_features_mask"])
+
+    model.train()
+    assert not torch.equal(tokens(), tokens()) and adapter.norm.num_batches_tracked == 0
+    model.eval()
+    assert torch.equal(tokens(), tokens())
+
+
 def test_a_model_hears_feelings_by_statistics_and_survives_saving(tone, tmp_path):
     settings = {"context": 2, "dropout": 0.1}
     model, processor = tiny_model_and_processor(audio_tokens="clip", emotion_statistics=settings)
@@ -416,6 +448,7 @@ def test_a_model_hears_feelings_by_statistics_and_survives_saving(tone, tmp_path
     [
         ({"emotion_statistics": {"contxt": 1}}, "contxt is unknown"),
         ({"emotion_statistics": {"context": -1}}, "from 0"),
+        ({"emotion_statistics": {"context": True}}, "from 0"),
         ({"emotion_statistics": {"width": 0.5}}, "from 1"),
         ({"emotion_statistics": {"dropout": 1}}, r"must be in \[0, 1\)"),
         ({"emotion_statistics": {}, "emotion_layer_mix": True}, "leave emotion_layer_mix"),

@@ -324,6 +324,22 @@ def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path)
     assert {("felt" in row, row["task"]) for row in second} == {(True, "er"), (False, "asr")}
 
 
+def test_a_language_model_is_told_the_label_that_the_adapter_learnt_with_a_cache_as_without(config, tmp_path):
+    label = {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0}
+    config["schedule"] = [label, {"tasks": ["er"], "train": ["speech_adapter", "lora"]}]
+    losses = []
+    for kept in (None, {"folder": str(tmp_path / "cache"), "max_gb": 1}):
+        config |= {"feature_cache": kept}
+        config["training"]["output_dir"] = str(tmp_path / f"out-{bool(kept)}")
+        torch.manual_seed(0)
+        model, processor = tiny_model_and_processor(label_first=True)
+        trainer = sft.build_trainer(config, model, processor)
+        assert model.config.emotion_label_ids == processor.label_ids(model.config.emotion_labels)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_round_hears_each_clip_at_speeds_of_its_own(config, cached, tmp_path):
     """And what is kept of a clip at one speed is never that of another: losses are the same without a cache."""

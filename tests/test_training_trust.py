@@ -18,7 +18,7 @@ from audiollm.training import sft
 from audiollm.training.assemble import _language_model
 from audiollm.training.checkpoints import load_trained, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
-from audiollm.training.schedule import Round, ScheduleError, refuse_unlearned
+from audiollm.training.schedule import Round, ScheduleError, refuse_unlabelled, refuse_unlearned
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -42,6 +42,15 @@ def test_a_new_part_that_no_round_trains_is_refused(config):
     config["schedule"] = [{"tasks": ["asr"], "train": ["speech_adapter"]}]
     with pytest.raises(ScheduleError, match="lora would never learn"):
         sft.build_trainer(config)
+
+
+def test_a_label_that_no_round_teaches_a_new_adapter_is_not_put_first():
+    taught = Round(("er",), ("emotion_adapter",), label=1.0)
+    encoder = Round(("er",), ("emotion_encoder", "emotion_adapter"), label=1.0)  # which learns from labels itself
+    refuse_unlabelled([taught, encoder], {"emotion_adapter"})
+    refuse_unlabelled([encoder], {"lora"})
+    with pytest.raises(ScheduleError, match="label_first needs a round with `label`"):
+        refuse_unlabelled([encoder], {"emotion_adapter"})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])

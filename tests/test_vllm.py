@@ -39,6 +39,8 @@ MODELS = {
         "text": "qwen3",
         "adapter_context": 1,
         "words_first": "adapter",
+        "label_first": True,
+        "emotion_label_ids": [[40], [50, 51], [60]],
     },
 }
 
@@ -226,7 +228,15 @@ def test_a_person_gets_the_model_that_generates_and_vllm_the_one_without_a_head(
     assert isinstance(AutoModel.from_pretrained(tmp_path), AudioLLMForConditionalGeneration)
 
 
-@pytest.mark.parametrize("words_first", [{}, {"words_first": "adapter"}, {"words_first": "decoder"}])
+@pytest.mark.parametrize(
+    "words_first",
+    [
+        {},
+        {"words_first": "adapter"},
+        {"words_first": "decoder"},
+        {"label_first": True, "emotion_label_ids": [[40], [50]]},
+    ],
+)
 def test_clips_batched_as_a_list_give_the_tokens_of_the_padded_batch(words_first, tone):
     if words_first.get("words_first") == "decoder":
         words_first = words_first | {"speech_decoder": MODELS["feature"]["speech_decoder"]}

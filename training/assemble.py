@@ -44,7 +44,12 @@ def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGenerati
     return model, processor
 
 
-def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, Any] | None, rows: Dataset) -> None:
+def note_labels(
+    model: AudioLLMForConditionalGeneration,
+    processor: AudioLLMProcessor,
+    section: Mapping[str, Any] | None,
+    rows: Dataset,
+) -> None:
     """Write into a model's configuration which labels it learns, so that answers can tell them from others.
 
     A checkpoint keeps those that it knows; of a model of new parts, the defaults count only as far as rows have them.
@@ -52,6 +57,7 @@ def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, A
 
     Args:
         model: to be trained.
+        processor: of the model.
         section: that describes it, if one does.
         rows: to train on.
     """
@@ -63,6 +69,8 @@ def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, A
         kept = [label for label in getattr(model.config, field) if parts is None or label in learnt]
         known = {label.casefold() for label in kept}
         setattr(model.config, field, [*kept, *sorted(label for label in learnt if label.casefold() not in known)])
+    if model.config.label_first:
+        model.config.emotion_label_ids = processor.label_ids(model.config.emotion_labels)
 
 
 def note_context(model: AudioLLMForConditionalGeneration, rows: Dataset) -> None:

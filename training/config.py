@@ -94,6 +94,7 @@ class Parts:
     adapter_context: int = AudioLLMConfig.adapter_context
     adapter_dropout: float = AudioLLMConfig.adapter_dropout
     words_first: str | None = None
+    label_first: bool = False
     speech_language: str | None = None
     emotion_labels: list[str] | None = None
     sentiment_labels: list[str] | None = None
@@ -121,8 +122,8 @@ class AddEmotion:
         encoder: a checkpoint, or `speech_encoder` for a copy of the model's own.
         config: instead, an encoder of random weights: `model_type` and the fields of its configuration.
         fusion: `sequence` or `feature`.
-        emotion_tokens, emotion_length_aware, emotion_layer_mix, emotion_adapter_norm, emotion_statistics: as
-            [`AudioLLMConfig`] has them.
+        emotion_tokens, emotion_length_aware, emotion_layer_mix, emotion_adapter_norm, emotion_statistics, label_first:
+            as [`AudioLLMConfig`] has them.
     """
 
     encoder: str | Source | None = None
@@ -133,6 +134,7 @@ class AddEmotion:
     emotion_layer_mix: bool = False
     emotion_adapter_norm: str | None = None
     emotion_statistics: dict[str, Any] | None = None
+    label_first: bool = False
 
     def __post_init__(self):
         if (self.encoder is None) == (self.config is None):
@@ -142,8 +144,10 @@ class AddEmotion:
 
     def apply_to(self, config: Any):
         """Set in an [`AudioLLMConfig`] how the encoder's branch hears, before there is one."""
-        for name in ("emotion_length_aware", "emotion_layer_mix", "emotion_adapter_norm", "emotion_statistics"):
-            setattr(config, name, getattr(self, name))
+        own = ("encoder", "config", "fusion", "emotion_tokens")
+        for item in dataclasses.fields(self):
+            if item.name not in own:
+                setattr(config, item.name, getattr(self, item.name))
 
 
 def _check_architecture(given: Mapping[str, Any], where: str) -> None:

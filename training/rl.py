@@ -59,7 +59,7 @@ def build_rl_trainer(
             refuse_bad_rows(some, answers=False)
     if model is None:
         model, processor = assemble(config["model"])
-    note_labels(model, config.get("model"), rows)
+    note_labels(model, processor, config.get("model"), rows)
     note_context(model, rows)
     lora: Any = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]

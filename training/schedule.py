@@ -268,6 +268,23 @@ def refuse_unlearned(rounds: Sequence[Round], new: Iterable[str]):
         )
 
 
+def refuse_unlabelled(rounds: Sequence[Round], new: Iterable[str]):
+    """Refuse `label_first` for a new emotion adapter that no round teaches what the labels' words are.
+
+    Args:
+        rounds: the schedule.
+        new: parts of the model whose weights are new.
+
+    Raises:
+        ScheduleError: saying which round is missing.
+    """
+    if "emotion_adapter" in new and not any(round_.weighed.get("label") == "emotion_adapter" for round_ in rounds):
+        raise ScheduleError(
+            "label_first needs a round with `label` and `emotion_adapter` in `train`, which teaches the adapter the "
+            "words for labels (and `emotion_encoder` is not in `train`, which would learn from them instead)."
+        )
+
+
 def part_parameters(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """Named parameters of each part of a model, LoRA-wrapped or not; every parameter is in exactly one part."""
     parts: dict[str, list[tuple[str, nn.Parameter]]] = {}

@@ -28,7 +28,15 @@ from .feature_cache import FeatureCache
 from .lora import lora_settings
 from .run import run
 from .run_trainer import refuse_deepspeed, warn_of_slow_bfloat16
-from .schedule import leave_out_missing, part_parameters, read_rounds, read_schedule, refuse_unlearned, stretch
+from .schedule import (
+    leave_out_missing,
+    part_parameters,
+    read_rounds,
+    read_schedule,
+    refuse_unlabelled,
+    refuse_unlearned,
+    stretch,
+)
 from .trainer import AUDIO_SFT, AudioLLMTrainer
 
 
@@ -124,7 +132,7 @@ def build_trainer(
             refuse_bad_rows(rows)
     if model is None:
         model, processor = assemble(config["model"])
-    note_labels(model, config.get("model"), dataset)
+    note_labels(model, processor, config.get("model"), dataset)
     note_context(model, dataset)
     lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
@@ -133,7 +141,10 @@ def build_trainer(
         rounds, lacking = leave_out_missing(rounds, dataset["task"])
         if lacking:
             logger.warning("no rows of %s: schedule %s goes without", ", ".join(lacking), config["schedule"])
-    refuse_unlearned(rounds, new_parts(config["model"], model) | ({"lora"} if lora else set()))
+    new = new_parts(config["model"], model)
+    refuse_unlearned(rounds, new | ({"lora"} if lora else set()))
+    if model.config.label_first:
+        refuse_unlabelled(rounds, new)
     if checked.stretch_to:
         at_once = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
         rounds = stretch(rounds, dataset["task"], at_once * arguments.world_size, checked.stretch_to)
