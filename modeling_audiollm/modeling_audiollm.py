@@ -832,16 +832,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
 
     def train(self, mode: bool = True):
-        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479).
-
-        Only an [`AudioLLMStatisticsAdapter`] leaves out statistics whoever learns, or a language model would learn to
-        read tokens of clips that the adapter knows, and trust those of others too much (docs/small_model.md).
-        """
+        """Set training mode, but leave frozen parts in eval mode, without dropout (transformers#24479)."""
         super().train(mode)
         for name, part in self.named_children():
             if name != "language_model" and not any(p.requires_grad for p in part.parameters()):
                 part.eval()
-                part.training = mode and isinstance(part, AudioLLMStatisticsAdapter)  # not its norm
         return self
 
     @can_return_tuple
@@ -911,11 +906,13 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         return [HeardWords(of[of >= 0].tolist(), sure[of >= 0].tolist(), int(own.sum())) for of, sure, own in clips]
 
     def word_embeddings(self) -> torch.Tensor:
-        """The language model's token embeddings, which alignment leaves as they are."""
+        """The language model's token embeddings as it reads them, which alignment leaves as they are."""
         embeddings: Any = self.get_input_embeddings()
         weight = embeddings.weight.detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-        return weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
+        weight = weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
+        scale = getattr(embeddings, "embed_scale", None)  # Gemma 3's, whose layers take what is given as it is
+        return weight if scale is None else weight * torch.as_tensor(scale, dtype=weight.dtype, device=weight.device)
 
     def label_words(self, labels: Sequence[Sequence[int]]) -> torch.Tensor:
         """The language model's words for labels, `[labels, hidden]`: of each the mean over its token ids."""
@@ -938,7 +935,8 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         heard = nn.functional.normalize(tokens.float(), dim=-1)
         clips = zip(heard.split(list(windows)), real.split(list(windows)), strict=True)
         directions = torch.stack([clip[own].mean(0) for clip, own in clips])
-        return directions @ nn.functional.normalize(words, dim=-1).t()
+        with torch.autocast(tokens.device.type, enabled=False):  # bfloat16's cosines are too coarse for a temperature
+            return directions @ nn.functional.normalize(words.to(tokens.device), dim=-1).t()
 
     def _label_first(
         self, tokens: torch.Tensor, features: torch.Tensor | None, mask: torch.Tensor | None
@@ -960,9 +958,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             raise ValueError("label_first needs features or their mask, which say how many windows a clip has.")
         words = self.label_words(self.config.emotion_label_ids)
         shares = (self.LABEL_TEMPERATURE * self.label_nearness(tokens, windows, mask, words)).softmax(-1)
+        with torch.autocast(tokens.device.type, enabled=False):
+            mixed = shares @ words.to(tokens.device)
         counts = torch.tensor(windows, device=tokens.device)
         first = counts.cumsum(0) - counts
-        return tokens.index_put((first, torch.zeros_like(first)), (shares @ words).to(tokens.dtype))
+        return tokens.index_put((first, torch.zeros_like(first)), mixed.to(tokens.dtype))
 
     @torch.no_grad()
     def _likeliest_words(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

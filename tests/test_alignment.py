@@ -8,7 +8,7 @@ import torch
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAlignment, _first_tokens
-from tests.tiny import tiny_model_and_processor
+from tests.tiny import TEXT_MODELS, tiny_model_and_processor
 
 
 def aligned(width: int = 8) -> AudioLLMAlignment:
@@ -168,6 +168,14 @@ def test_what_an_emotion_adapter_feels_is_how_near_its_tokens_come_to_labels(ton
     words = torch.stack([model.model.word_embeddings()[label].mean(0) for label in labels])
     cosines = torch.nn.functional.cosine_similarity(heard[:, None], words[None], dim=-1)
     torch.testing.assert_close(near[1], cosines.mean(0))
+
+
+@pytest.mark.parametrize("text", TEXT_MODELS)
+def test_words_in_a_prompt_are_as_the_language_model_reads_its_own(text):
+    """Gemma 3 makes its embeddings longer when it looks them up, and takes what it is given as it is."""
+    model, _ = tiny_model_and_processor(text)
+    read = model.get_input_embeddings()(torch.tensor([40, 50]))
+    torch.testing.assert_close(model.model.word_embeddings()[[40, 50]], read)
 
 
 LABELS = [[40, 41], [50], [60]]

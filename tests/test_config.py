@@ -23,7 +23,7 @@ from audiollm.modeling_audiollm import AudioLLMConfig
 from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
 from audiollm.training import config as sections
-from audiollm.training.assemble import assemble, new_parts, note_context, note_labels
+from audiollm.training.assemble import assemble, new_parts, note_context, note_label_words, note_labels
 from audiollm.training.config import ConfigError, check_config, read_config, set_field
 from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
@@ -282,12 +282,20 @@ def test_rows_to_validate_with_give_a_loss_for_each_task(config, corpus):
     ],
 )
 def test_a_model_keeps_the_labels_that_it_learns(section, emotions):
-    model, processor = tiny_model_and_processor(label_first=True)
+    model, _ = tiny_model_and_processor()
     rows = [{"task": "er", "label": label} for label in ("sad", "bored", "Sad", None)]
-    note_labels(model, processor, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
+    note_labels(model, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
     assert [label for label in model.config.emotion_labels if label != "Sad"] == emotions
-    assert model.config.emotion_label_ids == processor.label_ids(model.config.emotion_labels)
     assert list(model.config.sentiment_labels) == ["positive", "negative", "neutral"]
+
+
+def test_a_model_keeps_the_words_of_labels_that_its_adapter_was_taught_and_of_no_others():
+    model, processor = tiny_model_and_processor(label_first=True)
+    note_label_words(model, processor, ["sad", "happy", "sad"])
+    assert model.config.emotion_label_ids == processor.label_ids(["happy", "sad"])
+    note_label_words(model, processor, [])  # a training that teaches the language model alone
+    note_label_words(model, processor, ["bored", "sad"])
+    assert model.config.emotion_label_ids == processor.label_ids(["happy", "sad", "bored"])
 
 
 def test_a_model_keeps_how_much_context_it_learns_with():

@@ -405,21 +405,6 @@ def test_statistics_of_a_clip_are_of_its_own_frames_alone_however_few_tokens_it_
     torch.testing.assert_close(adapter(silent), adapter(encoded))
 
 
-def test_statistics_are_left_out_while_only_a_reader_of_their_tokens_learns(tone):
-    """Of clips that the adapter knows, a language model would learn to trust it too much."""
-    model, processor = tiny_model_and_processor(emotion_statistics={"dropout": 0.5})
-    adapter = model.model.emotion_adapter.requires_grad_(False)
-    inputs = inputs_for(processor, tone(0.7))
-
-    def tokens():
-        return model.model.embed_branch("emotion", inputs["input_features"], inputs["input_features_mask"])
-
-    model.train()
-    assert not torch.equal(tokens(), tokens()) and adapter.norm.num_batches_tracked == 0
-    model.eval()
-    assert torch.equal(tokens(), tokens())
-
-
 def test_a_model_hears_feelings_by_statistics_and_survives_saving(tone, tmp_path):
     settings = {"context": 2, "dropout": 0.1}
     model, processor = tiny_model_and_processor(audio_tokens="clip", emotion_statistics=settings)

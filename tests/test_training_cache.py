@@ -8,7 +8,6 @@ from transformers import TrainerCallback
 
 from audiollm.training import sft
 from audiollm.training.feature_cache import FeatureCache
-from audiollm.training.frozen_branches import FrozenBranches
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -108,22 +107,6 @@ def test_kept_frames_move_a_batch_norm_as_all_frames_do(config, settings, tmp_pa
         moved.append((adapter.norm if "emotion_statistics" in settings else adapter.norms[0]).running_mean)
     torch.testing.assert_close(moved[1], moved[0], rtol=1e-4, atol=1e-5)
     assert moved[0].abs().max() > 0.01 and ran.count(True) < ran.count(False)
-
-
-@pytest.mark.parametrize("dropout, kept", [(0.0, "embeds"), (0.5, "frames")])
-def test_tokens_are_kept_only_of_a_frozen_adapter_that_gives_the_same_ones_again(config, dropout, kept, tmp_path):
-    """Statistics are left out at random at every step: of such an adapter its encoder's frames are kept."""
-    config["schedule"] = [{"tasks": ["er"], "train": ["lora"], "epochs": 2}]
-    config |= {"feature_cache": {"folder": str(tmp_path / "cache"), "max_gb": 1}, "samples_per_round": 0}
-    settings = {"context": 1, "dropout": dropout}
-    model, processor = tiny_model_and_processor(emotion="whisper", audio_tokens="clip", emotion_statistics=settings)
-    trainer = sft.build_trainer(config, model, processor)
-    ran = []
-    model.model.emotion_encoder.register_forward_hook(lambda _, args, output: ran.append(len(output[0])))
-    trainer.train()
-    (branches,) = [back for back in trainer.callback_handler.callbacks if isinstance(back, FrozenBranches)]
-    assert dict(branches._fingerprints) == {"speech": "embeds", "emotion": kept}
-    assert sum(ran) == 17  # windows: once each
 
 
 def test_the_cache_stays_within_its_room_and_gives_up_old_weights_first(tmp_path):

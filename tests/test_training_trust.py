@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.processing.ctc import CTC_NAME
 from audiollm.training import sft
 from audiollm.training.assemble import _language_model
-from audiollm.training.checkpoints import load_trained, whole_checkpoints
+from audiollm.training.checkpoints import NOTED, load_trained, whole_checkpoints
 from audiollm.training.proof import FrozenPartMovedError, part_checksums, tensor_checksum
 from audiollm.training.schedule import Round, ScheduleError, refuse_unlabelled, refuse_unlearned
 from tests.tiny import tiny_model_and_processor
@@ -47,10 +48,13 @@ def test_a_new_part_that_no_round_trains_is_refused(config):
 def test_a_label_that_no_round_teaches_a_new_adapter_is_not_put_first():
     taught = Round(("er",), ("emotion_adapter",), label=1.0)
     encoder = Round(("er",), ("emotion_encoder", "emotion_adapter"), label=1.0)  # which learns from labels itself
+    sentiments, read = Round(("sr",), ("emotion_adapter",), label=1.0), Round(("er",), ("lora",))
+    refuse_unlabelled([replace(taught, lm=0.0), read], {"emotion_adapter"})
     refuse_unlabelled([taught, encoder], {"emotion_adapter"})
     refuse_unlabelled([encoder], {"lora"})
-    with pytest.raises(ScheduleError, match="label_first needs a round with `label`"):
-        refuse_unlabelled([encoder], {"emotion_adapter"})
+    for lacking in ([encoder], [replace(sentiments, lm=0.0), read], [read, taught]):
+        with pytest.raises(ScheduleError, match="label_first needs a round of er with `label`"):
+            refuse_unlabelled(lacking, {"emotion_adapter"})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
@@ -198,8 +202,14 @@ def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(co
     assert given == [("llama", {"fused_linear_cross_entropy": False})]
 
 
-def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
+@pytest.mark.parametrize("label_first", [False, True])
+def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone, label_first):
     config["max_steps"] = 13
+    if label_first:
+        settings = Path(config["model"]["checkpoint"]) / "config.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"label_first": True}))
+        label = {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0}
+        config["schedule"] = [label, {"tasks": ["er"], "train": ["lora"]}]
     folder = sft.train(config)
     checkpoint = whole_checkpoints(config["training"]["output_dir"])[-1]
     changed = sum(tensor.numel() for tensor in load_file(checkpoint / "trainable.safetensors").values())
@@ -220,6 +230,9 @@ def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone):
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-5)
     assert torch.equal(logits[1], logits[2])
     assert AutoProcessor.from_pretrained(out).tokens_per_window == processor.tokens_per_window
+    noted, again = (json.loads((Path(whole) / "config.json").read_text()) for whole in (folder, out))
+    assert {name: noted[name] for name in NOTED} == {name: again[name] for name in NOTED}
+    assert bool(noted["emotion_label_ids"]) == label_first
 
 
 @pytest.mark.parametrize("learns", ["lora", "speech_encoder"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -44,12 +44,7 @@ def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGenerati
     return model, processor
 
 
-def note_labels(
-    model: AudioLLMForConditionalGeneration,
-    processor: AudioLLMProcessor,
-    section: Mapping[str, Any] | None,
-    rows: Dataset,
-) -> None:
+def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, Any] | None, rows: Dataset) -> None:
     """Write into a model's configuration which labels it learns, so that answers can tell them from others.
 
     A checkpoint keeps those that it knows; of a model of new parts, the defaults count only as far as rows have them.
@@ -57,7 +52,6 @@ def note_labels(
 
     Args:
         model: to be trained.
-        processor: of the model.
         section: that describes it, if one does.
         rows: to train on.
     """
@@ -69,8 +63,19 @@ def note_labels(
         kept = [label for label in getattr(model.config, field) if parts is None or label in learnt]
         known = {label.casefold() for label in kept}
         setattr(model.config, field, [*kept, *sorted(label for label in learnt if label.casefold() not in known)])
-    if model.config.label_first:
-        model.config.emotion_label_ids = processor.label_ids(model.config.emotion_labels)
+
+
+def note_label_words(model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, taught: Iterable[str]):
+    """Write into a model's configuration which words `label_first` mixes, beside those that it knows.
+
+    Args:
+        model: to be trained.
+        processor: of the model.
+        taught: emotion labels that a round of the training teaches the emotion adapter.
+    """
+    known = model.config.emotion_label_ids or []
+    new = [ids for ids in processor.label_ids(sorted(set(taught))) if ids not in known]
+    model.config.emotion_label_ids = [*known, *new]
 
 
 def note_context(model: AudioLLMForConditionalGeneration, rows: Dataset) -> None:

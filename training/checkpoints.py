@@ -30,6 +30,8 @@ from .assemble import assemble
 from .schedule import part_of
 
 
+# What a training writes into a model's configuration, which the section `model` of its own does not say.
+NOTED = ("emotion_labels", "sentiment_labels", "emotion_label_ids", "context_turns")
 TRAINABLE_NAME = "trainable.safetensors"
 ORIGIN_NAME = "origin.json"
 # Checkpoints are written and deleted in this folder of the run, where a killed process may leave pieces.
@@ -255,8 +257,11 @@ def restore(
         folder: the checkpoint.
         lora: fields of `LoraConfig`, or none.
     """
-    if AudioLLMConfig.from_pretrained(folder).speech_alignment:
+    saved = AudioLLMConfig.from_pretrained(folder)
+    if saved.speech_alignment:
         model.add_speech_alignment()
+    for noted in NOTED:
+        setattr(model.config, noted, getattr(saved, noted))
     wrapped: Any = get_peft_model(model, LoraConfig(**lora)) if lora else model
     load_trainable(wrapped, folder)
     return wrapped

@@ -194,13 +194,10 @@ class EncoderLossTrainer(AudioLLMTrainer):
             return WordHead(self._label_words())
         return self.build_head(name, *self._frames(part))
 
-    @torch.no_grad()
     def _label_words(self) -> torch.Tensor:
         """The language model's embedding of each class's label."""
-        embeddings = self.audio_model.get_input_embeddings()
         ids = self.processing_class.label_ids([label for _, label in self.data_collator.classes])
-        weight = embeddings.weight
-        return torch.stack([weight[torch.tensor(of_label, device=weight.device)].mean(0) for of_label in ids])
+        return self.audio_model.model.label_words(ids)
 
     def _frames(self, part: str) -> tuple[int, int]:
         config = self.audio_model.config

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, AudioLLMStatisticsAdapter, EncodedWindows, pad_frames
+from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
 from .feature_cache import FeatureCache, fingerprint
@@ -63,8 +63,7 @@ class FrozenBranches(TrainerCallback):
             facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
             heard = fingerprint(checksums[encoder], *_of_frames(config, branch), *facts[1:])
             keeps_frames = _keeps_frames(without_lora(model).config, branch)
-            same = adapter in checksums and adapter not in learns and not _leaves_out(without_lora(model), adapter)
-            if same and not (round_.align and branch == "speech"):
+            if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
                 branches[branch, "embeds"] = fingerprint([checksums[encoder], checksums[adapter]], *facts)
             elif keeps_frames:
                 branches[branch, "frames"] = heard
@@ -170,12 +169,6 @@ def _made_of(base: AudioLLMModel, branch: str, kind: str, frames: EncodedWindows
     return base.embed_branch(branch, None, mask, frames)
 
 
-def _leaves_out(model: Any, adapter: str) -> bool:
-    """Whether a frozen adapter gives other tokens at each step."""
-    part = getattr(model.model, adapter)
-    return isinstance(part, AudioLLMStatisticsAdapter) and part.dropout > 0
-
-
 def _keeps_frames(config: Any, branch: str) -> bool:
     """Whether an adapter makes the same of the frames that are kept as of all that were heard.
 
@@ -191,13 +184,10 @@ def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
 
     The same encoder may be in both branches, and be asked for all of its layers in one.
     """
-    statistics = branch == "emotion" and config["emotion_statistics"] is not None
-    mixed = statistics or (branch == "emotion" and config["emotion_layer_mix"])
+    mixed = branch == "emotion" and (config["emotion_layer_mix"] or config["emotion_statistics"] is not None)
     own = [config[f"{branch}_{name}"] for name in ("config", "length_aware")]
     # Of either branch's tokens there may be what is kept: one adapter over both gives as many as speech has.
-    # Statistics are of real audio alone.
-    tokens = () if statistics else ("speech_tokens", "emotion_tokens")
-    shared = [config[name] for name in ("window_seconds", "audio_tokens", "fusion", *tokens)]
+    shared = [config[name] for name in ("window_seconds", "audio_tokens", "fusion", "speech_tokens", "emotion_tokens")]
     return ["frames", *own, mixed, *shared]
 
 

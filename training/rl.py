@@ -22,7 +22,7 @@ from .reward_checks import CheckedReward, Reward
 from .rl_config import check_rl_config
 from .run import run
 from .run_trainer import refuse_deepspeed, warn_of_slow_bfloat16
-from .schedule import Round, ScheduleError, part_parameters, refuse_unlearned
+from .schedule import Round, ScheduleError, part_parameters, refuse_unlabelled, refuse_unlearned
 from .sft import by_task, read_rows_of
 
 
@@ -59,7 +59,7 @@ def build_rl_trainer(
             refuse_bad_rows(some, answers=False)
     if model is None:
         model, processor = assemble(config["model"])
-    note_labels(model, processor, config.get("model"), rows)
+    note_labels(model, config.get("model"), rows)
     note_context(model, rows)
     lora: Any = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
@@ -67,7 +67,10 @@ def build_rl_trainer(
     if lacking:
         raise ScheduleError(f"train: this model has no {' and no '.join(lacking)}; it has {', '.join(parts)}.")
     learning = Round(tuple(dict.fromkeys(rows["task"])), tuple(checked.train), checked.epochs)
-    refuse_unlearned([learning], new_parts(config["model"], model))
+    new = new_parts(config["model"], model)
+    refuse_unlearned([learning], new)
+    if model.config.label_first:
+        refuse_unlabelled([learning], new)
     origin = {"model": config["model"], "lora": lora}
     if isinstance(arguments, DPOConfig):
         checks = [CheckedReward(reward.name, given[reward.name]) for reward in checked.rewards]

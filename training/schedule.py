@@ -80,6 +80,11 @@ class Round:
         return parts
 
     @property
+    def teaches_labels(self) -> bool:
+        """Whether the emotion adapter learns the language model's words for emotions."""
+        return self.weighed.get("label") == "emotion_adapter" and "er" in self.tasks
+
+    @property
     def reached(self) -> set[str]:
         """Parts that losses beside the language model's reach."""
         aligned = {"speech_encoder", "speech_adapter", "emotion_encoder", "adapter"} if self.align else set()
@@ -278,10 +283,11 @@ def refuse_unlabelled(rounds: Sequence[Round], new: Iterable[str]):
     Raises:
         ScheduleError: saying which round is missing.
     """
-    if "emotion_adapter" in new and not any(round_.weighed.get("label") == "emotion_adapter" for round_ in rounds):
+    first_read = next((place for place, round_ in enumerate(rounds) if round_.lm), len(rounds))
+    if "emotion_adapter" in new and not any(round_.teaches_labels for round_ in rounds[: first_read + 1]):
         raise ScheduleError(
-            "label_first needs a round with `label` and `emotion_adapter` in `train`, which teaches the adapter the "
-            "words for labels (and `emotion_encoder` is not in `train`, which would learn from them instead)."
+            "label_first needs a round of er with `label` and `emotion_adapter` in `train`, before the language model "
+            "reads: it teaches the adapter the words for labels. (With `emotion_encoder` in `train`, that learns.)"
         )
 
 

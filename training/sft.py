@@ -20,7 +20,7 @@ from ..processing.collator import AudioLLMCollator
 from ..processing.conversation import last_turns
 from . import estimate
 from .alignment import prepare_alignment
-from .assemble import assemble, new_parts, note_context, note_labels
+from .assemble import assemble, new_parts, note_context, note_label_words, note_labels
 from .clips import refuse_bad_rows
 from .config import Corpus, Data, check_config
 from .encoder_losses import EncoderLossTrainer, label_classes
@@ -132,7 +132,7 @@ def build_trainer(
             refuse_bad_rows(rows)
     if model is None:
         model, processor = assemble(config["model"])
-    note_labels(model, processor, config.get("model"), dataset)
+    note_labels(model, config.get("model"), dataset)
     note_context(model, dataset)
     lora = config.get("lora") and lora_settings(config["lora"], model)
     parts = [*part_parameters(model), *(["lora"] if lora else [])]
@@ -143,8 +143,6 @@ def build_trainer(
             logger.warning("no rows of %s: schedule %s goes without", ", ".join(lacking), config["schedule"])
     new = new_parts(config["model"], model)
     refuse_unlearned(rounds, new | ({"lora"} if lora else set()))
-    if model.config.label_first:
-        refuse_unlabelled(rounds, new)
     if checked.stretch_to:
         at_once = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
         rounds = stretch(rounds, dataset["task"], at_once * arguments.world_size, checked.stretch_to)
@@ -152,6 +150,10 @@ def build_trainer(
         trainer_type = EncoderLossTrainer if any(round_.weighed for round_ in rounds) else AudioLLMTrainer
     cache = checked.feature_cache
     classes = label_classes(dataset["task"], dataset["label"], rounds)
+    if model.config.label_first:
+        refuse_unlabelled(rounds, new)
+        taught = any(round_.teaches_labels for round_ in rounds)
+        note_label_words(model, processor, (label for task, label in classes if taught and task == "er"))
     words = prepare_alignment(model, processor, rounds, dataset, arguments.seed)
     return trainer_type(
         model=model,
