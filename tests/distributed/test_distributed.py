@@ -94,6 +94,7 @@ def test_two_processes_alternate_resume_and_lose_as_one_does(config, tmp_path, a
 @pytest.mark.parametrize("accelerate", ["cpu-ddp", "cpu-fsdp2"])
 def test_two_processes_align_one_adapter_let_its_words_be_read_and_resume(config, tmp_path, accelerate):
     settings = {"words_first": "adapter", "adapter_context": 1, "emotion_statistics": {"context": 1}}
+    settings |= {"label_first": True, "emotion_label_ids": [[40], [50, 51]]}
     for part in tiny_model_and_processor(**settings):
         part.save_pretrained(config["model"]["checkpoint"])
     config |= {"lora": None, "samples_per_round": 0}
