@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 29
+LIMIT = 27
 ELSEWHERE = {"tests", "benchmarks", "samples", "docs", "build"}
 
 
