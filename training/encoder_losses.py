@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..modeling_audiollm.configuration_audiollm import encoder_frames, encoder_width, feature_length, kept_tokens
-from ..modeling_audiollm.modeling_audiollm import AudioLLMAlignment
+from ..modeling_audiollm.modeling_audiollm import AudioLLMAlignment, AudioLLMModel
 from ..processing.collator import IGNORED
 from .schedule import Round, ScheduleError
 from .trainer import AudioLLMTrainer
@@ -84,7 +84,7 @@ class WordHead(nn.Module):
         words: for each class the embedding of its label, `[classes, width]`, the mean over the label's tokens.
     """
 
-    START_TEMPERATURE = 20.0
+    START_TEMPERATURE = AudioLLMModel.LABEL_TEMPERATURE
     LEFT_OUT = 0.5
     words: torch.Tensor
 
