@@ -12,8 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, or their results.json")
     parser.add_argument("--format", default="markdown", choices=FORMATS, help="(markdown)")
     parser.add_argument("--intervals", action="store_true", help="by class with intervals, and paired tests")
+    parser.add_argument("--folds", action="store_true", help="of a cross-validation: each run, their mean, all rows")
     parser.add_argument("--cluster", metavar="COLUMN", help="draw rows of the same COLUMN (speaker, audio) together")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (0)")
+    parser.add_argument("--seed", type=int, help="of the resamples (0)")
     add_list(parser, "--paper", type=int, metavar="N", help="the paper's tables 1 to 9")
     add_pairs(parser, "--row", "NAME=RUN[@COLUMN]", help="whose figures stand in the paper's row NAME")
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from ..eval.paper import paper_table
     from ..eval.results import name_by_folder, read_results, read_runs
-    from ..eval.tables import all_tables, interval_tables
+    from ..eval.tables import all_tables, folds_table, interval_tables
 
     if not options.runs and not options.paper:
         raise ValueError("give runs, or --paper with a table's number.")
@@ -29,11 +30,18 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("runs of the paper's tables are given by --row.")
     if options.row and not options.paper:
         raise ValueError("--row belongs to --paper.")
+    if sum(map(bool, (options.paper, options.intervals, options.folds))) > 1:
+        raise ValueError("give one of --paper, --intervals and --folds.")
+    if not (options.intervals or options.folds) and (options.cluster, options.seed) != (None, None):
+        raise ValueError("--cluster and --seed are of resamples: they belong to --intervals or --folds.")
+    seed = options.seed or 0
     if options.paper:
         rows = [f"{name}={run}" for name, run in options.row]
         tables = [paper_table(number, rows) for number in options.paper]
     elif options.intervals:
-        tables = interval_tables(read_runs(options.runs), options.cluster, options.seed)
+        tables = interval_tables(read_runs(options.runs), options.cluster, seed)
+    elif options.folds:
+        tables = [folds_table(read_runs(options.runs), options.cluster, seed)]
     else:
         tables = all_tables(name_by_folder([read_results(path) for path in options.runs], options.runs))
     print("\n\n".join(table.write(options.format) for table in tables))

@@ -262,6 +262,17 @@ def _class_metrics(task: str) -> tuple[Metric, ...]:
             conditions=conditions,
         ),
         Metric(
+            name=f"{name}_unweighted_accuracy_at_worst",
+            tasks=(task,),
+            path=(task, "if_unscored_wrong", "unweighted_average"),
+            heading=f"{name} unweighted at worst",
+            counts=worst_class_counts,
+            statistic=unweighted_average,
+            tested=False,
+            note="At worst: if the unscored are wrong",
+            conditions=conditions,
+        ),
+        Metric(
             name=f"{name}_overlapping",
             tasks=(task,),
             path=(task, "overlapping"),

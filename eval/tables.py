@@ -2,6 +2,7 @@
 
     audiollm tables RUN [RUN ...] [--format markdown|latex|csv]
     audiollm tables RUN [RUN ...] --intervals [--cluster speaker]
+    audiollm tables RUN RUN [RUN ...] --folds [--cluster speaker]
     audiollm tables --paper 2 --row "alt-4=RUN" [--row "alt-1=RUN"]
 
 docs/tables.md says how runs and the paper's rows and columns are matched.
@@ -243,6 +244,63 @@ def _note(metrics: Sequence[Metric], results: Sequence[dict]) -> str:
 
 def _shown(metrics: Sequence[Metric], figures: Sequence[dict], part: str | None = None) -> list[Metric]:
     return [metric for metric in metrics if any(metric.value(some, part) is not None for some in figures)]
+
+
+def folds_table(runs: Sequence[Run], cluster: str | None = None, seed: int = 0) -> Table:
+    """What a cross-validation found: figures of each fold, their mean, and of the rows of all folds with an interval.
+
+    Args:
+        runs: one for each fold, on rows that no other has.
+        cluster: column whose values are drawn whole (`speaker`, `audio`); None draws rows.
+        seed: of the draws.
+
+    Raises:
+        EvalError: if two runs have a row in common or count by different rules, or there is but one.
+    """
+    if len(runs) < 2:
+        raise EvalError("one run is no cross-validation: give the runs of all folds.")
+    _check_folds(runs)
+    figures = [run.results["figures"] for run in runs]
+    lines = []
+    for metric in _shown(METRICS, figures):
+        values = [metric.value(of_fold) for of_fold in figures]
+        told = [value for value in values if value is not None]
+        mean = float(np.mean(told)) if len(told) == len(runs) else None
+        lines.append((metric.heading, *values, mean, interval_cell(_pooled(metric, runs, cluster, seed))))
+    unit = f"clusters of the same {cluster}" if cluster else "rows"
+    note = (
+        f"All rows: of all folds together, in brackets a {LEVEL:.0%} percentile bootstrap over {unit}, 10,000 "
+        f"resamples, seed {seed}. {_note(_shown(METRICS, figures), [run.results for run in runs])}"
+    )
+    columns = ("%", *(run.folder.resolve().name for run in runs), "mean of folds", "all rows")
+    return Table(f"{len(runs)} folds", columns, tuple(lines), note)
+
+
+def _check_folds(runs: Sequence[Run]) -> None:
+    found: dict[str, Run] = {}
+    for run in runs:
+        _check_conditions(runs[0], run, {row["task"] for row in run.rows})
+        for row in run.rows:
+            if row["id"] in found:
+                raise EvalError(
+                    f"row {row['id']} is in {found[row['id']].folder} and in {run.folder}: folds share no row."
+                )
+        found |= {row["id"]: run for row in run.rows}
+
+
+def _pooled(metric: Metric, runs: Sequence[Run], cluster: str | None, seed: int) -> Interval | None:
+    """A figure over the scored rows of several runs, with its interval."""
+    counts, rows = [], []
+    for run in runs:
+        own = metric.rows(run.rows)
+        if own:
+            added = metric.counts(run, own)
+            scored = ~np.isnan(added).any(axis=1)
+            counts.append(added[scored])
+            rows += [own[place] for place in np.flatnonzero(scored)]
+    if not rows:
+        return None
+    return bootstrap(np.concatenate(counts), metric.statistic, cluster_names(rows, cluster), seed=seed)[0]
 
 
 def class_table(results: Sequence[dict], task: str) -> Table:

@@ -905,19 +905,24 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         clips = zip(words.split(windows), sureness.split(windows), kept.split(windows), strict=True)
         return [HeardWords(of[of >= 0].tolist(), sure[of >= 0].tolist(), int(own.sum())) for of, sure, own in clips]
 
-    def word_embeddings(self) -> torch.Tensor:
-        """The language model's token embeddings as it reads them, which alignment leaves as they are."""
+    def word_embeddings(self, ids: torch.Tensor | None = None) -> torch.Tensor:
+        """The language model's token embeddings as it reads them, which alignment leaves as they are.
+
+        Args:
+            ids: of some tokens, `[tokens]`; the whole vocabulary by default.
+        """
         embeddings: Any = self.get_input_embeddings()
         weight = embeddings.weight.detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
         weight = weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
+        weight = weight if ids is None else weight[ids]
         scale = getattr(embeddings, "embed_scale", None)  # Gemma 3's, whose layers take what is given as it is
         return weight if scale is None else weight * torch.as_tensor(scale, dtype=weight.dtype, device=weight.device)
 
     def label_words(self, labels: Sequence[Sequence[int]]) -> torch.Tensor:
         """The language model's words for labels, `[labels, hidden]`: of each the mean over its token ids."""
-        embeddings = self.word_embeddings()
-        return torch.stack([embeddings[list(label)].float().mean(0) for label in labels])
+        tokens = self.word_embeddings(torch.tensor([token for label in labels for token in label]))
+        return torch.stack([own.mean(0) for own in tokens.float().split([len(label) for label in labels])])
 
     def label_nearness(
         self, tokens: torch.Tensor, windows: Sequence[int], mask: torch.Tensor | None, words: torch.Tensor
@@ -1022,11 +1027,11 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
     def _said_first(self, clips: Sequence[torch.Tensor], words: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The decoder's words in front, and of the adapter's tokens as many as there is room for, evenly."""
-        embeddings, ordered = self.word_embeddings(), []
-        for clip, said in zip(clips, words, strict=True):
-            said = said[said >= 0][: len(clip)]
+        fitting = [said[said >= 0][: len(clip)] for clip, said in zip(clips, words, strict=True)]
+        embeddings, ordered = self.word_embeddings(torch.cat(fitting)).split([len(said) for said in fitting]), []
+        for clip, said in zip(clips, embeddings, strict=True):
             others = torch.linspace(0, len(clip) - 1, len(clip) - len(said), device=clip.device).round().long()
-            ordered.append(torch.cat([embeddings[said].to(clip.dtype), clip[others]]))
+            ordered.append(torch.cat([said.to(clip.dtype), clip[others]]))
         return ordered
 
     def _heard_first(self, heard: torch.Tensor, counts: list[int]) -> list[torch.Tensor]:
@@ -1498,7 +1503,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         if alignment_labels is not None:
             heard = {"input_features": input_features, "input_values": input_values, **kwargs}
             clips = self.model.speech_tokens(input_features_mask, input_values_mask=input_values_mask, **heard)
-            words = self.model.word_embeddings()[alignment_words]
+            words = self.model.word_embeddings(alignment_words)
             loss = self.model.hearing_adapter.alignment(clips, words, alignment_labels)
             return AudioLLMCausalLMOutputWithPast(loss=loss)
         outputs = self.model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import nn
 from transformers import TrainingArguments, get_scheduler
 
 from .schedule import Plan
+
+
+logger = logging.getLogger(__name__)
 
 
 def shape(args: TrainingArguments, steps: int) -> Callable[[int], float]:
@@ -36,6 +40,13 @@ def round_rates(plan: Plan, args: TrainingArguments) -> Callable[[int], float] |
     whole, starts = shape(args, args.max_steps), [plan.start_of(index) for index in range(len(rounds))]
     lengths = [stop - start for start, stop in zip(starts, plan.stops)]
     alone = [shape(args, length) if round_.anneal else None for round_, length in zip(rounds, lengths)]
+    for number, (own, length) in enumerate(zip(alone, lengths), 1):
+        if own is not None and args.get_warmup_steps(length) >= length:
+            logger.warning(
+                "round %d anneals over %d steps, all of them warmup: its rate only rises, to %.0f%%, and nothing "
+                "settles. Give training.warmup_steps as a share (0.05), which is of each such round's own steps, or fewer.",
+                *(number, length, 100 * own(length - 1)),
+            )
 
     def rate(step: int) -> float:
         index = plan.index_at(step)
