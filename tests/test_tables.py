@@ -24,6 +24,7 @@ from audiollm.eval.tables import (
     class_intervals,
     compare_runs,
     comparison_tables,
+    folds_table,
     interval_table,
     latex_text,
     seeds_class_table,
@@ -105,6 +106,65 @@ def test_seeds_of_a_training_are_one_line_with_mean_lowest_and_highest(runs):
     wanted = [figures["figures"]["er"]["per_class"][label]["accuracy"] for figures in (good, bad)]
     assert wanted[0] != wanted[1] and both[label] == sum(wanted) / 2 and one[label] == wanted[0]
     assert both["weighted"] == (high + low) / 2 and "means over seeds" in by_class.note
+
+
+@pytest.fixture(scope="module")
+def folds(runs, tmp_path_factory):
+    """The rows of `runs / "good"` in two folds of two speakers each, evaluated one by one."""
+    folder, rows = tmp_path_factory.mktemp("folds"), list(make_rows())
+    answers = answers_of(rows, lambda place: place % 5)
+    lines = [json.loads(line) for line in (runs / "test.jsonl").read_text().splitlines()]
+    for fold in (0, 1):
+        (folder / f"data-{fold}").mkdir()
+        mine = [line | {"audio": str(runs / "clip.wav")} for line in lines if int(line["id"][1:]) % 2 == fold]
+        (folder / f"data-{fold}" / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in mine))
+        settings = Settings(system="good", data=str(folder / f"data-{fold}"), label_set=",".join(LABELS))
+        evaluate_system(settings, folder / f"fold-{fold}", Scripted("good", answers), progress=False)
+    return [folder / "fold-0", folder / "fold-1"]
+
+
+def test_folds_stand_side_by_side_with_their_mean_and_all_their_rows(runs, folds):
+    found = [read_run(fold) for fold in folds]
+    whole = read_run(runs / "good").results["figures"]
+    table = folds_table(found)
+    assert table.columns[1:] == ("fold-0", "fold-1", "mean of folds", "all rows")
+    for name in ("emotion_accuracy", "emotion_unweighted_accuracy_at_worst", "wer", "quotes_grounded"):
+        metric = find_metric(name)
+        cells = cells_of(table, metric.heading)
+        each = [metric.value(run.results["figures"]) for run in found]
+        assert [cells["fold-0"], cells["fold-1"]] == each and cells["mean of folds"] == pytest.approx(np.mean(each))
+        pooled = cells["all rows"]
+        assert pooled.value == pytest.approx(metric.value(whole)) and pooled.low <= pooled.value <= pooled.high
+    # Only the first has a question: a mean over some of the folds would be another figure.
+    assert (
+        cells_of(table, "SQuAD F1")["mean of folds"] is None and cells_of(table, "SQuAD F1")["all rows"].value == 100
+    )
+
+
+def test_folds_are_drawn_by_cluster(folds):
+    found = [read_run(fold) for fold in folds]
+    for run in found:
+        run.rows[:] = run.of_task("er")
+    by_row, by_speaker = (
+        cells_of(folds_table(found, cluster), "emotion")["all rows"] for cluster in (None, "speaker")
+    )
+    assert by_row.value == by_speaker.value and (by_row.low, by_row.high) != (by_speaker.low, by_speaker.high)
+    assert "over clusters of the same speaker" in folds_table(found, "speaker").note
+
+
+def test_what_is_no_cross_validation_is_refused(runs, folds, capsys):
+    with pytest.raises(EvalError, match="one run is no cross-validation"):
+        folds_table([read_run(folds[0])])
+    with pytest.raises(EvalError, match="row a0 is in .*fold-0 and in .*good: folds share no row"):
+        folds_table([read_run(folds[0]), read_run(runs / "good")])
+    other = read_run(folds[1])
+    other.results["settings"]["normalizer"] = "none"
+    with pytest.raises(EvalError, match="normalisers"):
+        folds_table([read_run(folds[0]), other])
+    folds = [str(fold) for fold in folds]
+    for wrong in (["--folds", "--intervals"], ["--cluster", "speaker"], ["--seed", "1"]):
+        assert main(["tables", *folds, *wrong]) == 2 and "error: " in capsys.readouterr().err
+    assert main(["tables", *folds, "--folds"]) == 0 and "**2 folds**" in capsys.readouterr().out
 
 
 # The paper's figures

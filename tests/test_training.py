@@ -210,6 +210,18 @@ def test_an_annealed_round_has_the_scheduler_for_itself(config):
     assert rate(stop) == pytest.approx((end - stop) / (end - 2) * (third.get("lr", 0.01) / 0.01))
 
 
+def test_an_annealed_round_that_only_warms_up_is_said(config, caplog):
+    config["schedule"] = [config["schedule"][0] | {"anneal": True}]
+    for warmup, said in ((0.5, 0), (100, 1)):
+        trainer = sft.build_trainer(config | {"training": config["training"] | {"warmup_steps": warmup}})
+        caplog.clear()
+        trainer.create_optimizer_and_scheduler(trainer.args.max_steps)
+        steps = trainer.plan.stops[0]
+        told = [record.getMessage() for record in caplog.records if "all of them warmup" in record.getMessage()]
+        assert len(told) == said, told
+        assert all(f"round 1 anneals over {steps} steps" in text and f"to {steps - 1}%" in text for text in told)
+
+
 def test_a_round_ends_with_the_average_of_its_weights(config):
     config["schedule"] = [config["schedule"][1] | {"average": 0.5}, config["schedule"][2]]
     trainer = sft.build_trainer(config)

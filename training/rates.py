@@ -44,7 +44,7 @@ def round_rates(plan: Plan, args: TrainingArguments) -> Callable[[int], float] |
         if own is not None and args.get_warmup_steps(length) >= length:
             logger.warning(
                 "round %d anneals over %d steps, all of them warmup: its rate only rises, to %.0f%%, and nothing "
-                "settles. Give training.warmup_steps as a share (0.05), which is of each such round's own steps, or fewer.",
+                "settles. Give training.warmup_steps as a share (0.05), which is of each such round's own steps.",
                 *(number, length, 100 * own(length - 1)),
             )
 
