@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import pairs
+from .arguments import pairs, refuse_unread
 from .merge import add_base, whole_model
 
 
@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
     from ..modeling_audiollm import AudioEmotionReasoningPipeline
 
+    refuse_unread(options, ["--task"], "the pipeline's own question", not options.question)
     task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
     model = whole_model(options.model, pairs(options.base, "--base"))
     try:

@@ -63,6 +63,25 @@ def settings_of(kind: type[Any], options: argparse.Namespace, **given: Any) -> A
     return kind(**given, **{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
 
 
+def refuse_unread(options: argparse.Namespace, names: Iterable[str], belong_to: str, there: bool) -> None:
+    """Refuse options that were given without what they belong to, as they would do nothing.
+
+    Args:
+        options: as they were parsed.
+        names: of options, as they are written.
+        belong_to: what reads them.
+        there: whether that is the case.
+    """
+    for name in () if there else given(options, names):
+        raise ValueError(f"{name} belongs to {belong_to}; without, it does nothing: leave it out.")
+
+
+def given(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Which options a user wrote, whatever their values."""
+    written = {word.partition("=")[0] for word in options.words}
+    return [name for name in names if name in written]
+
+
 def count(text: str) -> int:
     """A whole number of at least 1."""
     number = int(text)

@@ -15,7 +15,7 @@ from ..corpora.schema import TASKS
 from ..eval.judges import JUDGE_FORMS
 from ..eval.judges.rubrics import PROMPTS
 from ..eval.systems import SYSTEM_FORMS
-from .arguments import DONE, LEFT, REFUSED, add_list, count, count_or_none, settings_of
+from .arguments import DONE, LEFT, REFUSED, add_list, count, count_or_none, given, refuse_unread, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..eval.run import Settings, command_line, evaluate_system
 
+    server = "a judge at a server (`llm:server:NAME@URL`)"
+    refuse_unread(options, ["--judge-concurrency", "--judge-timeout"], server, ":server:" in options.judge)
+    refuse_unread(options, ["--judge-prompts", "--max-unscored"], "a language model as judge", options.judge != "rule")
+    refuse_unread(options, ["--train-log"], "--report", options.report)
+    _say_unread(options)
     labels = ",".join(options.label_set) or None
     settings = settings_of(Settings, options, system="", prompts=options.judge_prompts, label_set=labels)
     folders = system_folders(options.system, Path(options.out))
@@ -109,6 +114,16 @@ def run(options: argparse.Namespace) -> int:
         return REFUSED
     _show(done, options)
     return DONE if complete and len(done) == len(folders) else LEFT
+
+
+def _say_unread(options: argparse.Namespace) -> None:
+    """Say which options a system does not read: among several systems, or in a study, they are another's."""
+    from ..eval.systems import OPTIONS, options_read
+
+    for name in OPTIONS:
+        deaf = [system for system in options.system if name not in options_read(system)]
+        if deaf and given(options, [f"--{name.replace('_', '-')}"]):
+            print(f"--{name.replace('_', '-')} is not read by {', '.join(deaf)}", file=sys.stderr)
 
 
 def system_folders(systems: Sequence[str], out: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..reasons.rows import TEACHER_TARGETS
-from .arguments import DONE, LEFT, add_list, count, count_or_none
+from .arguments import DONE, LEFT, add_list, count, count_or_none, refuse_unread
 
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ def run(options: argparse.Namespace) -> int:
     from ..reasons.rows import Input
 
     options.targets = list(dict.fromkeys(options.targets)) or list(TARGETS)
+    asks, server = bool(set(options.targets) & set(TEACHER_TARGETS)), (options.teacher or "").startswith("server:")
+    refuse_unread(options, ["--teacher"], f"targets that a teacher writes ({', '.join(TEACHER_TARGETS)})", asks)
+    refuse_unread(options, ["--probe"], "--dry-run", options.dry_run)
+    refuse_unread(options, ["--marks", "--rejected"], "an extraction, which --dry-run is not", not options.dry_run)
+    refuse_unread(options, ["--rejected"], "--marks", bool(options.marks))
+    refuse_unread(options, ["--concurrency", "--timeout", "--retries"], "a teacher at a server", server)
+    refuse_unread(options, ["--batch-size"], "a local teacher", not server)
     source = Input(options.data, options.split, options.limit)
     return _dry_run(options, source) if options.dry_run else _extract(options, source)
 

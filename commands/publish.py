@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .arguments import add_list
+from .arguments import add_list, refuse_unread
 from .export import add_audio_roots
 
 
@@ -33,6 +33,7 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from ..hub.publish import model_publication
 
+    refuse_unread(options, ["--audio-root"], "--samples", bool(options.samples))
     publication = model_publication(
         options.source,
         options.push,
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> None:
 
 def deliver(publication: Publication, options: argparse.Namespace, **repository: str) -> None:
     """List what is published, and write or push it as the options say."""
+    refuse_unread(options, ["--private"], "--push", bool(options.push))
     print(publication.listing())
     if options.dry_run:
         return
@@ -53,3 +55,5 @@ def deliver(publication: Publication, options: argparse.Namespace, **repository:
         print(publication.push(options.push, options.private, **repository))
     else:
         print(publication.write(options.out or "build/hub"))
+        if options.push:
+            print(f"not pushed, as --out was given; without it, it goes to {options.push}")

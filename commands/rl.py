@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_list
+from .arguments import add_list, refuse_unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     from ..training.rl import report_rl_plan, train_by_rewards
     from ..training.rl_config import check_rl_config, read_rl_config
 
+    refuse_unread(options, ["--gpus"], "--plan", options.plan)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     config = read_rl_config(options.config, options.set)
     chosen = {reward.name: reward.options for reward in check_rl_config(config).rewards}

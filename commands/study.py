@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from ..files import write_whole
-from .arguments import DONE, LEFT, add_list, count
+from .arguments import DONE, LEFT, add_list, count, refuse_unread
 
 
 STUDY = "study.yaml"
@@ -96,10 +96,15 @@ class Kind:
 
 
 def run(options: argparse.Namespace) -> int:
+    refuse_unread(options, ["--jobs"], "training and evaluating, which --tables does not do", not options.tables)
     study, kinds = _read(Path(options.folder), options)
+    for name, kind in kinds.items():
+        _wanted(study, kind, name, study.seeds[0])
     failed = []
     if not options.tables:
-        if study.base and not Path(study.base.model).is_dir() and _call("train", "--config", study.base.config):
+        if study.base and Path(study.base.model).is_dir():
+            print(f"{study.base.model}: there already, and begun from as it is", file=sys.stderr)
+        elif study.base and _call("train", "--config", study.base.config):
             raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
         jobs = options.jobs
         runs = [(kind, name, seed) for name, kind in kinds.items() for seed in study.seeds]
@@ -179,10 +184,8 @@ def _side_by_side(tasks: Sequence[Callable[[], bool]], jobs: int) -> list[bool]:
 
 def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: int) -> bool:
     """Whether a run's model and results are there in the end."""
-    folder = Path(study.out) / f"{name}-{seed}"
-    config = _configuration(study, kind, folder, seed)
-    evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
-    wanted = {"config": config, "evaluate": evaluate}
+    folder, wanted = _wanted(study, kind, name, seed)
+    config, evaluate = wanted["config"], wanted["evaluate"]
     if _done_before(folder, wanted):
         return True
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: in
 
 def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     """Whether the results of a system that is not trained here are there in the end."""
-    folder, wanted = Path(study.out) / _plain(system), {"system": system, "evaluate": study.evaluate}
+    folder, wanted = _wanted_of_control(study, system)
     if _done_before(folder, wanted):
         return True
     folder.mkdir(parents=True, exist_ok=True)
@@ -205,6 +208,34 @@ def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
         return False
     _stamp(folder, wanted)
     return True
+
+
+def _wanted(study: Study, kind: Kind, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
+    """A run's folder, and what has to be done in it."""
+    folder = Path(study.out) / f"{name}-{seed}"
+    evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
+    return folder, {"config": _configuration(study, kind, name, folder, seed), "evaluate": evaluate}
+
+
+def _wanted_of_control(study: Study, system: str) -> tuple[Path, dict[str, Any]]:
+    return Path(study.out) / _plain(system), {"system": system, "evaluate": study.evaluate}
+
+
+def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
+    """Where a run's results on a set lie, if they are there and were made as they are wanted; says if otherwise."""
+    from ..eval.results import RESULTS
+
+    found = folder / f"eval-{data}"
+    if not (found / RESULTS).exists():
+        return None
+    stamp = folder / STAMP
+    made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    others = [name for name in wanted if name != "evaluate" and made.get(name) != wanted[name]]
+    if others or made.get("evaluate", {}).get(data) != wanted["evaluate"][data]:
+        why = "it was made with other settings" if made else "its run is not finished"
+        print(f"{found}: not in the tables: {why}", file=sys.stderr)
+        return None
+    return found
 
 
 def _done_before(folder: Path, wanted: dict[str, Any]) -> bool:
@@ -221,12 +252,16 @@ def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
     write_whole(folder / STAMP, json.dumps(wanted, indent=1) + "\n")
 
 
-def _configuration(study: Study, kind: Kind, folder: Path, seed: int) -> dict[str, Any]:
+def _configuration(study: Study, kind: Kind, name: str, folder: Path, seed: int) -> dict[str, Any]:
     from ..training.config import check_config, set_field
 
     config = json.loads(json.dumps(study.common))
-    for name, value in kind.set.items():
-        set_field(config, f"{name}={json.dumps(value)}".replace("{out}", study.out).replace("{seed}", str(seed)))
+    for field_name, value in kind.set.items():
+        set_field(config, f"{field_name}={json.dumps(value)}".replace("{out}", study.out).replace("{seed}", str(seed)))
+    given = {"stretch_to": config.get("stretch_to"), **(config.get("training") or {})}
+    for own, instead in (("stretch_to", "steps"), ("seed", "seeds"), ("output_dir", "out")):
+        if given.get(own) is not None:
+            raise ValueError(f"{name}.yaml, or common: {own} is given by the study's `{instead}`; leave it out.")
     config["stretch_to"] = study.steps
     config.setdefault("training", {}).update(output_dir=str(folder), seed=seed)
     check_config(config)
@@ -279,14 +314,18 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
     """
     from ..eval.contrasts import claims_plot, claims_table, decide
     from ..eval.paper import paper_table
-    from ..eval.results import RESULTS, read_runs
+    from ..eval.results import read_runs
     from ..eval.tables import controls_table, overall_table, seeds_class_table, seeds_table
 
-    out, parts, plots = Path(study.out), [], {}
+    parts, plots = [], {}
     rows, everywhere, claims = defaultdict(list), {}, [(one, other) for one, other in study.claims]
     for data in study.evaluate:
-        folders = {name: [out / f"{name}-{seed}" / f"eval-{data}" for seed in study.seeds] for name in kinds}
-        there = {name: sum((folder / RESULTS).exists() for folder in some) for name, some in folders.items()}
+        found_of = {
+            name: [_results(*_wanted(study, kind, name, seed), data) for seed in study.seeds]
+            for name, kind in kinds.items()
+        }
+        folders = {name: [folder for folder in some if folder] for name, some in found_of.items()}
+        there = {name: len(some) for name, some in folders.items()}
         left = [
             f"{name} ({seeds} of {len(study.seeds)})" for name, seeds in there.items() if 0 < seeds < len(study.seeds)
         ]
@@ -301,8 +340,8 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
             for name, some in runs.items()
             for run, seed in zip(some, study.seeds)
         ]
-        controls = {system: out / _plain(system) / f"eval-{data}" for system in study.controls}
-        controls = {system: folder for system, folder in controls.items() if (folder / RESULTS).exists()}
+        controls = {system: _results(*_wanted_of_control(study, system), data) for system in study.controls}
+        controls = {system: folder for system, folder in controls.items() if folder}
         found = read_runs(list(controls.values()))
         alone = {system: [run] for system, run in zip(controls, found)}
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..eval.sheets import FORMATS
-from .arguments import add_list, add_pairs
+from .arguments import add_list, add_pairs, refuse_unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intervals", action="store_true", help="by class with intervals, and paired tests")
     parser.add_argument("--folds", action="store_true", help="of a cross-validation: each run, their mean, all rows")
     parser.add_argument("--cluster", metavar="COLUMN", help="draw rows of the same COLUMN (speaker, audio) together")
-    parser.add_argument("--seed", type=int, help="of the resamples (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples (0)")
     add_list(parser, "--paper", type=int, metavar="N", help="the paper's tables 1 to 9")
     add_pairs(parser, "--row", "NAME=RUN[@COLUMN]", help="whose figures stand in the paper's row NAME")
 
@@ -32,16 +32,15 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--row belongs to --paper.")
     if sum(map(bool, (options.paper, options.intervals, options.folds))) > 1:
         raise ValueError("give one of --paper, --intervals and --folds.")
-    if not (options.intervals or options.folds) and (options.cluster, options.seed) != (None, None):
-        raise ValueError("--cluster and --seed are of resamples: they belong to --intervals or --folds.")
-    seed = options.seed or 0
+    resampled = options.intervals or options.folds
+    refuse_unread(options, ["--cluster", "--seed"], "the resamples of --intervals or --folds", resampled)
     if options.paper:
         rows = [f"{name}={run}" for name, run in options.row]
         tables = [paper_table(number, rows) for number in options.paper]
     elif options.intervals:
-        tables = interval_tables(read_runs(options.runs), options.cluster, seed)
+        tables = interval_tables(read_runs(options.runs), options.cluster, options.seed)
     elif options.folds:
-        tables = [folds_table(read_runs(options.runs), options.cluster, seed)]
+        tables = [folds_table(read_runs(options.runs), options.cluster, options.seed)]
     else:
         tables = all_tables(name_by_folder([read_results(path) for path in options.runs], options.runs))
     print("\n\n".join(table.write(options.format) for table in tables))

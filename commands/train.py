@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_list
+from .arguments import add_list, refuse_unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     from ..training.config import read_config
     from ..training.sft import report_memory, train
 
+    refuse_unread(options, ["--gpus"], "--plan", options.plan)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     config = read_config(options.config, options.set)
     if options.plan:

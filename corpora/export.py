@@ -86,7 +86,7 @@ def usable_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of the schema, with real paths of clips that may leave; all others are left out with a note."""
     bad_clips = _bad_clips(rows) if drop_problems else set()
-    places = ClipPlaces(rows, audio_roots)
+    places, dropped = ClipPlaces(rows, audio_roots), 0
     for item in stored_rows(rows):
         if isinstance(item, Reject):
             note(f"left out: {item.where}: {item.reason}")
@@ -97,11 +97,14 @@ def usable_rows(
             note(f"left out: {error}")
             continue
         if row["audio"]["path"] in bad_clips:
+            dropped += 1
             continue
         try:
             yield row | {"audio": {"path": places.clip(row["audio"]["path"]), "bytes": None}}
         except AudioError as error:
             note(f"left out: {row['id']}: {error}")
+    if dropped:
+        note(f"left out: {dropped} rows of {len(bad_clips)} clips that verification found unusable ({PROBLEMS})")
 
 
 def _bad_clips(rows: Path) -> set[str]:

@@ -120,6 +120,8 @@ def asked_for(rows: list[dict], ask: str | None, data: str | dict[str, Any]) -> 
     target, _, other = ask.partition(":")
     if target not in TARGETS:
         raise EvalError(f"ask names no target: {target!r}; the targets are {', '.join(TARGETS)}.")
+    if not any(row["task"] in EMOTION_TASKS for row in rows):
+        raise EvalError(f"ask {ask}: no row asks for {' or '.join(EMOTION_TASKS)}, so leave it out.")
     questions = defaultdict(set)
     for row in read_data(other or data, "train"):
         if row["target"] == target:
@@ -151,7 +153,9 @@ def find_label_sets(rows: Iterable[dict], emotion_set: str | None = None) -> dic
             labels[row["task"]].add(row["label"])
     try:
         sets = {task: find_label_set(found) for task, found in labels.items()}
-        if emotion_set and "er" in sets:
+        if emotion_set and "er" not in sets:
+            raise EvalError(f"label set {emotion_set}: no row asks for an emotion (er), so leave it out.")
+        if emotion_set:
             sets["er"] = named_label_set(emotion_set)
         for task, found in labels.items():
             for label in sorted(found):

@@ -39,6 +39,7 @@ from .statistics import (
     compare_randomised,
     holm,
     unweighted_average,
+    weighted_average,
 )
 
 
@@ -454,7 +455,7 @@ def controls_table(first: Run, others: Sequence[Run], cluster: str | None = None
     for other in others:
         hears = other.results["system"].get("hears")
         for metric in METRICS if hears else ():
-            if metric.counts is not worst_class_counts or not first.of_task(metric.tasks[0]):
+            if not _of_all_answers(metric) or not first.of_task(metric.tasks[0]):
                 continue
             pairs = [(row, theirs) for row, theirs in _paired_rows(first, other) if row["task"] == metric.tasks[0]]
             if not pairs:
@@ -474,6 +475,11 @@ def controls_table(first: Run, others: Sequence[Run], cluster: str | None = None
     )
     columns = ("control", "hears", "figure", first.name, "control's", "hearing adds", "rows", "p")
     return Table(f"Controls: what {first.name} hears", columns, tuple(lines), note)
+
+
+def _of_all_answers(metric: Metric) -> bool:
+    """Whether it is how many answers are right, the unscored as wrong."""
+    return metric.counts is worst_class_counts and metric.statistic is weighted_average
 
 
 def group_table(result: dict, column: str) -> Table:

@@ -222,6 +222,8 @@ class AudioLLMConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be one of {', '.join(ADAPTER_NORMS)}; got {norm!r}.")
         if self.emotion_adapter_norm is not None and self.emotion_config is None:
             raise ValueError("emotion_adapter_norm is set, but the model has no emotion encoder.")
+        if self.emotion_layer_mix and self.emotion_config is None:
+            raise ValueError("emotion_layer_mix is set, but the model has no emotion encoder.")
         if self.emotion_statistics is not None:
             self._validate_statistics(self.emotion_statistics)
         if self.audio_tokens not in AUDIO_TOKENS:

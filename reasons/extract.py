@@ -144,10 +144,14 @@ def _status(entry: dict[str, Any], offset: int) -> Status:
 
 @dataclass
 class Report:
-    """What became of the jobs of an input, per target: accepted, asked again, set aside, failed, still open."""
+    """What became of the jobs of an input, per target: accepted, asked again, set aside, failed, still open.
+
+    Of lines that make no job, `unfit` cannot be read or explained, and `left_out` ask for nothing, by reason.
+    """
 
     counts: dict[str, Counter]
     unfit: int
+    left_out: Counter
     files: list[Path]
 
     @property
@@ -162,6 +166,7 @@ class Report:
             share = f"{100 * accepted / rows:.1f}%" if rows else "none"
             lines.append(f"{target:<14}{rows:>9}{share:>10}" + "".join(f"{count[name]:>9}" for name in OUTCOMES))
         lines.append(f"{self.unfit} unfit lines; see {REJECTS}.")
+        lines += [f"left out: {count} {reason}" for reason, count in sorted(self.left_out.items())]
         return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 
 
@@ -351,7 +356,8 @@ class Extraction:
                     outcome, result = self._result(row, target)
                     counts[target][outcome] += 1
                     (files[row["split"]] if outcome in ("at once", "again") else rejects).write(result)
-        return Report(counts, unfit, [*(self.out / f"{s or 'rows'}.jsonl" for s in survey.splits), self.out / REJECTS])
+        files = [*(self.out / f"{split or 'rows'}.jsonl" for split in survey.splits), self.out / REJECTS]
+        return Report(counts, unfit, survey.left_out, files)
 
     def _result(self, row: dict[str, Any], target: str) -> tuple[str, dict[str, Any]]:
         """What became of a row's target, and the row or the reject it makes."""

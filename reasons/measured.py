@@ -137,12 +137,16 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder for SPLIT.jsonl")
     options = parser.parse_args()
     source: str | dict[str, str] = {"reader": options.reader, "path": options.data} if options.reader else options.data
-    rows = explained(read_corpus(source, options.split), options.targets)
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    rows = list(read_corpus(source, options.split))
+    lines = [json.dumps(row, ensure_ascii=False) for row in explained(rows, options.targets)]
+    left_out = sum(not _explainable(row) for row in rows)
+    told = f"{left_out} of {len(rows)} rows are of other tasks, lack words or a label to explain, or have a reason"
+    if not lines:
+        parser.error(f"{options.data}: nothing to explain in the split {options.split}: {told}.")
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / f"{options.split}.jsonl", "\n".join(lines) + "\n")
-    print(f"{out}: {len(lines)} explained rows")
+    print(f"{out}: {len(lines)} explained rows{f'; {told}' if left_out else ''}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def test_rows_of_bad_clips_are_left_out_on_request(rows, tmp_path):
     with pytest.raises(ExportError, match="verify the rows first"):
         export(rows, tmp_path / "early", "sharegpt", drop_problems=True)
     verify(rows)
-    assert export(rows, tmp_path / "out", "sharegpt", drop_problems=True) == {"train": 1, "test": 1}
+    notes = []
+    found = export(rows, tmp_path / "out", "sharegpt", drop_problems=True, note=notes.append)
+    assert found == {"train": 1, "test": 1}
+    assert notes == ["left out: 1 rows of 1 clips that verification found unusable (problems.jsonl)"]
 
 
 def test_a_missing_clip_is_noted_and_the_rest_exported(rows, tmp_path):

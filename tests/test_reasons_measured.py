@@ -8,7 +8,7 @@ import soundfile
 
 from audiollm.corpora.readers import read_corpus
 from audiollm.modeling_audiollm.evidence import find_quotes, ground_quote
-from audiollm.reasons.measured import LONGEST_QUOTE, QUESTIONS, explained, quote_of
+from audiollm.reasons.measured import LONGEST_QUOTE, QUESTIONS, explained, main, quote_of
 from audiollm.voice_claims.claims import check_cues
 from audiollm.voice_claims.measures import measure_clip
 from audiollm.voice_claims.norms import norms_by_speaker
@@ -87,3 +87,21 @@ def test_a_sentiment_is_explained_as_its_clip_is_and_each_clip_measured_once(row
         assert sentiment["answer"].startswith('The sentiment is negative. They say "')
         assert sentiment["question"] in QUESTIONS["sr", "evidence"] and sentiment["task"] == "sr"
         assert sentiment["answer"].rpartition("voice")[2] == emotion["answer"].rpartition("voice")[2]
+
+
+def test_the_command_says_what_it_leaves(rows, tmp_path, monkeypatch, capsys):
+    lines = (tmp_path / "train.jsonl").read_text().splitlines()
+    other = json.dumps(json.loads(lines[0]) | {"id": "0-asr", "task": "asr", "label": None})
+    for name, some in (("both", [*lines[:2], other]), ("none", [other])):
+        (tmp_path / name).mkdir()
+        said = [json.loads(line) for line in some]
+        said = [json.dumps(row | {"audio": str(tmp_path / row["audio"])}) for row in said]
+        (tmp_path / name / "train.jsonl").write_text("\n".join(said))
+    monkeypatch.setattr("sys.argv", ["measured", "--data", str(tmp_path / "both"), "--out", str(tmp_path / "out")])
+    main()
+    assert "2 explained rows; 1 of 3 rows are of other tasks" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["measured", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "no")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "nothing to explain in the split train: 1 of 1 rows" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -412,8 +412,16 @@ def test_a_job_that_was_killed_while_sampling_makes_the_same_pairs(by_pairs):
 
 def test_pairs_that_were_made_of_something_else_are_refused(by_pairs):
     build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
-    by_pairs["sampling"] = by_pairs["sampling"] | {"temperature": 0.5}
-    with pytest.raises(ConfigError, match="made with another sampling; give another training.output_dir, or delete"):
+    others = {
+        "sampling": by_pairs | {"sampling": by_pairs["sampling"] | {"temperature": 0.5}},
+        "seed": by_pairs | {"training": by_pairs["training"] | {"seed": 5}},
+    }
+    for name, other in others.items():
+        with pytest.raises(ConfigError, match=f"made with another {name}; give another training.output_dir, or del"):
+            build_rl_trainer(other, lambda rows: {"letters": letters})
+    (path,) = (Path(folder) / "train.jsonl" for folder in by_pairs["data"]["train"])
+    path.write_text(path.read_text().replace("my old dog", "my old cat"))  # in the same place
+    with pytest.raises(ConfigError, match="made with another rows"):
         build_rl_trainer(by_pairs, lambda rows: {"letters": letters})
 
 

@@ -27,9 +27,10 @@ def folder(config, corpus, tmp_path):  # noqa: F811
     (corpus / "test.jsonl").write_text("\n".join(json.dumps({**row, "split": "test"}) for row in rows[:16]))
     folder = tmp_path / "study"
     folder.mkdir()
+    training = {name: value for name, value in config["training"].items() if name not in ("output_dir", "seed")}
     shared = {
         "out": str(tmp_path / "runs"),
-        "common": config,
+        "common": config | {"training": training},
         "evaluate": {name: {"data": str(corpus), "max_new_tokens": n} for name, n in (("toy", 4), ("brief", 2))},
         "seeds": [3],
         "steps": 7,
@@ -72,6 +73,9 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     assert written.strip() in printed and "(claims-toy.svg)" in written
     assert "<svg" in (tmp_path / "runs" / "claims-toy.svg").read_text()
     called.clear()
+    assert main(["study", str(folder), "--tables", "--steps", "8"]) == 0
+    said = capsys.readouterr()
+    assert "No run is done" in said.out and "eval-toy: not in the tables: it was made with other settings" in said.err
     assert main(["study", str(folder), "--tables"]) == 0 and called == []
     capsys.readouterr()
     assert main(["study", str(folder), "--tables", "--seeds", "3", "4"]) == 0
@@ -240,3 +244,9 @@ def test_the_folder_is_found_in_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--tables"]) == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_study_gives_to_all_runs_is_refused_in_one(folder, capsys):
+    (folder / "short.yaml").write_text("set: {stretch_to: 300}\n")
+    assert main(["study", str(folder)]) == 2
+    assert "short.yaml, or common: stretch_to is given by the study's `steps`" in capsys.readouterr().err

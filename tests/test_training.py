@@ -57,6 +57,12 @@ def test_named_schedules_are_the_papers():
         ),
         ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label, align and lm are all 0"),
         ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
+        (
+            [{"tasks": ["er"], "train": ["lora"], "label": 0.5}],
+            DUAL,
+            "emotion_encoder or emotion_adapter, which is not",
+        ),
+        ([{"tasks": ["asr"], "train": ["lora"], "lm": 0.3}], DUAL, "lm is 0.3, but there is no other loss"),
         ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.9, 3]}], DUAL, "speeds are whole percents .* 3 is not"),
         ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.925]}], DUAL, "speeds are whole percents"),
         ([{"tasks": ["asr", "er"], "train": ["lora"], "speeds": [0.9]}], DUAL, "tell of the voice as it is"),
@@ -65,6 +71,12 @@ def test_named_schedules_are_the_papers():
 def test_a_schedule_that_cannot_be_right_is_refused(spec, parts, message):
     with pytest.raises(ScheduleError, match=message):
         read_schedule(spec, parts)
+
+
+def test_a_label_loss_needs_rows_with_labels():
+    asr = Round(("asr",), ("emotion_encoder", "lora"), label=0.3)
+    with pytest.raises(ScheduleError, match="Round 2 has label, but no row of asr has one"):
+        label_classes(["er", "asr"], ["sad", None], [Round(("er",), ("lora",)), asr])
 
 
 def test_a_round_without_rows_or_shorter_than_a_step_is_refused():

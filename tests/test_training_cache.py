@@ -45,6 +45,17 @@ def test_a_frozen_branch_hears_each_clip_once_and_losses_stay_the_same(config, t
     assert again["speech_encoder"] == 0
 
 
+def test_a_cache_that_keeps_nothing_is_said(config, tmp_path, caplog):
+    everything = ["speech_encoder", "emotion_encoder", "speech_adapter", "emotion_adapter", "lora"]
+    config |= {"samples_per_round": 0, "feature_cache": {"folder": str(tmp_path / "cache"), "max_gb": 1}}
+    for schedule, said in (([everything, everything], 1), ([everything, everything[1:]], 0)):
+        config["schedule"] = [{"tasks": ["er"], "train": train, "epochs": 0.3} for train in schedule]
+        config["training"]["output_dir"] = str(tmp_path / f"out-{said}")
+        caplog.clear()
+        sft.build_trainer(config).train()
+        assert caplog.text.count("no encoder stays frozen through any round, so nothing is kept") == said
+
+
 def test_a_branch_that_learns_is_never_taken_from_the_cache(config, tmp_path):
     """In alternation the weights change between rounds, so what the first emotion round kept must not serve again."""
     speech = {"tasks": ["asr"], "train": ["speech_encoder", "speech_adapter", "lora"]}

@@ -16,6 +16,7 @@ from trl import SFTConfig
 
 from ..corpora.reader import Request
 from ..corpora.readers import READERS
+from ..corpora.schema import TARGETS, TASKS
 from ..modeling_audiollm import AudioLLMConfig
 from .schedule import SCHEDULES, ScheduleError, read_rounds
 from .strict import ConfigError, check_fields, nearest, read_section, refuse_unknown
@@ -38,7 +39,9 @@ NOT_YOURS = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
     "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
     "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
+    "data_seed": "rows come in the order of training.seed",
 }
+OF_VALIDATION = ("eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size")
 Weights = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -246,6 +249,8 @@ class Data:
     balance: bool = False
 
     def __post_init__(self):
+        refuse_unknown(self.tasks or (), TASKS, "data.tasks")
+        refuse_unknown(self.targets or (), TARGETS, "data.targets")
         if min(self.turns, default=0) < 0:
             raise ConfigError(f"data.context is {self.context}; turns are 0 or more.")
         if self.context == []:
@@ -296,14 +301,30 @@ class Run:
             raise ConfigError("max_steps and training.max_steps are the same field; give one.")
         if self.lora is not None:
             check_fields(LoraConfig, self.lora, "lora")
+        strategy = self.training.get("train_sampling_strategy", "random")
+        if strategy not in ("random", "group_by_length"):
+            raise ConfigError(
+                f"training.train_sampling_strategy is {strategy!r}; it is one of random and group_by_length."
+            )
         wanted = self.training.get("eval_strategy", "no")
         if wanted != "no" and self.data.validation is None:
             raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
+        if self.data.validation is None and (given := [name for name in OF_VALIDATION if name in self.training]):
+            raise ConfigError(f"training.{given[0]} is of data.validation, which names no rows to evaluate.")
+        if self.data.validation is not None and self.training.get("eval_strategy") == "no":
+            raise ConfigError("training.eval_strategy is 'no', so data.validation would not be used; leave one out.")
 
     @property
     def steps(self) -> int:
         """Stop after so many steps; 0 runs to the end."""
         return self.max_steps or max(self.training.get("max_steps", -1), 0)
+
+    def training_arguments(self) -> dict[str, Any]:
+        """Fields of the trainer's arguments: validation every `save_steps` if nothing else is said."""
+        if self.data.validation is None or "eval_strategy" in self.training:
+            return self.training
+        steps = self.training.get("save_steps", TrainingArguments.save_steps)
+        return {"eval_strategy": "steps", "eval_steps": steps, **self.training}
 
 
 @dataclass(frozen=True)
@@ -336,18 +357,6 @@ class Configuration(Run):
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule is {self.schedule!r}; {nearest(self.schedule, SCHEDULES)}")
         self.check_run(SFTConfig, NOT_YOURS)
-        strategy = self.training.get("train_sampling_strategy", "random")
-        if strategy not in ("random", "group_by_length"):
-            raise ConfigError(
-                f"training.train_sampling_strategy is {strategy!r}; the schedule knows random and group_by_length."
-            )
-
-    def training_arguments(self) -> dict[str, Any]:
-        """Fields of `SFTConfig`: rows to validate with are used every `save_steps`, unless something else is said."""
-        if self.data.validation is None or "eval_strategy" in self.training:
-            return self.training
-        steps = self.training.get("save_steps", SFTConfig.save_steps)
-        return {"eval_strategy": "steps", "eval_steps": steps, **self.training}
 
 
 def as_source(source: str | Source) -> Source:

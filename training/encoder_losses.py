@@ -132,12 +132,15 @@ def label_classes(
     """The classes that a schedule's label losses tell apart, in a fixed order: a task and one of its labels.
 
     Raises:
-        ScheduleError: if a round of nothing but a label loss has rows without a label.
+        ScheduleError: if a round with a label loss has no row with a label, or one of nothing else rows without.
     """
     if not any(round_.label for round_ in rounds):
         return []
     bare = {task for task, label in zip(tasks, labels) if not label}
+    told = {task for task, label in zip(tasks, labels) if label}
     for number, round_ in enumerate(rounds, 1):
+        if round_.label and not told & set(round_.tasks):
+            raise ScheduleError(f"Round {number} has label, but no row of {', '.join(round_.tasks)} has one.")
         if round_.label and not round_.lm and bare & set(round_.tasks):
             lacking = ", ".join(sorted(bare & set(round_.tasks)))
             raise ScheduleError(f"Round {number} learns from labels alone, which rows of {lacking} lack.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
 from .feature_cache import FeatureCache, fingerprint
 from .schedule import NEVER_LEARNS, Plan, Round, without_lora
+
+
+logger = logging.getLogger(__name__)
 
 
 class FrozenBranches(TrainerCallback):
@@ -37,8 +41,12 @@ class FrozenBranches(TrainerCallback):
     def on_step_begin(self, args, state, control, model: Any = None, **kwargs):
         index = self.plan.index_at(state.global_step)
         if index != self._round:
-            self._round = index
             checksums = proofs(state)[-1]["checksums"]
+            if self._round is None and not any(
+                self._frozen(model, round_, checksums, str(args.bf16)) for round_ in self.plan.rounds
+            ):
+                logger.warning("feature_cache: no encoder stays frozen through any round, so nothing is kept.")
+            self._round = index
             self._fingerprints = self._frozen(model, self.plan.rounds[index], checksums, str(args.bf16))
             self.cache.open(tuple(self._fingerprints.values()))
 

@@ -41,20 +41,25 @@ def run_identity(
         new: parts whose weights nobody trained before; the seed stands for them.
         processes: that train together.
     """
+    settings = json.loads(json.dumps(_flat(config), default=str))
+    return {
+        "format": 1,
+        "settings": {name: value for name, value in settings.items() if not _free(name)},
+        "rows": rows_identity(rows),
+        "weights": {part: value for part, value in part_checksums(model).items() if part not in {*new, "lora"}},
+        "processes": processes,
+    }
+
+
+def rows_identity(rows: Iterable[Any]) -> dict[str, Any]:
+    """What makes rows the same: all that they hold, in their order; of recordings the names."""
     digest, count = hashlib.sha256(), 0
     for row in rows:
         count += 1
         audio = row["audio"]
         name = Path(audio.get("path") or "").name if isinstance(audio, Mapping) else str(audio)
         digest.update(json.dumps([name, *(row[key] for key in sorted(row) if key != "audio")]).encode())
-    settings = json.loads(json.dumps(_flat(config), default=str))
-    return {
-        "format": 1,
-        "settings": {name: value for name, value in settings.items() if not _free(name)},
-        "rows": {"count": count, "digest": digest.hexdigest()},
-        "weights": {part: value for part, value in part_checksums(model).items() if part not in {*new, "lora"}},
-        "processes": processes,
-    }
+    return {"count": count, "digest": digest.hexdigest()}
 
 
 def claim_folder(

@@ -16,6 +16,7 @@ from .assemble import assemble, new_parts, note_context, note_labels
 from .clips import refuse_bad_rows
 from .dpo import AUDIO_DPO, AudioLLMDPOTrainer
 from .grpo import AUDIO_RL, AudioLLMGRPOTrainer, report_rewards
+from .identity import rows_identity
 from .lora import lora_settings
 from .pairs import PAIRS_NAME, Sampling, make_pairs
 from .reward_checks import CheckedReward, Reward
@@ -43,7 +44,7 @@ def build_rl_trainer(
     refuse_deepspeed(checked.training)
     weights = [reward.weight for reward in checked.rewards]
     if checked.method == "grpo":
-        settings: dict[str, Any] = {**checked.training, **AUDIO_RL, "reward_weights": weights}
+        settings: dict[str, Any] = {**checked.training_arguments(), **AUDIO_RL, "reward_weights": weights}
         arguments: GRPOConfig | DPOConfig = GRPOConfig(**settings)
     else:
         settings = {**checked.training, **AUDIO_DPO}
@@ -84,7 +85,11 @@ def build_rl_trainer(
                 weights,
                 checked.sampling or Sampling(),
                 path,
-                made_of={name: config.get(name) for name in ("model", "data", "rewards", "sampling")},
+                made_of={
+                    **{name: config.get(name) for name in ("model", "data", "rewards", "sampling")},
+                    "rows": rows_identity(rows),
+                    "seed": arguments.seed,
+                },
                 seed=arguments.seed,
             )
         return AudioLLMDPOTrainer(

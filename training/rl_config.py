@@ -23,6 +23,7 @@ NOT_YOURS = {
     "reward_weights": "`rewards` gives each its weight",
     "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
     "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
+    "data_seed": "rows come in the order of training.seed",
     "disable_dropout": "what is scored has to be what was sampled, so there never is dropout",
     "chat_template_kwargs": "prompts are written as they are everywhere",
     **dict.fromkeys(("model_init_kwargs", "trust_remote_code"), "the section `model` describes the model"),

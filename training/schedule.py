@@ -201,6 +201,14 @@ def _check_numbers(number: int, round_: Round):
     if round_.lm == 0 and not reached:
         names = ", ".join((*round_.encoder_losses, "align"))
         raise ScheduleError(f"Round {number}: {names} and lm are all 0, so nothing is learnt.")
+    for name, part in round_.weighed.items():
+        if part not in round_.train:
+            taught = " or ".join(kind[name] for kind in (round_.encoder_losses, round_.adapter_losses) if name in kind)
+            raise ScheduleError(f"Round {number}: {name} is a loss on the {taught}, which is not in its `train`.")
+    if round_.lm not in (0, 1) and not reached:
+        raise ScheduleError(
+            f"Round {number}: lm is {round_.lm:g}, but there is no other loss to weigh it against: leave it out."
+        )
     deaf = [part for part in round_.train if part not in reached]
     if round_.lm == 0 and deaf:
         raise ScheduleError(

@@ -29,6 +29,25 @@ SYSTEM_FORMS = (
     "emotion2vec:FOLDER; parts:FOLDER; majority or majority:DATA; transcript:LLM; swapped:SYSTEM; or a preset: "
     f"{', '.join(PRESETS)}"
 )
+# What kinds of systems read of the options that not all do; a folder is an AudioLLM or a chat model.
+_READ = {
+    **dict.fromkeys(("majority", "emotion2vec", "parts"), ()),
+    **dict.fromkeys(("transcript", "cascade"), ("max_new_tokens", "question_format")),
+    "endpoint": ("max_new_tokens", "question_format", "system_prompt"),
+    "chat": ("max_new_tokens", "question_format", "system_prompt", "trust_remote_code"),
+    "audiollm": ("max_new_tokens", "quote_confidence"),
+}
+OPTIONS = tuple(dict.fromkeys(name for names in _READ.values() for name in names))
+
+
+def options_read(spec: str) -> tuple[str, ...]:
+    """Which of [`OPTIONS`] a system reads, by its name as of [`load_system`]; all, where there is no such system."""
+    kind, _, rest = PRESETS.get(spec, spec).partition(":")
+    if kind == "swapped" and rest:
+        return options_read(rest)
+    if kind not in _READ and Path(spec).is_dir():
+        kind = "audiollm" if _model_type(spec) in (None, "audiollm") else "chat"
+    return _READ.get(kind, OPTIONS)
 
 
 def load_system(
@@ -150,4 +169,4 @@ def _model_type(folder: str) -> str | None:
     return json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.is_file() else None
 
 
-__all__ = ["PRESETS", "SAMPLING_RATE", "SYSTEM_FORMS", "System", "load_system"]
+__all__ = ["OPTIONS", "PRESETS", "SAMPLING_RATE", "SYSTEM_FORMS", "System", "load_system", "options_read"]
