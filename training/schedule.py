@@ -164,7 +164,18 @@ def read_rounds(spec: Any, round_type: type[Round] = Round) -> list[Round]:
         _check_names(number, "part", round_.train, PARTS)
         _check_numbers(number, round_)
         rounds.append(round_)
+    for place in range(len(rounds)):
+        _check_weighed(place, rounds)
     return rounds
+
+
+def _check_weighed(place: int, rounds: Sequence[Round]):
+    """A loss has a part that learns by it: in this round, or in a later one, whose head then learns beforehand."""
+    for name, part in rounds[place].weighed.items():
+        if not any(part in later.train for later in rounds[place:] if later.weighed.get(name) == part):
+            kinds = (rounds[place].encoder_losses, rounds[place].adapter_losses)
+            taught = " or ".join(kind[name] for kind in kinds if name in kind)
+            raise ScheduleError(f"Round {place + 1}: {name} is a loss on the {taught}, which is not in its `train`.")
 
 
 def _check_names(number: int, kind: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -201,10 +212,6 @@ def _check_numbers(number: int, round_: Round):
     if round_.lm == 0 and not reached:
         names = ", ".join((*round_.encoder_losses, "align"))
         raise ScheduleError(f"Round {number}: {names} and lm are all 0, so nothing is learnt.")
-    for name, part in round_.weighed.items():
-        if part not in round_.train:
-            taught = " or ".join(kind[name] for kind in (round_.encoder_losses, round_.adapter_losses) if name in kind)
-            raise ScheduleError(f"Round {number}: {name} is a loss on the {taught}, which is not in its `train`.")
     if round_.lm not in (0, 1) and not reached:
         raise ScheduleError(
             f"Round {number}: lm is {round_.lm:g}, but there is no other loss to weigh it against: leave it out."
