@@ -51,11 +51,12 @@ def write_corpus(
         tone = 0.2 * np.sin(2 * np.pi * generator.uniform(90, 400) * time_axis)
         soundfile.write(folder / f"{number}.wav", tone + generator.normal(0, 0.01, len(tone)), RATE)
         words = " ".join(generator.choice(WORDS, 5))
+        labels = dict(zip(("er", "sr"), (("sad", "negative"), ("happy", "positive"))[number % 2]))
         answers = {
             "asr": words,
             "sqa": words.split()[0],
-            "er": f'The speaker sounds sad, as "{words}" shows.',
-            "sr": f'The sentiment is negative, as "{words}" shows.',
+            "er": f'The speaker sounds {labels["er"]}, as "{words}" shows.',
+            "sr": f'The sentiment is {labels["sr"]}, as "{words}" shows.',
         }
         for task in tasks:
             row = {
@@ -65,7 +66,7 @@ def write_corpus(
                 "question": f"What is it, {task}?",
             }
             row |= {"answer": answers[task], "transcript": words, "corpus": "tones", "split": "train", "speaker": "a"}
-            lines.append(json.dumps(row | {"seconds": len(tone) / RATE}))
+            lines.append(json.dumps(row | {"label": labels.get(task), "seconds": len(tone) / RATE}))
     (folder / "train.jsonl").write_text("\n".join(lines))
 
 
