@@ -262,8 +262,8 @@ def folds_table(runs: Sequence[Run], cluster: str | None = None, seed: int = 0) 
         raise EvalError("one run is no cross-validation: give the runs of all folds.")
     _check_folds(runs)
     figures = [run.results["figures"] for run in runs]
-    lines = []
-    for metric in _shown(METRICS, figures):
+    shown, lines = _shown(METRICS, figures), []
+    for metric in shown:
         values = [metric.value(of_fold) for of_fold in figures]
         told = [value for value in values if value is not None]
         mean = float(np.mean(told)) if len(told) == len(runs) else None
@@ -271,7 +271,7 @@ def folds_table(runs: Sequence[Run], cluster: str | None = None, seed: int = 0) 
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
         f"All rows: of all folds together, in brackets a {LEVEL:.0%} percentile bootstrap over {unit}, 10,000 "
-        f"resamples, seed {seed}. {_note(_shown(METRICS, figures), [run.results for run in runs])}"
+        f"resamples, seed {seed}. {_note(shown, [run.results for run in runs])}"
     )
     columns = ("%", *(run.folder.resolve().name for run in runs), "mean of folds", "all rows")
     return Table(f"{len(runs)} folds", columns, tuple(lines), note)
