@@ -25,13 +25,16 @@ from .arguments import DONE, LEFT, add_list, count, refuse_unread
 STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
 ON = " on "
+MODEL = "{model}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help=f"with {STUDY} and a file for each run, as configs/study; see docs/study.md")
     add_list(parser, "--runs", metavar="NAME", help="only these; all when left out")
     add_list(parser, "--seeds", type=int, metavar="N", help="instead of those of the study")
-    parser.add_argument("--steps", type=count, help="of each run, instead of those of the study")
+    parser.add_argument(
+        "--steps", type=count, help="of each run that has none of its own, instead of those of the study"
+    )
     parser.add_argument("--out", help="instead of the study's folder")
     parser.add_argument(
         "--jobs",
@@ -86,12 +89,16 @@ class Kind:
         set: fields of the training configuration that differ, by dotted name; `{out}` and `{seed}` are filled in.
         tables: `N:ROW` of the paper's tables that it is shown in.
         after: run whose model it begins from.
-        evaluate: by name of a set, options of `audiollm eval` that differ for this run.
+        steps: optimizer steps, where they are not those of the study: of what others begin from, say.
+        system: that is evaluated; `{model}` is the run's model, and what it is by default.
+        evaluate: by name of a set, options of `audiollm eval` that differ for this run (`null`: left out).
     """
 
     set: dict[str, Any] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     after: str | None = None
+    steps: int | None = None
+    system: str = MODEL
     evaluate: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -100,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     study, kinds = _read(Path(options.folder), options)
     for name, kind in kinds.items():
         _wanted(study, kind, name, study.seeds[0])
-    failed = []
+    failed: list[str] = []
     if not options.tables:
         if study.base and Path(study.base.model).is_dir():
             print(f"{study.base.model}: there already, and begun from as it is", file=sys.stderr)
@@ -108,10 +115,12 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
         jobs = options.jobs
         runs = [(kind, name, seed) for name, kind in kinds.items() for seed in study.seeds]
-        for later in (False, True):  # what others begin from comes first
-            some = [run for run in runs if bool(run[0].after) is later]
+        for generation in sorted({_generation(kinds, name) for name in kinds}):  # what others begin from comes first
+            some = [run for run in runs if _generation(kinds, run[1]) == generation]
+            lost = [run for run in some if _told(run[0].after, run[2]) in failed]
+            some = [run for run in some if run not in lost]
             done = _side_by_side([partial(_train_and_evaluate, study, *run, jobs) for run in some], jobs)
-            failed += [f"{name}, seed {seed}" for (_, name, seed), well in zip(some, done) if not well]
+            failed += [_told(*run[1:]) for run in [*lost, *(run for run, well in zip(some, done) if not well)]]
         done = _side_by_side([partial(_evaluate_control, study, one, jobs) for one in study.controls], jobs)
         failed += [system for system, well in zip(study.controls, done) if not well]
     report, plots = _report(study, kinds)
@@ -123,6 +132,10 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
     return LEFT if failed else DONE
+
+
+def _told(name: str | None, seed: int) -> str:
+    return f"{name}, seed {seed}"
 
 
 def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, Kind]]:
@@ -146,10 +159,25 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
     for name, kind in kinds.items():
         for data in kind.evaluate.keys() - study.evaluate.keys():
             raise ValueError(f"{name}.yaml: evaluate: {data} is no set; sets are {', '.join(study.evaluate)}.")
-    wanted = set(options.runs or kinds)
-    wanted |= {kinds[name].after or name for name in wanted}
+    wanted = {one for name in options.runs or kinds for one in _line(kinds, name)}
     # What others begin from comes first.
-    return study, {name: kinds[name] for name in sorted(wanted, key=lambda name: (bool(kinds[name].after), name))}
+    return study, {name: kinds[name] for name in sorted(wanted, key=lambda name: (_generation(kinds, name), name))}
+
+
+def _line(kinds: dict[str, Kind], name: str) -> list[str]:
+    """A run, the one that it begins from, and so on, to the first."""
+    line: list[str] = []
+    one: str | None = name
+    while one:
+        if one in line:
+            raise ValueError(f"{name}.yaml: after: {' after '.join([*line, one])} has no beginning.")
+        line.append(one)
+        one = kinds[one].after
+    return line
+
+
+def _generation(kinds: dict[str, Kind], name: str) -> int:
+    return len(_line(kinds, name))
 
 
 def _check_claims(study: Study, kinds: dict[str, Kind]) -> None:
@@ -192,7 +220,7 @@ def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: in
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
         return False
-    if not _evaluate(evaluate, str(folder / "model"), folder, jobs):
+    if not _evaluate(evaluate, kind.system.replace(MODEL, str(folder / "model")), folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
@@ -214,7 +242,15 @@ def _wanted(study: Study, kind: Kind, name: str, seed: int) -> tuple[Path, dict[
     """A run's folder, and what has to be done in it."""
     folder = Path(study.out) / f"{name}-{seed}"
     evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
-    return folder, {"config": _configuration(study, kind, name, folder, seed), "evaluate": evaluate}
+    evaluate = {
+        data: {option: value for option, value in options.items() if value is not None}
+        for data, options in evaluate.items()
+    }
+    return folder, {
+        "config": _configuration(study, kind, name, folder, seed),
+        "evaluate": evaluate,
+        **({} if kind.system == MODEL else {"system": kind.system}),
+    }
 
 
 def _wanted_of_control(study: Study, system: str) -> tuple[Path, dict[str, Any]]:
@@ -262,7 +298,7 @@ def _configuration(study: Study, kind: Kind, name: str, folder: Path, seed: int)
     for own, instead in (("stretch_to", "steps"), ("seed", "seeds"), ("output_dir", "out")):
         if given.get(own) is not None:
             raise ValueError(f"{name}.yaml, or common: {own} is given by the study's `{instead}`; leave it out.")
-    config["stretch_to"] = study.steps
+    config["stretch_to"] = kind.steps or study.steps
     config.setdefault("training", {}).update(output_dir=str(folder), seed=seed)
     check_config(config)
     return config

@@ -818,15 +818,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
 
         Arguments are those of [`get_audio_features`]; the mask is needed.
         """
-        speech = (inputs.get("input_features"), input_features_mask)
-        frames = inputs.get("speech_frames")
-        if self.config.fusion == "feature":
-            values = inputs.get("input_values")
-            emotion = speech if values is None else (values, inputs.get("input_values_mask"))
-            tokens: Any = self._fuse(speech, emotion, frames, inputs.get("emotion_frames"))
-        else:
-            tokens = inputs.get("speech_embeds")
-            tokens = self.embed_branch("speech", *speech, frames) if tokens is None else tokens
+        tokens: Any = inputs.get("speech_embeds")
+        if tokens is None:
+            adapter = "adapter" if self.config.fusion == "feature" else "speech_adapter"
+            tokens = self.adapter_tokens(adapter, input_features_mask=input_features_mask, **inputs)
         kept = _first_tokens(self.config.speech_tokens, input_features_mask)
         windows = _window_counts(None, input_features_mask)
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
@@ -927,16 +922,16 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     def label_nearness(
         self, tokens: torch.Tensor, windows: Sequence[int], mask: torch.Tensor | None, words: torch.Tensor
     ) -> torch.Tensor:
-        """How near clips' emotion tokens come to words for labels, `[clips, labels]`, see [`feel`].
+        """How near clips' tokens come to words for labels, `[clips, labels]`, see [`feel`].
 
         Args:
-            tokens: of the emotion adapter, `[windows, tokens, hidden]`.
+            tokens: of the adapter that `label` teaches, `[windows, tokens, hidden]`.
             windows: of each clip.
             mask: of the features, as in [`get_audio_features`].
             words: an embedding for each label, `[labels, hidden]`.
         """
         real = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
-        real = real if mask is None else _first_tokens(self.config.emotion_tokens, mask)
+        real = real if mask is None else _first_tokens(tokens.shape[1], mask)
         heard = nn.functional.normalize(tokens.float(), dim=-1)
         clips = zip(heard.split(list(windows)), real.split(list(windows)), strict=True)
         directions = torch.stack([clip[own].mean(0) for clip, own in clips])
@@ -1059,6 +1054,36 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         if config.fusion == "sequence":
             kept.append(_first_tokens(config.emotion_tokens, speech_mask if emotion_mask is None else emotion_mask))
         return torch.cat(kept, dim=1)
+
+    @property
+    def feeling_adapter(self) -> str:
+        """The adapter that a loss on labels teaches by default, and that [`feel`] asks."""
+        return {"sequence": "emotion_adapter", "feature": "adapter"}.get(self.config.fusion, "speech_adapter")
+
+    def adapter_tokens(
+        self,
+        adapter: str,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        input_values_mask: torch.Tensor | None = None,
+        speech_frames: EncodedWindows | None = None,
+        emotion_frames: EncodedWindows | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Tokens of one adapter, `[windows, tokens, hidden]`, without words in front.
+
+        Args:
+            adapter: `"speech_adapter"` or `"emotion_adapter"`, or `"adapter"`, over both.
+            others: as in [`get_audio_features`].
+        """
+        speech = (input_features, input_features_mask)
+        emotion = speech if input_values is None else (input_values, input_values_mask)
+        if adapter == "adapter":
+            return self._fuse(speech, emotion, speech_frames, emotion_frames)
+        if adapter == "speech_adapter":
+            return self.embed_branch("speech", *speech, speech_frames)
+        return self.embed_branch("emotion", *emotion, emotion_frames)
 
     def _fuse(self, speech: tuple, emotion: tuple, speech_frames: Any = None, emotion_frames: Any = None) -> Any:
         """Tokens of one adapter over both encoders, for features and masks, or for frames that were given before."""
@@ -1571,9 +1596,10 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
 
     @torch.no_grad()
     def feel(self, labels: Sequence[Sequence[int]], **inputs: Any) -> torch.Tensor:
-        """How near the emotion adapter's tokens come to words for labels, before any language model reads them.
+        """How near an adapter's tokens come to words for labels, before any language model reads them.
 
-        What [`hear`] is for an adapter that a round with `align` taught, this is for one that `label` taught.
+        What [`hear`] is for an adapter that a round with `align` taught, this is for one that `label` taught: the
+        emotion adapter where there is one, else that over both encoders, or of speech.
 
         Args:
             labels: token ids of each label, as it stands in an answer (" happy").
@@ -1581,15 +1607,11 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
 
         Returns:
             Tensor `[clips, labels]`, the cosine of a label and a clip's tokens, -1 to 1: the mean over the tokens.
-
-        Raises:
-            ValueError: if the model has no emotion adapter.
         """
-        if self.config.fusion != "sequence":
-            raise ValueError(f"feel asks an emotion adapter, which a model of fusion {self.config.fusion!r} has not.")
-        prefix = "input_features" if inputs.get("input_values") is None else "input_values"
-        features, mask = inputs[prefix], inputs[f"{prefix}_mask"]
-        tokens, windows = self.model.embed_branch("emotion", features, mask), _window_counts(None, mask)
+        adapter = self.model.feeling_adapter
+        own = adapter == "emotion_adapter" and inputs.get("input_values") is not None
+        mask = inputs["input_values_mask" if own else "input_features_mask"]
+        tokens, windows = self.model.adapter_tokens(adapter, **inputs), _window_counts(None, mask)
         assert windows is not None  # there is a mask
         return self.model.label_nearness(tokens, windows, mask, self.model.label_words(labels))
 

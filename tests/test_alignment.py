@@ -223,7 +223,16 @@ def test_a_label_is_put_first_only_where_there_are_labels_and_who_feels_them(ton
         tiny_model_and_processor(label_first=True, emotion=None)
 
 
-def test_without_an_emotion_adapter_nothing_is_felt(tone):
-    model, processor = tiny_model_and_processor(emotion=None)
-    with pytest.raises(ValueError, match="of fusion 'none' has not"):
-        model.feel([[1]], **processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
+@pytest.mark.parametrize(("fusion", "emotion"), [("none", None), ("feature", "whisper"), ("feature", "wav2vec2")])
+def test_without_an_emotion_adapter_the_one_that_hears_feelings_is_asked(tone, fusion, emotion):
+    model, processor = tiny_model_and_processor(fusion=fusion, emotion=emotion, audio_tokens="clip")
+    audio = processor(text=[processor.prompt("how")] * 2, audio=[tone(0.4), tone(1.7, seed=1)])
+    near = model.eval().feel(LABELS, **audio)
+    words = torch.stack([model.model.word_embeddings()[label].mean(0) for label in LABELS])
+    heard = model.get_audio_features(
+        **{name: audio[name] for name in audio if name.startswith("input_f")}
+        | {name: audio[name] for name in audio if name.startswith("input_v")}
+    ).pooler_output
+    for own, cosines in zip(heard.split([4, 17]), near):  # of ten tokens a second
+        expected = torch.nn.functional.cosine_similarity(own[:, None], words[None], dim=-1).mean(0)
+        torch.testing.assert_close(cosines, expected)

@@ -90,6 +90,16 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, cap
     assert "not done: short, seed 3, long, seed 3" in capsys.readouterr().err
 
 
+def test_what_would_begin_from_a_run_that_failed_is_not_begun(folder, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2 * ("short-3" in words[-1]))
+    (folder / "longest.yaml").write_text("after: long\n")
+    assert main(["study", str(folder), "--seeds", "3", "4"]) == 1
+    trained = [Path(words[-1]).parent.name for words in called if words[0] == "train"]
+    assert trained == ["short-3", "short-4", "long-4", "longest-4"]
+    assert "not done: short, seed 3, long, seed 3, longest, seed 3;" in capsys.readouterr().err
+
+
 def test_runs_go_side_by_side_each_with_its_log_and_share_of_the_cores(folder, tmp_path, monkeypatch, capsys):
     begun, met = [], threading.Barrier(2, timeout=30)
 
@@ -127,6 +137,35 @@ def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsy
         file.write("evaluate: {tyo: {ask: label}}\n")
     assert main(["study", str(folder)]) == 2
     assert "long.yaml: evaluate: tyo is no set; sets are brief, toy" in capsys.readouterr().err
+
+
+def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_otherwise(folder, tmp_path, monkeypatch):
+    """Steps of its own, adapters alone, and without an option that the others have."""
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    shared["evaluate"]["toy"]["ask"] = "label"
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    given = {"after": "long", "steps": 5, "system": "parts:{model}", "evaluate": {"toy": {"ask": None}}}
+    (folder / "ahead.yaml").write_text(yaml.safe_dump(given))  # by its name it would be the first
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    assert main(["study", str(folder), "--runs", "ahead"]) == 0
+    runs = tmp_path / "runs"
+    trained = [Path(words[-1]).parent.name for words in called if words[0] == "train"]
+    assert trained == ["short-3", "long-3", "ahead-3"]
+    steps = {name: yaml.safe_load((runs / name / "config.yaml").read_text())["stretch_to"] for name in trained}
+    assert steps == {"short-3": 7, "long-3": 7, "ahead-3": 5}
+    asked = {words[2]: "--ask" in words for words in called if "eval-toy" in " ".join(words)}
+    models = [f"{runs}/{name}/model" for name in trained]
+    assert asked == {models[0]: True, models[1]: True, f"parts:{models[2]}": False, "majority": True}
+    called.clear()
+    assert main(["study", str(folder), "--runs", "ahead"]) == 0 and called == []  # all of it is done
+
+
+def test_runs_that_begin_from_each_other_are_refused(folder, capsys):
+    (folder / "short.yaml").write_text("after: long\n")
+    assert main(["study", str(folder)]) == 2
+    assert "long.yaml: after: long after short after long has no beginning" in capsys.readouterr().err
 
 
 def test_after_a_kill_no_other_run_begins(folder, monkeypatch):
@@ -204,18 +243,21 @@ def test_a_claim_about_what_is_not_in_the_study_is_refused_before_a_run(claim, m
 
 
 def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "_call", lambda *words, **_: 0 if words[-1].endswith("base.yaml") else 2)
-    assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 0)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 0
     configs = sorted((tmp_path / "out").glob("*/config.yaml"))
-    assert len(configs) == 13
+    hear = [path for path in configs if path.parent.name.startswith("hear-")]
+    assert (len(configs), len(hear)) == (22, 8)
     for path in configs:
         checked = check_config(yaml.safe_load(path.read_text()))
-        assert checked.stretch_to == 1200 and checked.model
+        assert checked.model and ((checked.stretch_to in (500, 1000)) if path in hear else checked.stretch_to == 120)
 
 
 def test_the_study_on_the_embedded_samples_trains_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "_call", lambda *words, **_: 2)
-    assert main(["study", "configs/tiny_study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 0)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    assert main(["study", "configs/tiny_study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 0
     checked = [check_config(yaml.safe_load(path.read_text())) for path in (tmp_path / "out").glob("*/config.yaml")]
     models = {run.model.checkpoint for run in checked if run.model}
     assert models == {"samples/tiny-base", f"{tmp_path / 'out'}/evidence-1/model"}

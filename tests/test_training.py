@@ -348,6 +348,31 @@ def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path)
     assert {("felt" in row, row["task"]) for row in second} == {(True, "er"), (False, "asr")}
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(("fusion", "adapter"), [("none", "speech_adapter"), ("feature", "adapter")])
+def test_where_there_is_no_emotion_adapter_the_one_there_is_learns_the_words_of_labels(
+    config, tmp_path, fusion, adapter, cached
+):
+    config["schedule"] = [
+        {"tasks": ["er"], "train": [adapter], "label": 1.0, "lm": 0.0, "epochs": 20, "learning_rate": 3e-3},
+        {"tasks": ["er", "asr"], "train": [adapter, "lora"], "label": 0.5},
+    ]
+    if cached:
+        config["feature_cache"] = {"folder": str(tmp_path / "cache"), "max_gb": 1}
+    parts = tiny_model_and_processor(fusion=fusion, emotion="whisper" if fusion == "feature" else None)
+    trainer = sft.build_trainer(config, *parts)
+    watch = Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed == {0: {adapter}, 1: {adapter, "lora"}} and set(trainer.heads) == {f"label_{adapter}"}
+    assert (trainer.branches is not None and trainer.branches.cache.hits > 0) == cached
+    logged = [entry for entry in trainer.state.log_history if "label_loss" in entry]
+    losses = [entry["label_loss"] for entry in logged if entry["round"] == 1]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and {entry["round"] for entry in logged} == {1, 2}
+    first, _ = (entry["samples"] for entry in trainer.state.log_history if "samples" in entry)
+    assert all(row["felt"] in trainer.audio_model.config.emotion_labels for row in first)
+
+
 def test_a_language_model_is_told_the_label_that_the_adapter_learnt_with_a_cache_as_without(config, tmp_path):
     label = {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0}
     config["schedule"] = [label, {"tasks": ["er"], "train": ["speech_adapter", "lora"]}]

@@ -244,16 +244,14 @@ class EncoderLossTrainer(AudioLLMTrainer):
 
     def _features(self, part: str, inputs: dict[str, Any]) -> str:
         """Which input a branch hears; both hear the same when their extractors are the same."""
-        return "input_features" if part.startswith("speech") or "input_values" not in inputs else "input_values"
+        return "input_values" if part.startswith("emotion") and "input_values" in inputs else "input_features"
 
     def _hear(self, part: str, inputs: dict[str, Any]) -> torch.Tensor:
         """Frames or tokens of the windows that hold audio, without the rest of the model."""
         name, model = self._features(part, inputs), self.audio_model.model
-        features, mask = inputs[name], inputs[f"{name}_mask"]
-        branch, kind = part.split("_")
-        if kind == "adapter":
-            return model.embed_branch(branch, features, mask, inputs.get(f"{branch}_frames"))
-        return model.branch_frames(branch, features, mask).states[-1]
+        if part.endswith("adapter"):
+            return model.adapter_tokens(part, **inputs)
+        return model.branch_frames(part.removesuffix("_encoder"), inputs[name], inputs[f"{name}_mask"]).states[-1]
 
 
 def _head(loss: str, part: str) -> str:

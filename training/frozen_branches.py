@@ -66,7 +66,8 @@ class FrozenBranches(TrainerCallback):
             # Without the language model, only what another loss goes through runs: of alignment, one adapter over
             # both, or speech's.
             aligned = round_.align and (branch == "speech" or "adapter" in checksums)
-            if not (round_.lm or aligned or adapter in round_.weighed.values()):
+            taught = {adapter, "adapter"} & {*round_.weighed.values()}
+            if not (round_.lm or aligned or taught):
                 continue
             facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
             heard = fingerprint(checksums[encoder], *_of_frames(config, branch), *facts[1:])

@@ -41,7 +41,7 @@ class SampleCallback(TrainerCallback):
         if state.global_step not in self.plan.stops:
             return
         round_ = self.plan.round_at(state.global_step - 1)
-        felt = "emotion_adapter" in round_.weighed.values()
+        felt = without_lora(model).model.feeling_adapter in round_.weighed.values()
         if not (round_.lm or round_.align or felt):
             return
         rows = [self.rows[index] for task in round_.tasks for index in self.first[task]]
@@ -75,7 +75,7 @@ class SampleCallback(TrainerCallback):
 
     @torch.no_grad()
     def _feel(self, model: Any, rows: list[dict[str, Any]]) -> list[str | None]:
-        """For rows with a label, the one that the emotion adapter's tokens come nearest to, of those of the task."""
+        """For rows with a label, the one that the clip's tokens come nearest to, of those of its task."""
         model.eval()
         base = without_lora(model)
         labels = [(task, label) for task, field in LABEL_FIELDS.items() for label in getattr(base.config, field)]

@@ -45,7 +45,8 @@ class Round:
             none; 0.98 averages over some 50 steps). It takes the noise of the last steps out.
         label: weight of a classification loss by the rows' labels (0: none), which teaches how feelings sound before
             the language model is to tell them: the emotion encoder, by its frames; or, where that does not learn,
-            the emotion adapter, by how near its tokens come to the language model's words for the labels.
+            an adapter (of those that do the emotion adapter, else the one over both encoders, else that of speech),
+            by how near its tokens come to the language model's words for the labels.
         align: weight of [`AudioLLMAlignment`]'s loss, by the rows' transcripts (0: none), which teaches the adapter
             that hears speech the language model's own words, without running it.
         lm: weight of the language-model loss; 0 trains by the other losses only, which reach fewer parts.
@@ -56,8 +57,8 @@ class Round:
 
     # Losses on an encoder's frames: the field that weighs one, and the part that it reaches.
     encoder_losses: ClassVar[dict[str, str]] = {"label": "emotion_encoder"}
-    # The part that one reaches instead where the encoder does not learn and this does.
-    adapter_losses: ClassVar[dict[str, str]] = {"label": "emotion_adapter"}
+    # The first of these parts that learns is the one that it reaches instead, where the encoder does not learn.
+    adapter_losses: ClassVar[dict[str, tuple[str, ...]]] = {"label": ("emotion_adapter", "adapter", "speech_adapter")}
 
     tasks: tuple[str, ...]
     train: tuple[str, ...]
@@ -74,9 +75,10 @@ class Round:
     def weighed(self) -> dict[str, str]:
         """The losses on encoders' frames and adapters' tokens that this round weighs, with the part of each."""
         parts = {name: part for name, part in self.encoder_losses.items() if getattr(self, name)}
-        for name, adapter in self.adapter_losses.items():
-            if parts.get(name) not in (None, *self.train) and adapter in self.train:
-                parts[name] = adapter
+        for name, adapters in self.adapter_losses.items():
+            taught = next((adapter for adapter in adapters if adapter in self.train), None)
+            if taught and parts.get(name) not in (None, *self.train):
+                parts[name] = taught
         return parts
 
     @property
@@ -173,9 +175,10 @@ def _check_weighed(place: int, rounds: Sequence[Round]):
     """A loss has a part that learns by it: in this round, or in a later one, whose head then learns beforehand."""
     for name, part in rounds[place].weighed.items():
         if not any(part in later.train for later in rounds[place:] if later.weighed.get(name) == part):
-            kinds = (rounds[place].encoder_losses, rounds[place].adapter_losses)
-            taught = " or ".join(kind[name] for kind in kinds if name in kind)
-            raise ScheduleError(f"Round {place + 1}: {name} is a loss on the {taught}, which is not in its `train`.")
+            taught = (rounds[place].encoder_losses[name], *rounds[place].adapter_losses.get(name, ()))
+            raise ScheduleError(
+                f"Round {place + 1}: {name} is a loss on the {' or '.join(taught)}, which its `train` has not."
+            )
 
 
 def _check_names(number: int, kind: str, names: Sequence[str], known: Sequence[str]) -> None:
