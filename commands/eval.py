@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ask emotion and sentiment for label, interpretive or evidence answers, as training rows of the data ask",
     )
     parser.add_argument("--limit", type=count, help="evaluate a random sample of so many rows")
-    parser.add_argument("--seed", type=int, default=0, help="of that sample (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of that sample, and of a judge (0)")
     parser.add_argument(
         "--overwrite", action="store_true", help="forget the answers and results that the folder holds"
     )
@@ -87,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
     server = "a judge at a server (`llm:server:NAME@URL`)"
     refuse_unread(options, ["--judge-concurrency", "--judge-timeout"], server, ":server:" in options.judge)
     refuse_unread(options, ["--judge-prompts", "--max-unscored"], "a language model as judge", options.judge != "rule")
+    drawn = options.limit is not None or options.judge != "rule"
+    refuse_unread(options, ["--seed"], "--limit, and a language model as judge", drawn)
     refuse_unread(options, ["--train-log"], "--report", options.report)
     _say_unread(options)
     labels = ",".join(options.label_set) or None

@@ -147,12 +147,14 @@ class Report:
     """What became of the jobs of an input, per target: accepted, asked again, set aside, failed, still open.
 
     Of lines that make no job, `unfit` cannot be read or explained, and `left_out` ask for nothing, by reason.
+    `unwanted` are the answers of an earlier run with targets that this one was not asked for.
     """
 
     counts: dict[str, Counter]
     unfit: int
     left_out: Counter
     files: list[Path]
+    unwanted: Counter
 
     @property
     def unfinished(self) -> int:
@@ -167,6 +169,11 @@ class Report:
             lines.append(f"{target:<14}{rows:>9}{share:>10}" + "".join(f"{count[name]:>9}" for name in OUTCOMES))
         lines.append(f"{self.unfit} unfit lines; see {REJECTS}.")
         lines += [f"left out: {count} {reason}" for reason, count in sorted(self.left_out.items())]
+        lines += [
+            f"left out: {count} answers of an earlier run with the target {target}, which this one was not asked for; "
+            f"they stay in {ATTEMPTS}"
+            for target, count in sorted(self.unwanted.items())
+        ]
         return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 
 
@@ -342,7 +349,7 @@ class Extraction:
     def write(self, survey: Survey) -> Report:
         """Write rows, by split, and rejects from the journal; each file is replaced whole."""
         counts = {target: Counter() for target in self.targets}
-        unfit = 0
+        unfit, unwanted = 0, Counter()
         with ExitStack() as stack:
             names = {split: f"{split or 'rows'}.jsonl" for split in survey.splits}
             files = {split: _Lines(stack.enter_context(_replacing(self.out / name))) for split, name in names.items()}
@@ -356,8 +363,11 @@ class Extraction:
                     outcome, result = self._result(row, target)
                     counts[target][outcome] += 1
                     (files[row["split"]] if outcome in ("at once", "again") else rejects).write(result)
+                for target in set(TEACHER_TARGETS) - set(self.targets):
+                    entry = self.attempts.entry(job_key(row, target))
+                    unwanted[target] += entry is not None and entry["state"] == ACCEPTED
         files = [*(self.out / f"{split or 'rows'}.jsonl" for split in survey.splits), self.out / REJECTS]
-        return Report(counts, unfit, survey.left_out, files)
+        return Report(counts, unfit, survey.left_out, files, +unwanted)
 
     def _result(self, row: dict[str, Any], target: str) -> tuple[str, dict[str, Any]]:
         """What became of a row's target, and the row or the reject it makes."""

@@ -117,6 +117,7 @@ def test_the_script_for_accelerate_is_the_command_train():
             "--max-unscored belongs to",
         ),
         (["eval", "--system", "majority", "--data", "d", "--out", "o", "--train-log", "l"], "belongs to --report"),
+        (["eval", "--system", "majority", "--data", "d", "--out", "o", "--seed", "1"], "--seed belongs to --limit"),
         (["extract", "d", "--out", "o", "--targets", "label", "--probe", "5"], "--probe belongs to --dry-run"),
         (["extract", "d", "--out", "o", "--dry-run", "--marks", "m"], "--marks belongs to an extraction"),
         (["extract", "d", "--out", "o", "--rejected", "aside"], "--rejected belongs to --marks"),

@@ -56,6 +56,7 @@ MINIMAL = {
         ),
         (["model.parts.window_seconds=ten"], "model.parts.window_seconds is 'ten'; it must be a number"),
         (["model.parts.adapter_hidden_sizes=[1, two]"], "model.parts.adapter_hidden_sizes.1 is 'two'"),
+        (["model.parts.emotion_tokens=30"], "model.parts.emotion_tokens is set, but there"),
         (["model.checkpoint=x"], "model needs exactly one of checkpoint"),
         (["model.revision=abc"], "model.revision belongs to a checkpoint"),
         (["model.add_emotion.encodr=x"], "model.add_emotion.encodr is unknown; did you mean encoder?"),

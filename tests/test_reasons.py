@@ -61,7 +61,17 @@ def test_every_row_gives_a_row_for_each_target(rows, tmp_path):
         "attempts": 1,
     }
     assert evidence["audio"]["path"] == str(tmp_path / "in" / "1.wav")
-    assert report.unfinished == 0 and "100.0%" in report.text()
+    assert report.unfinished == 0 and "100.0%" in report.text() and "earlier run" not in report.text()
+
+
+def test_answers_that_a_later_run_is_not_asked_for_are_said_and_stay(rows, tmp_path):
+    extract(rows, tmp_path / "out")
+    teacher = Teacher()
+    report, _ = extract(rows, tmp_path / "out", teacher, targets=["label", "evidence"])
+    assert len(read_rows(tmp_path / "out" / "train.jsonl")) == 16
+    assert "left out: 8 answers of an earlier run with the target interpretive" in report.text()
+    extract(rows, tmp_path / "out", teacher)
+    assert len(read_rows(tmp_path / "out" / "train.jsonl")) == 24 and teacher.asked == []
 
 
 def test_a_label_target_keeps_the_question_and_answer_of_its_row(tmp_path):
