@@ -60,7 +60,7 @@ def test_named_schedules_are_the_papers():
         (
             [{"tasks": ["er"], "train": ["lora"], "label": 0.5}],
             DUAL,
-            "emotion_encoder or emotion_adapter, which is not",
+            "speech_adapter, and none of these",
         ),
         ([{"tasks": ["asr"], "train": ["lora"], "lm": 0.3}], DUAL, "lm is 0.3, but there is no other loss"),
         ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.9, 3]}], DUAL, "speeds are whole percents .* 3 is not"),
@@ -338,6 +338,8 @@ def test_an_emotion_adapter_learns_the_words_of_labels(config, cached, tmp_path)
     trainer.train()
     assert watch.changed[0] == {"emotion_adapter"}
     assert set(trainer.heads) == {"label", "label_emotion_adapter"}
+    labels = trainer.data_collator.processor.label_ids(["neutral", "sad"])
+    assert trainer.audio_model.config.emotion_label_ids == labels
     assert (trainer.branches is not None and trainer.branches.cache.hits > 0) == cached
     logged = [entry for entry in trainer.state.log_history if "label_loss" in entry]
     losses = [entry["label_loss"] for entry in logged if entry["round"] == 1]
@@ -365,6 +367,7 @@ def test_where_there_is_no_emotion_adapter_the_one_there_is_learns_the_words_of_
     trainer.add_callback(watch)
     trainer.train()
     assert watch.changed == {0: {adapter}, 1: {adapter, "lora"}} and set(trainer.heads) == {f"label_{adapter}"}
+    assert len(trainer.audio_model.config.emotion_label_ids) == 2  # sad and neutral
     assert (trainer.branches is not None and trainer.branches.cache.hits > 0) == cached
     logged = [entry for entry in trainer.state.log_history if "label_loss" in entry]
     losses = [entry["label_loss"] for entry in logged if entry["round"] == 1]

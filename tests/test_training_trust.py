@@ -202,10 +202,10 @@ def test_liger_gets_the_language_model_and_is_refused_where_it_has_no_kernels(co
     assert given == [("llama", {"fused_linear_cross_entropy": False})]
 
 
-@pytest.mark.parametrize("label_first", [False, True])
-def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone, label_first):
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone, taught):
     config["max_steps"] = 13
-    if label_first:
+    if taught:
         settings = Path(config["model"]["checkpoint"]) / "config.json"
         settings.write_text(json.dumps(json.loads(settings.read_text()) | {"label_first": True}))
         label = {"tasks": ["er"], "train": ["emotion_adapter"], "label": 1.0, "lm": 0.0}
@@ -232,7 +232,7 @@ def test_a_training_checkpoint_alone_gives_the_merged_model(config, tone, label_
     assert AutoProcessor.from_pretrained(out).tokens_per_window == processor.tokens_per_window
     noted, again = (json.loads((Path(whole) / "config.json").read_text()) for whole in (folder, out))
     assert {name: noted[name] for name in NOTED} == {name: again[name] for name in NOTED}
-    assert bool(noted["emotion_label_ids"]) == label_first
+    assert bool(noted["emotion_label_ids"]) == taught
 
 
 @pytest.mark.parametrize("learns", ["lora", "speech_encoder"])

@@ -66,12 +66,12 @@ def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, A
 
 
 def note_label_words(model: AudioLLMForConditionalGeneration, processor: AudioLLMProcessor, taught: Iterable[str]):
-    """Write into a model's configuration which words `label_first` mixes, beside those that it knows.
+    """Write into a model's configuration which words for labels its adapter was taught, beside those that it knows.
 
     Args:
         model: to be trained.
         processor: of the model.
-        taught: emotion labels that a round of the training teaches the emotion adapter.
+        taught: emotion labels that a round of the training teaches the adapter.
     """
     known = model.config.emotion_label_ids or []
     new = [ids for ids in processor.label_ids(sorted(set(taught))) if ids not in known]

@@ -81,10 +81,9 @@ class Round:
                 parts[name] = taught
         return parts
 
-    @property
-    def teaches_labels(self) -> bool:
-        """Whether the emotion adapter learns the language model's words for emotions."""
-        return self.weighed.get("label") == "emotion_adapter" and "er" in self.tasks
+    def teaches_labels(self, adapter: str) -> bool:
+        """Whether an adapter learns the language model's words for emotions."""
+        return self.weighed.get("label") == adapter and "er" in self.tasks
 
     @property
     def reached(self) -> set[str]:
@@ -177,7 +176,7 @@ def _check_weighed(place: int, rounds: Sequence[Round]):
         if not any(part in later.train for later in rounds[place:] if later.weighed.get(name) == part):
             taught = (rounds[place].encoder_losses[name], *rounds[place].adapter_losses.get(name, ()))
             raise ScheduleError(
-                f"Round {place + 1}: {name} is a loss on the {' or '.join(taught)}, which its `train` has not."
+                f"Round {place + 1}: {name} is a loss on {', '.join(taught)}, and none of these is in its `train`."
             )
 
 
@@ -302,7 +301,8 @@ def refuse_unlabelled(rounds: Sequence[Round], new: Iterable[str]):
         ScheduleError: saying which round is missing.
     """
     first_read = next((place for place, round_ in enumerate(rounds) if round_.lm), len(rounds))
-    if "emotion_adapter" in new and not any(round_.teaches_labels for round_ in rounds[: first_read + 1]):
+    first = rounds[: first_read + 1]
+    if "emotion_adapter" in new and not any(round_.teaches_labels("emotion_adapter") for round_ in first):
         raise ScheduleError(
             "label_first needs a round of er with `label` and `emotion_adapter` in `train`, before the language model "
             "reads: it teaches the adapter the words for labels. (With `emotion_encoder` in `train`, that learns.)"

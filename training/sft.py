@@ -152,8 +152,8 @@ def build_trainer(
     classes = label_classes(dataset["task"], dataset["label"], rounds)
     if model.config.label_first:
         refuse_unlabelled(rounds, new)
-        taught = any(round_.teaches_labels for round_ in rounds)
-        note_label_words(model, processor, (label for task, label in classes if taught and task == "er"))
+    if any(round_.teaches_labels(model.model.feeling_adapter) for round_ in rounds):
+        note_label_words(model, processor, (label for task, label in classes if task == "er"))
     words = prepare_alignment(model, processor, rounds, dataset, arguments.seed)
     return trainer_type(
         model=model,

@@ -65,6 +65,9 @@ class Parts(System):
         return [text.strip() for text in self.whole.processor.batch_decode(heard)]
 
     def _feel(self, inputs: Any, sentiment: bool = False) -> list[str]:
+        if not self.whole.model.config.emotion_label_ids:
+            adapter = self.whole.model.model.feeling_adapter
+            raise ValueError(f"This model's {adapter} was not taught: no round of its training had `label`.")
         words = self.whole.processor.label_ids(self.labels)
         nearest = [self.labels[place] for place in self.whole.model.feel(words, **inputs).argmax(-1).tolist()]
         if sentiment:
