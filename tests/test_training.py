@@ -56,7 +56,11 @@ def test_named_schedules_are_the_papers():
             "lora would never learn",
         ),
         ([{"tasks": ["er"], "train": ["emotion_encoder"], "lm": 0}], DUAL, "label, align and lm are all 0"),
-        ([{"tasks": ["er"], "train": ["lora"], "label": 1}], ["lora"], "label is a loss on the emotion_encoder"),
+        (
+            [{"tasks": ["er"], "train": ["lora"], "label": 1}],
+            ["lora"],
+            "label is a loss on emotion_encoder, emotion_adapter",
+        ),
         (
             [{"tasks": ["er"], "train": ["lora"], "label": 0.5}],
             DUAL,
