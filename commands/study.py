@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -26,6 +26,7 @@ STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
 ON = " on "
 MODEL = "{model}"
+Result = TypeVar("Result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ class Kind:
     Args:
         set: fields of the training configuration that differ, by dotted name; `{out}` and `{seed}` are filled in.
         tables: `N:ROW` of the paper's tables that it is shown in.
-        after: run whose model it begins from.
+        after: run whose model it begins from (its `model.checkpoint`).
         steps: optimizer steps, where they are not those of the study: of what others begin from, say.
         system: that is evaluated; `{model}` is the run's model, and what it is by default.
         evaluate: by name of a set, options of `audiollm eval` that differ for this run (`null`: left out).
@@ -105,22 +106,24 @@ class Kind:
 def run(options: argparse.Namespace) -> int:
     refuse_unread(options, ["--jobs"], "training and evaluating, which --tables does not do", not options.tables)
     study, kinds = _read(Path(options.folder), options)
-    for name, kind in kinds.items():
-        _wanted(study, kind, name, study.seeds[0])
+    for name in kinds:
+        _wanted(study, kinds, name, study.seeds[0])
     failed: list[str] = []
+    untrained: set[tuple[str | None, int]] = set()
     if not options.tables:
         if study.base and Path(study.base.model).is_dir():
             print(f"{study.base.model}: there already, and begun from as it is", file=sys.stderr)
         elif study.base and _call("train", "--config", study.base.config):
             raise ValueError(f"{study.base.config}: what all runs begin from is not trained; the reason is above.")
         jobs = options.jobs
-        runs = [(kind, name, seed) for name, kind in kinds.items() for seed in study.seeds]
+        runs = [(name, seed) for name in kinds for seed in study.seeds]
         for generation in sorted({_generation(kinds, name) for name in kinds}):  # what others begin from comes first
-            some = [run for run in runs if _generation(kinds, run[1]) == generation]
-            lost = [run for run in some if _told(run[0].after, run[2]) in failed]
-            some = [run for run in some if run not in lost]
-            done = _side_by_side([partial(_train_and_evaluate, study, *run, jobs) for run in some], jobs)
-            failed += [_told(*run[1:]) for run in [*lost, *(run for run, well in zip(some, done) if not well)]]
+            some = [(name, seed) for name, seed in runs if _generation(kinds, name) == generation]
+            ready = [(name, seed) for name, seed in some if (kinds[name].after, seed) not in untrained]
+            ended = _side_by_side([partial(_train_and_evaluate, study, kinds, *run, jobs) for run in ready], jobs)
+            left = {**dict.fromkeys(some, "train"), **dict(zip(ready, ended))}
+            untrained |= {run for run, command in left.items() if command == "train"}
+            failed += [f"{name}, seed {seed}" for (name, seed), command in left.items() if command]
         done = _side_by_side([partial(_evaluate_control, study, one, jobs) for one in study.controls], jobs)
         failed += [system for system, well in zip(study.controls, done) if not well]
     report, plots = _report(study, kinds)
@@ -132,10 +135,6 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
     return LEFT if failed else DONE
-
-
-def _told(name: str | None, seed: int) -> str:
-    return f"{name}, seed {seed}"
 
 
 def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, Kind]]:
@@ -157,6 +156,8 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
             raise ValueError(f"{folder} has no run {name!r}; its runs are {', '.join(kinds)}.")
     _check_claims(study, kinds)
     for name, kind in kinds.items():
+        if MODEL not in kind.system:
+            raise ValueError(f"{name}.yaml: system is {kind.system!r}, without {MODEL}: it is no system of this run.")
         for data in kind.evaluate.keys() - study.evaluate.keys():
             raise ValueError(f"{name}.yaml: evaluate: {data} is no set; sets are {', '.join(study.evaluate)}.")
     wanted = {one for name in options.runs or kinds for one in _line(kinds, name)}
@@ -198,7 +199,7 @@ def _check_claims(study: Study, kinds: dict[str, Kind]) -> None:
             )
 
 
-def _side_by_side(tasks: Sequence[Callable[[], bool]], jobs: int) -> list[bool]:
+def _side_by_side(tasks: Sequence[Callable[[], Result]], jobs: int) -> list[Result]:
     """What tasks give, so many of them at a time; after a kill no other begins."""
     if jobs == 1:
         return [task() for task in tasks]
@@ -210,20 +211,20 @@ def _side_by_side(tasks: Sequence[Callable[[], bool]], jobs: int) -> list[bool]:
             pool.shutdown(cancel_futures=True)
 
 
-def _train_and_evaluate(study: Study, kind: Kind, name: str, seed: int, jobs: int) -> bool:
-    """Whether a run's model and results are there in the end."""
-    folder, wanted = _wanted(study, kind, name, seed)
+def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: int, jobs: int) -> str | None:
+    """Make a run's model and results; gives the command that did not end well, if one did not."""
+    folder, wanted = _wanted(study, kinds, name, seed)
     config, evaluate = wanted["config"], wanted["evaluate"]
     if _done_before(folder, wanted):
-        return True
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
-        return False
-    if not _evaluate(evaluate, kind.system.replace(MODEL, str(folder / "model")), folder, jobs):
-        return False
+        return "train"
+    if not _evaluate(evaluate, kinds[name].system.replace(MODEL, str(folder / "model")), folder, jobs):
+        return "eval"
     _stamp(folder, wanted)
-    return True
+    return None
 
 
 def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
@@ -238,17 +239,19 @@ def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     return True
 
 
-def _wanted(study: Study, kind: Kind, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
-    """A run's folder, and what has to be done in it."""
-    folder = Path(study.out) / f"{name}-{seed}"
+def _wanted(study: Study, kinds: dict[str, Kind], name: str, seed: int) -> tuple[Path, dict[str, Any]]:
+    """A run's folder, and what has to be done in it; `after` are the configurations of what it begins from."""
+    folder, kind = Path(study.out) / f"{name}-{seed}", kinds[name]
+    before = _line(kinds, name)[1:]
     evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
     evaluate = {
         data: {option: value for option, value in options.items() if value is not None}
         for data, options in evaluate.items()
     }
     return folder, {
-        "config": _configuration(study, kind, name, folder, seed),
+        "config": _configuration(study, kind, name, seed),
         "evaluate": evaluate,
+        **({"after": [_configuration(study, kinds[one], one, seed) for one in before]} if before else {}),
         **({} if kind.system == MODEL else {"system": kind.system}),
     }
 
@@ -266,7 +269,7 @@ def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
         return None
     stamp = folder / STAMP
     made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
-    others = [name for name in wanted if name != "evaluate" and made.get(name) != wanted[name]]
+    others = [name for name in {**wanted, **made} if name != "evaluate" and made.get(name) != wanted.get(name)]
     if others or made.get("evaluate", {}).get(data) != wanted["evaluate"][data]:
         why = "it was made with other settings" if made else "its run is not finished"
         print(f"{found}: not in the tables: {why}", file=sys.stderr)
@@ -288,18 +291,21 @@ def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
     write_whole(folder / STAMP, json.dumps(wanted, indent=1) + "\n")
 
 
-def _configuration(study: Study, kind: Kind, name: str, folder: Path, seed: int) -> dict[str, Any]:
+def _configuration(study: Study, kind: Kind, name: str, seed: int) -> dict[str, Any]:
     from ..training.config import check_config, set_field
 
     config = json.loads(json.dumps(study.common))
-    for field_name, value in kind.set.items():
+    begins = {"model.checkpoint": f"{{out}}/{kind.after}-{{seed}}/model"} if kind.after else {}
+    if kind.set.get("model.checkpoint") not in (None, *begins.values()) and begins:
+        raise ValueError(f"{name}.yaml: model.checkpoint is given by `after: {kind.after}`; leave it out.")
+    for field_name, value in {**begins, **kind.set}.items():
         set_field(config, f"{field_name}={json.dumps(value)}".replace("{out}", study.out).replace("{seed}", str(seed)))
     given = {"stretch_to": config.get("stretch_to"), **(config.get("training") or {})}
     for own, instead in (("stretch_to", "steps"), ("seed", "seeds"), ("output_dir", "out")):
         if given.get(own) is not None:
             raise ValueError(f"{name}.yaml, or common: {own} is given by the study's `{instead}`; leave it out.")
     config["stretch_to"] = kind.steps or study.steps
-    config.setdefault("training", {}).update(output_dir=str(folder), seed=seed)
+    config.setdefault("training", {}).update(output_dir=str(Path(study.out) / f"{name}-{seed}"), seed=seed)
     check_config(config)
     return config
 
@@ -357,8 +363,7 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
     rows, everywhere, claims = defaultdict(list), {}, [(one, other) for one, other in study.claims]
     for data in study.evaluate:
         found_of = {
-            name: [_results(*_wanted(study, kind, name, seed), data) for seed in study.seeds]
-            for name, kind in kinds.items()
+            name: [_results(*_wanted(study, kinds, name, seed), data) for seed in study.seeds] for name in kinds
         }
         folders = {name: [folder for folder in some if folder] for name, some in found_of.items()}
         there = {name: len(some) for name, some in folders.items()}

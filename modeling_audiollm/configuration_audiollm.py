@@ -148,8 +148,8 @@ class AudioLLMConfig(PreTrainedConfig):
             a clip's emotion tokens come to each (`model.feel`), in place of the first of these tokens. What
             `words_first` is for speech, this is for an emotion adapter that a round with `label` taught: a language
             model reads a word at once, and has to learn to read tokens. For fusion `"sequence"`.
-        emotion_label_ids (`list[list[int]]`, *optional*): token ids of each of the `emotion_labels` that a round with
-            `label` taught; a training writes them, and `label_first` mixes their words.
+        emotion_label_ids (`list[list[int]]`, *optional*): token ids of the `emotion_labels` that a round of er with
+            `label` taught an adapter; a training writes them, and `label_first` mixes their words.
         audio_token_id (`int`, *optional*, defaults to 0): the placeholder that audio embeddings replace.
         emotion_labels, sentiment_labels (`list[str]`, *optional*): label sets that the model was trained on; the
             pipeline scores them unless it is given others.

@@ -1415,6 +1415,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         if emotion_tokens is not None:
             self.config.emotion_tokens = emotion_tokens
         self.config.emotion_config, self.config.fusion = encoder.config, fusion
+        self.config.emotion_label_ids = None  # another adapter was taught them
+        if fusion == "feature":  # whose adapter is new
+            self.config.speech_alignment = False
         self.config.validate_architecture()
         kept = old.speech_adapter.state_dict()
         old.emotion_encoder = encoder

@@ -56,7 +56,6 @@ MINIMAL = {
         ),
         (["model.parts.window_seconds=ten"], "model.parts.window_seconds is 'ten'; it must be a number"),
         (["model.parts.adapter_hidden_sizes=[1, two]"], "model.parts.adapter_hidden_sizes.1 is 'two'"),
-        (["model.parts.emotion_tokens=30"], "model.parts.emotion_tokens is set, but there"),
         (["model.checkpoint=x"], "model needs exactly one of checkpoint"),
         (["model.revision=abc"], "model.revision belongs to a checkpoint"),
         (["model.add_emotion.encodr=x"], "model.add_emotion.encodr is unknown; did you mean encoder?"),
@@ -293,6 +292,23 @@ def test_a_model_keeps_the_labels_that_it_learns(section, emotions):
     note_labels(model, section, Dataset.from_list([*rows, {"task": "asr", "label": "odd"}]))
     assert [label for label in model.config.emotion_labels if label != "Sad"] == emotions
     assert list(model.config.sentiment_labels) == ["positive", "negative", "neutral"]
+
+
+def test_settings_of_an_emotion_branch_that_the_model_has_not_are_said(parts, caplog):
+    single = {**parts, "emotion": None, "window_seconds": 1}
+    for section, said in (
+        ({"parts": single}, []),
+        ({"parts": {**single, "emotion_tokens": 3}}, ["parts.emotion_tokens is not read: fusion is none"]),
+        ({"parts": {**single, "emotion": parts["emotion"], "emotion_tokens": 3}}, []),
+        (
+            {"parts": single, "add_emotion": {"encoder": parts["emotion"], "emotion_tokens": 3, "fusion": "feature"}},
+            ["add_emotion.emotion_tokens is not read: fusion is feature"],
+        ),
+    ):
+        caplog.clear()
+        assemble(section)
+        assert [message for message in said if message not in caplog.text] == []
+        assert caplog.text.count("is not read") == len(said)
 
 
 def test_a_model_keeps_the_words_of_labels_that_its_adapter_was_taught_and_of_no_others():

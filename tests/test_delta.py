@@ -183,7 +183,7 @@ def test_a_delta_holds_what_learnt_and_neither_weights_nor_tokenizer_of_its_base
 
 def test_its_lora_is_peft_s_own(made, given, tmp_path):
     merge_delta(made / "float32", tmp_path / "whole", given)
-    base, _ = assemble({"parts": {"window_seconds": 1, "speech_tokens": 10, **given}})
+    base, _ = assemble({"parts": {"window_seconds": 1, "speech_tokens": 10, "emotion_tokens": 2, **given}})
     wrapped = PeftModel.from_pretrained(base, str(made / "float32" / "lora"))
     merged = load_file(tmp_path / "whole" / WEIGHTS)
     name = "model.language_model.layers.0.self_attn.q_proj.weight"

@@ -499,6 +499,19 @@ def test_adding_an_emotion_encoder_keeps_what_was_learnt(parts, tone):
         model.add_emotion_encoder(parts["whisper"])
 
 
+@pytest.mark.parametrize("fusion", ["sequence", "feature"])
+def test_a_new_adapter_was_taught_neither_labels_nor_words(parts, tone, fusion):
+    model, processor = tiny_model_and_processor(emotion=None, emotion_label_ids=[[40]])
+    model.add_speech_alignment()
+    model.add_emotion_encoder(parts["whisper"], fusion, emotion_tokens=2)
+    assert model.config.emotion_label_ids is None and model.config.speech_alignment == (fusion == "sequence")
+    if fusion == "feature":
+        with pytest.raises(ValueError, match="was not aligned"):
+            model.hear(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))
+        model.add_speech_alignment()
+        assert len(model.hear(**processor(text=[processor.prompt("how")], audio=[tone(0.5)]))) == 1
+
+
 def test_layer_mix_starts_as_the_mean_of_all_layers_however_long_and_learns(tone):
     model, processor = tiny_model_and_processor(emotion="hubert", emotion_layer_mix=True)
     model.eval()

@@ -91,13 +91,19 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, cap
 
 
 def test_what_would_begin_from_a_run_that_failed_is_not_begun(folder, monkeypatch, capsys):
+    """Where its evaluation alone failed, the model is there."""
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2 * ("short-3" in words[-1]))
+    lost = ("runs/short-3/config.yaml", "runs/long-4/eval-toy")
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2 * _ends(words, lost))
     (folder / "longest.yaml").write_text("after: long\n")
     assert main(["study", str(folder), "--seeds", "3", "4"]) == 1
     trained = [Path(words[-1]).parent.name for words in called if words[0] == "train"]
     assert trained == ["short-3", "short-4", "long-4", "longest-4"]
-    assert "not done: short, seed 3, long, seed 3, longest, seed 3;" in capsys.readouterr().err
+    assert "not done: short, seed 3, long, seed 3, long, seed 4, longest, seed 3;" in capsys.readouterr().err
+
+
+def _ends(words, places):
+    return any(word.endswith(places) for word in words)
 
 
 def test_runs_go_side_by_side_each_with_its_log_and_share_of_the_cores(folder, tmp_path, monkeypatch, capsys):
@@ -160,6 +166,40 @@ def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_other
     assert asked == {models[0]: True, models[1]: True, f"parts:{models[2]}": False, "majority": True}
     called.clear()
     assert main(["study", str(folder), "--runs", "ahead"]) == 0 and called == []  # all of it is done
+    begins = {
+        name: yaml.safe_load((runs / name / "config.yaml").read_text())["model"]["checkpoint"] for name in trained
+    }
+    assert [begins[name] for name in trained[1:]] == models[:2] and begins["short-3"].endswith("start")
+    (folder / "short.yaml").write_text("set: {data.targets: [evidence]}\n")
+    assert main(["study", str(folder), "--runs", "ahead"]) == 0  # what began from another model is not done any more
+    assert [Path(words[-1]).parent.name for words in called if words[0] == "train"] == trained
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("after: short\nset: {model.checkpoint: elsewhere}\n", "model.checkpoint is given by `after: short`"),
+        ("system: majority\n", "long.yaml: system is 'majority', without {model}"),
+    ],
+)
+def test_a_run_that_is_not_what_it_says_is_refused(written, message, folder, capsys):
+    (folder / "long.yaml").write_text(written)
+    assert main(["study", str(folder)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_figures_of_another_system_are_not_in_the_tables(folder, monkeypatch, capsys):
+    monkeypatch.setattr(study, "_call", lambda *words, **_: 0)
+    (folder / "long.yaml").write_text('system: "parts:{model}"\n')
+    assert main(["study", str(folder)]) == 0
+    for data in ("toy", "brief"):
+        results = folder.parent / "runs" / "long-3" / f"eval-{data}" / "results.json"
+        results.parent.mkdir()
+        results.write_text("{}")
+    (folder / "long.yaml").write_text("{}")
+    capsys.readouterr()
+    assert main(["study", str(folder), "--tables"]) == 0
+    assert "eval-toy: not in the tables: it was made with other settings" in capsys.readouterr().err
 
 
 def test_runs_that_begin_from_each_other_are_refused(folder, capsys):

@@ -87,7 +87,7 @@ def test_parts_answer_with_what_adapters_hear_and_feel(tmp_path, monkeypatch):
     bare, processor = tiny_model_and_processor(emotion=None)
     save_merged(bare, processor, tmp_path / "bare")
     errors = load_system(f"parts:{tmp_path / 'bare'}").answer_rows(rows[:2], audios[:2])
-    assert "speech_adapter was not taught" in str(errors[0]) and "speech decoder" in str(errors[1])
+    assert "its speech_adapter was taught labels" in str(errors[0]) and "speech decoder" in str(errors[1])
 
 
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -66,6 +66,7 @@ def test_named_schedules_are_the_papers():
             DUAL,
             "speech_adapter, and none of these",
         ),
+        ([{"tasks": ["er"], "train": ["speech_adapter"], "label": 1}], DUAL, "the emotion_adapter is to learn it"),
         ([{"tasks": ["asr"], "train": ["lora"], "lm": 0.3}], DUAL, "lm is 0.3, but there is no other loss"),
         ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.9, 3]}], DUAL, "speeds are whole percents .* 3 is not"),
         ([{"tasks": ["asr"], "train": ["lora"], "speeds": [0.925]}], DUAL, "speeds are whole percents"),
@@ -378,6 +379,16 @@ def test_where_there_is_no_emotion_adapter_the_one_there_is_learns_the_words_of_
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and {entry["round"] for entry in logged} == {1, 2}
     first, _ = (entry["samples"] for entry in trainer.state.log_history if "samples" in entry)
     assert all(row["felt"] in trainer.audio_model.config.emotion_labels for row in first)
+
+
+def test_a_label_loss_reaches_the_encoder_of_the_adapter_that_it_teaches(config):
+    config["schedule"] = [{"tasks": ["er"], "train": ["speech_encoder", "speech_adapter"], "label": 1.0, "lm": 0.0}]
+    config["lora"] = None
+    trainer = sft.build_trainer(config, *tiny_model_and_processor(emotion=None))
+    watch = Watch(trainer.plan)
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.changed == {0: {"speech_encoder", "speech_adapter"}}
 
 
 def test_a_language_model_is_told_the_label_that_the_adapter_learnt_with_a_cache_as_without(config, tmp_path):

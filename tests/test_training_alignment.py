@@ -12,7 +12,7 @@ from audiollm.processing.word_targets import WordTargets, spoken_words
 from audiollm.training import sft
 from audiollm.training.checkpoints import load_trained
 from audiollm.training.schedule import ScheduleError, without_lora
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_model_and_processor, tiny_tokenizer
 from tests.tiny_run import config, corpus  # noqa: F401
 
 
@@ -48,6 +48,19 @@ def trainer_of(config, tmp_path, name, schedule, cached=False, lora=False, **tra
 
 def losses(trainer) -> torch.Tensor:
     return torch.tensor([entry["alignment_loss"] for entry in trainer.state.log_history if "alignment_loss" in entry])
+
+
+def test_labels_that_take_words_from_an_aligned_adapter_are_said_or_refused(config, caplog):
+    label = {"tasks": ["er"], "train": ["speech_adapter"], "label": 1.0, "lm": 0.0}
+    config["lora"] = None
+    for rounds, said in (([ALIGN, label], 1), ([label, ALIGN], 0), ([label], 0)):
+        caplog.clear()
+        sft.build_trainer(config | {"schedule": rounds}, *tiny_model_and_processor(emotion=None))
+        assert caplog.text.count("it forgets words that align taught") == said
+    model, processor = tiny_model_and_processor(emotion=None, words_first="adapter")
+    model.add_speech_alignment()
+    with pytest.raises(ScheduleError, match="of which words_first: adapter is to make words"):
+        sft.build_trainer(config | {"schedule": [ALIGN, label]}, model, processor)
 
 
 def test_an_aligning_round_trains_the_adapter_and_the_language_model_never_runs(config, tmp_path):

@@ -44,6 +44,7 @@ def prepare_alignment(
         ScheduleError: for rows without a transcript in a round that aligns, or transcripts with more words than the
             model has audio tokens for them.
     """
+    _keep_alignment(model, rounds)
     tasks = {task for round_ in rounds if round_.align for task in round_.tasks}
     if not tasks:
         if model.config.words_first == "adapter" and not model.config.speech_alignment:
@@ -62,6 +63,24 @@ def prepare_alignment(
     fastest = max(speed for round_ in rounds if round_.align for speed in round_.speeds or [1.0])
     _refuse_too_dense(model, processor, targets, rows.select(heard), fastest)
     return targets
+
+
+def _keep_alignment(model: AudioLLMForConditionalGeneration, rounds: Sequence[Round]):
+    """Refuse, or say, what a loss on labels takes from the adapter that hears words: it draws all tokens to labels."""
+    hearing = "adapter" if model.config.fusion == "feature" else "speech_adapter"
+    for number, round_ in enumerate(rounds, 1):
+        again = any(later.align for later in rounds[number:])
+        if round_.weighed.get("label") != hearing or again:
+            continue
+        if model.config.words_first == "adapter":
+            raise ScheduleError(
+                f"Round {number}: label draws the {hearing}'s tokens to labels, of which words_first: adapter is to "
+                "make words; align in a later round, or leave words_first out."
+            )
+        if model.config.speech_alignment or any(earlier.align for earlier in rounds[:number]):
+            logger.warning(
+                "round %d: label draws the %s to labels; it forgets words that align taught", number, hearing
+            )
 
 
 def _refuse_too_dense(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from ..modeling_audiollm.modeling_audiollm import build_part, load_encoder
 from ..modeling_audiollm.speech_decoder import START, AudioLLMSpeechDecoder
 from ..processing.processing_audiollm import AudioLLMProcessor
@@ -26,6 +27,7 @@ from .config import ConfigError, Model, Parts, Source, as_source, read_model
 from .schedule import ADAPTERS, part_parameters
 
 
+logger = logging.getLogger(__name__)
 LABEL_FIELDS = {"er": "emotion_labels", "sr": "sentiment_labels"}  # of a model's configuration, by task
 
 
@@ -39,9 +41,19 @@ def assemble(section: Mapping[str, Any]) -> tuple[AudioLLMForConditionalGenerati
     model, processor = _from_checkpoint(asked) if asked.parts is None else _from_parts(asked, asked.parts)
     if asked.add_emotion is not None:
         model, processor = _add_emotion(model, processor, asked)
+    _say_unheard(asked, model)
     if asked.quote_confidence is not None:
         model.config.quote_confidence = asked.quote_confidence
     return model, processor
+
+
+def _say_unheard(asked: Model, model: AudioLLMForConditionalGeneration):
+    """Say which settings of an emotion branch are read by none that the model has."""
+    unread = {"none": ("emotion_tokens", "emotion_length_aware"), "feature": ("emotion_tokens",)}
+    for name, section in (("parts", asked.parts), ("add_emotion", asked.add_emotion)):
+        for field in unread.get(model.config.fusion, ()) if section is not None else ():
+            if getattr(section, field) not in (None, getattr(AudioLLMConfig, field)):
+                logger.warning("model.%s.%s is not read: fusion is %s.", name, field, model.config.fusion)
 
 
 def note_labels(model: AudioLLMForConditionalGeneration, section: Mapping[str, Any] | None, rows: Dataset) -> None:

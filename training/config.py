@@ -105,9 +105,6 @@ class Parts:
     def __post_init__(self):
         if self.speech_language is not None and self.words_first != "decoder":
             raise ConfigError("model.parts.speech_language is for `words_first: decoder`; leave it out.")
-        for name in ("emotion_tokens", "emotion_length_aware"):
-            if self.emotion is None and getattr(self, name) != getattr(AudioLLMConfig, name):
-                raise ConfigError(f"model.parts.{name} is set, but there is no `emotion` encoder; leave it out.")
 
     def sources(self) -> dict[str, Source]:
         """The parts that there are, by kind."""

@@ -88,8 +88,10 @@ class Round:
     @property
     def reached(self) -> set[str]:
         """Parts that losses beside the language model's reach."""
+        weighed = {*self.weighed.values()}
+        through = {"speech_encoder"} if weighed & {"speech_adapter", "adapter"} else set()
         aligned = {"speech_encoder", "speech_adapter", "emotion_encoder", "adapter"} if self.align else set()
-        return {*self.weighed.values(), *aligned}
+        return {*weighed, *through, *aligned}
 
 
 def _named(parts: Sequence[str]) -> dict[str, list[Round]]:
@@ -140,6 +142,12 @@ def read_schedule(
         for name, part in round_.weighed.items():
             if part not in parts:
                 raise ScheduleError(f"Round {number}: {name} is a loss on the {part}; this model has none.")
+            hears = next((adapter for adapter in round_.adapter_losses.get(name, ()) if adapter in parts), part)
+            if part in ADAPTERS and part != hears:
+                raise ScheduleError(
+                    f"Round {number}: {name} would teach the {part}, but in this model the {hears} is to learn it; "
+                    "put that into `train`."
+                )
     return rounds
 
 

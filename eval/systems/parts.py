@@ -67,7 +67,10 @@ class Parts(System):
     def _feel(self, inputs: Any, sentiment: bool = False) -> list[str]:
         if not self.whole.model.config.emotion_label_ids:
             adapter = self.whole.model.model.feeling_adapter
-            raise ValueError(f"This model's {adapter} was not taught: no round of its training had `label`.")
+            raise ValueError(
+                f"This model does not say that its {adapter} was taught labels: a training notes them in its "
+                "configuration, as emotion_label_ids, if a round of er has `label`."
+            )
         words = self.whole.processor.label_ids(self.labels)
         nearest = [self.labels[place] for place in self.whole.model.feel(words, **inputs).argmax(-1).tolist()]
         if sentiment:
