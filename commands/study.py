@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +19,14 @@ from typing import Any, TypeVar
 import yaml
 
 from ..files import write_whole
+from ..redact import redact
 from .arguments import DONE, LEFT, add_list, count, refuse_unread
 
 
 STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
 ON = " on "
-MODEL = "{model}"
+MODEL, OUT = "{model}", "{out}"
 Result = TypeVar("Result")
 
 
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=count, help="of each run that has none of its own, instead of those of the study"
     )
+    add_list(
+        parser,
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        help="change single fields of every run's training (not of the base's), as `training.bf16=true`",
+    )
     parser.add_argument("--out", help="instead of the study's folder")
     parser.add_argument(
         "--jobs",
@@ -44,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="runs at a time, each with its share of the cores and a log in its folder (1)",
     )
     parser.add_argument("--tables", action="store_true", help="print the tables of what is done, and run nothing")
+    parser.add_argument(
+        "--share",
+        metavar="FOLDER",
+        help="also write the results of what is done there, without a word of the data or a model: for "
+        "`--tables --out FOLDER`",
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ class Kind:
 def run(options: argparse.Namespace) -> int:
     refuse_unread(options, ["--jobs"], "training and evaluating, which --tables does not do", not options.tables)
     study, kinds = _read(Path(options.folder), options)
+    if options.share and Path(options.share).resolve() == Path(study.out).resolve():
+        raise ValueError(f"--share: the study's own folder, {study.out}, holds the answers; name another one.")
     for name in kinds:
         _wanted(study, kinds, name, study.seeds[0])
     failed: list[str] = []
@@ -132,12 +147,16 @@ def run(options: argparse.Namespace) -> int:
         for name, plot in plots.items():
             write_whole(Path(study.out) / name, plot)
     print(report or "No run is done on all seeds yet.")
+    if options.share:
+        shared = _share(study, kinds, Path(options.share))
+        print(f"{options.share}: {shared} results, without words; tables of them: --tables --out {options.share}")
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
     return LEFT if failed else DONE
 
 
 def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, Kind]]:
+    from ..training.config import read_override
     from ..training.strict import read_section
 
     own = Path(__file__).parents[1] / folder
@@ -160,6 +179,8 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
             raise ValueError(f"{name}.yaml: system is {kind.system!r}, without {MODEL}: it is no system of this run.")
         for data in kind.evaluate.keys() - study.evaluate.keys():
             raise ValueError(f"{name}.yaml: evaluate: {data} is no set; sets are {', '.join(study.evaluate)}.")
+    changed = dict(map(read_override, options.set))
+    kinds = {name: replace(kind, set={**kind.set, **changed}) for name, kind in kinds.items()}
     wanted = {one for name in options.runs or kinds for one in _line(kinds, name)}
     # What others begin from comes first.
     return study, {name: kinds[name] for name in sorted(wanted, key=lambda name: (_generation(kinds, name), name))}
@@ -214,7 +235,7 @@ def _side_by_side(tasks: Sequence[Callable[[], Result]], jobs: int) -> list[Resu
 def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: int, jobs: int) -> str | None:
     """Make a run's model and results; gives the command that did not end well, if one did not."""
     folder, wanted = _wanted(study, kinds, name, seed)
-    config, evaluate = wanted["config"], wanted["evaluate"]
+    config, evaluate = _configuration(study, kinds[name], name, seed), wanted["evaluate"]
     if _done_before(folder, wanted):
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,6 +246,24 @@ def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: i
         return "eval"
     _stamp(folder, wanted)
     return None
+
+
+def _share(study: Study, kinds: dict[str, Kind], out: Path) -> int:
+    """Write the results of what is done into another folder, without words; gives how many there are."""
+    from ..eval.results import read_run
+    from ..eval.sharing import share_run
+
+    done = [_wanted(study, kinds, name, seed) for name in kinds for seed in study.seeds]
+    done += [_wanted_of_control(study, system) for system in study.controls]
+    shared = 0
+    for folder, wanted in done:
+        found = {data: path for data in wanted["evaluate"] if (path := _results(folder, wanted, data))}
+        for path in found.values():
+            share_run(read_run(path), out / folder.name / path.name)
+        if found:
+            _stamp(out / folder.name, redact(wanted))
+        shared += len(found)
+    return shared
 
 
 def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
@@ -240,18 +279,21 @@ def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
 
 
 def _wanted(study: Study, kinds: dict[str, Kind], name: str, seed: int) -> tuple[Path, dict[str, Any]]:
-    """A run's folder, and what has to be done in it; `after` are the configurations of what it begins from."""
+    """A run's folder, and what has to be done in it, wherever that lies.
+
+    `after` are the configurations of what it begins from.
+    """
     folder, kind = Path(study.out) / f"{name}-{seed}", kinds[name]
-    before = _line(kinds, name)[1:]
+    before, anywhere = _line(kinds, name)[1:], replace(study, out=OUT)
     evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
     evaluate = {
         data: {option: value for option, value in options.items() if value is not None}
         for data, options in evaluate.items()
     }
     return folder, {
-        "config": _configuration(study, kind, name, seed),
+        "config": _configuration(anywhere, kind, name, seed),
         "evaluate": evaluate,
-        **({"after": [_configuration(study, kinds[one], one, seed) for one in before]} if before else {}),
+        **({"after": [_configuration(anywhere, kinds[one], one, seed) for one in before]} if before else {}),
         **({} if kind.system == MODEL else {"system": kind.system}),
     }
 
@@ -269,6 +311,7 @@ def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
         return None
     stamp = folder / STAMP
     made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    wanted = redact(wanted) if made == redact(made) else wanted  # of a folder that was shared, names alone
     others = [name for name in {**wanted, **made} if name != "evaluate" and made.get(name) != wanted.get(name)]
     if others or made.get("evaluate", {}).get(data) != wanted["evaluate"][data]:
         why = "it was made with other settings" if made else "its run is not finished"
@@ -295,11 +338,11 @@ def _configuration(study: Study, kind: Kind, name: str, seed: int) -> dict[str, 
     from ..training.config import check_config, set_field
 
     config = json.loads(json.dumps(study.common))
-    begins = {"model.checkpoint": f"{{out}}/{kind.after}-{{seed}}/model"} if kind.after else {}
+    begins = {"model.checkpoint": f"{OUT}/{kind.after}-{{seed}}/model"} if kind.after else {}
     if kind.set.get("model.checkpoint") not in (None, *begins.values()) and begins:
         raise ValueError(f"{name}.yaml: model.checkpoint is given by `after: {kind.after}`; leave it out.")
     for field_name, value in {**begins, **kind.set}.items():
-        set_field(config, f"{field_name}={json.dumps(value)}".replace("{out}", study.out).replace("{seed}", str(seed)))
+        set_field(config, f"{field_name}={json.dumps(value)}".replace(OUT, study.out).replace("{seed}", str(seed)))
     given = {"stretch_to": config.get("stretch_to"), **(config.get("training") or {})}
     for own, instead in (("stretch_to", "steps"), ("seed", "seeds"), ("output_dir", "out")):
         if given.get(own) is not None:
@@ -375,7 +418,7 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         folders = {name: some for name, some in folders.items() if there[name] == len(study.seeds)}
         if not folders:
             continue
-        runs = {name: read_runs(some) for name, some in folders.items()}
+        runs = {name: read_runs(some, answers=False) for name, some in folders.items()}
         named = [
             run.results | {"system": run.results["system"] | {"name": f"{name}, seed {seed}"}}
             for name, some in runs.items()
@@ -383,7 +426,7 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         ]
         controls = {system: _results(*_wanted_of_control(study, system), data) for system in study.controls}
         controls = {system: folder for system, folder in controls.items() if folder}
-        found = read_runs(list(controls.values()))
+        found = read_runs(list(controls.values()), answers=False)
         alone = {system: [run] for system, run in zip(controls, found)}
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")

@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> None:
         rows = [f"{name}={run}" for name, run in options.row]
         tables = [paper_table(number, rows) for number in options.paper]
     elif options.intervals:
-        tables = interval_tables(read_runs(options.runs), options.cluster, options.seed)
+        tables = interval_tables(read_runs(options.runs, answers=False), options.cluster, options.seed)
     elif options.folds:
-        tables = [folds_table(read_runs(options.runs), options.cluster, options.seed)]
+        tables = [folds_table(read_runs(options.runs, answers=False), options.cluster, options.seed)]
     else:
         tables = all_tables(name_by_folder([read_results(path) for path in options.runs], options.runs))
     print("\n\n".join(table.write(options.format) for table in tables))

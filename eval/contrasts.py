@@ -50,7 +50,7 @@ def contrast(
         theirs, rows = {row["id"]: row for row in its}, metric.rows(ours)
         if not rows:
             continue
-        counts = metric.counts(one, rows), metric.counts(other, [theirs[row["id"]] for row in rows])
+        counts = metric.added(one, rows), metric.added(other, [theirs[row["id"]] for row in rows])
         both = ~np.isnan(np.concatenate(counts, axis=1)).any(axis=1)
         kept = [rows[place] for place in np.flatnonzero(both)]
         ones.append(counts[0][both])

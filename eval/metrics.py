@@ -87,6 +87,19 @@ class Metric:
                 found = found.get(part or evidence_part(figures))
         return found
 
+    def added(self, run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray:
+        """What each row adds to the sums, as `counts`; in a run that was shared without words, as it was then."""
+        if run.counts is None:
+            return self.counts(run, rows)
+        kept = run.counts.get(shared_as(self), {})
+        lacking = [row["id"] for row in rows if row["id"] not in kept]
+        if lacking:
+            raise EvalError(
+                f"{run.folder} was shared without words, and without what {len(lacking)} rows add to {self.name} "
+                f"(first: {lacking[0]}): share the run again."
+            )
+        return np.array([kept[row["id"]] for row in rows], float).reshape(len(rows), -1)
+
     def rows(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows that the figure is of."""
         rows = [row for row in rows if row["task"] in self.tasks]
@@ -408,6 +421,11 @@ METRICS = (
         for what in JUDGED
     ),
 )
+
+
+def shared_as(metric: Metric) -> str:
+    """The first metric of the same counts, under whose name they are kept once."""
+    return next(one.name for one in METRICS if (one.counts, one.tasks) == (metric.counts, metric.tasks))
 
 
 def find_metric(name: str) -> Metric:

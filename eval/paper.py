@@ -150,7 +150,7 @@ def _read_row(row: str, columns: set[str]) -> tuple[str, list[SetFigure]]:
 def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
     if path.suffix == ".json" and path.name != RESULTS:
         return [_audiobench_figure(path, column)]
-    run = read_run(path)
+    run = read_run(path, answers=False)
     figures = run.results["figures"]
     found = []
     for task, headline in _HEADLINES.items():

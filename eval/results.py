@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from ..language_models.journal import read_journal
 from . import EvalError
 
 
-PREDICTIONS, VERDICTS, RATED, CLAIMS, MEASURES, RATINGS, RESULTS, RUN, REPORT = (
+PREDICTIONS, VERDICTS, RATED, CLAIMS, MEASURES, RATINGS, RESULTS, RUN, REPORT, COUNTS = (
     "predictions.jsonl",
     "verdicts.jsonl",
     "rated.jsonl",
@@ -24,7 +25,9 @@ PREDICTIONS, VERDICTS, RATED, CLAIMS, MEASURES, RATINGS, RESULTS, RUN, REPORT = 
     "results.json",
     "run.json",
     "report.html",
+    "counts.json",
 )
+DIGEST = "sha256:"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Run:
         verdicts: lines of `verdicts.jsonl` by row id.
         ratings: lines of `rated.jsonl` by what was rated and row id; none without a language model as judge.
         claims: about the voice, by row id; None for a run that was written before they were checked.
+        counts: of a run that was shared without words, what each row adds to a metric's sums, by metric and row id;
+            its `rows` have no texts.
     """
 
     folder: Path
@@ -46,6 +51,7 @@ class Run:
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ratings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     claims: dict[str, list[dict[str, Any]]] | None = None
+    counts: dict[str, dict[str, list[float]]] | None = None
 
     @property
     def name(self) -> str:
@@ -58,8 +64,12 @@ class Run:
         return tuple(self.results["label_sets"][task]["labels"])
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path, answers: bool = True) -> Run:
     """Read a run's folder.
+
+    Args:
+        folder: of the run.
+        answers: whether they are needed; else a run that was shared without words (see `sharing.py`) will do.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -68,6 +78,10 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     folder = folder.parent if folder.name == RESULTS else folder
     results = read_results(folder)
+    if (folder / COUNTS).exists() and not (folder / PREDICTIONS).exists():
+        if answers:
+            raise FileNotFoundError(f"{folder} was shared without words: it can be compared, not shown.")
+        return _read_shared(folder, results)
     for name in (PREDICTIONS, VERDICTS):
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder} has no {name}; run the evaluation into it.")
@@ -86,6 +100,28 @@ def read_run(folder: str | Path) -> Run:
     if (folder / CLAIMS).exists():
         claims = {line["id"]: line["claims"] for line in _read_lines(folder / CLAIMS)}
     return Run(folder, results, rows, verdicts, dict(ratings), claims)
+
+
+def _read_shared(folder: Path, results: dict[str, Any]) -> Run:
+    shared = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    rows = shared["rows"]
+    counts = {
+        metric: {row["id"]: added for row, added in zip(rows, column) if added is not None}
+        for metric, column in shared["counts"].items()
+    }
+    return Run(folder, results, rows, counts=counts)
+
+
+def digest(text: str | None) -> str | None:
+    """What stands for a text in a run that was shared without words."""
+    if text is None or text.startswith(DIGEST):
+        return text
+    return DIGEST + hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+
+
+def same_text(one: str | None, other: str | None) -> bool:
+    """Whether two texts are the same, one of which may be given by its [`digest`]."""
+    return one == other or digest(one) == digest(other)
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
@@ -130,9 +166,9 @@ def name_by_folder(results: Sequence[dict[str, Any]], folders: Sequence[str | Pa
     return named
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read several runs, whose names are told apart (see [`name_by_folder`])."""
-    runs = [read_run(folder) for folder in folders]
+def read_runs(folders: Sequence[str | Path], answers: bool = True) -> list[Run]:
+    """Read several runs as [`read_run`] does, whose names are told apart (see [`name_by_folder`])."""
+    runs = [read_run(folder, answers) for folder in folders]
     named = name_by_folder([run.results for run in runs], folders)
     return [replace(run, results=results) for run, results in zip(runs, named)]
 

@@ -21,12 +21,12 @@ from .metrics import (
     METRICS,
     TASK_NAMES,
     Metric,
-    class_counts,
     cluster_names,
     evidence_part,
+    find_metric,
     worst_class_counts,
 )
-from .results import Run
+from .results import Run, same_text
 from .sheets import write_rows
 from .statistics import (
     LEVEL,
@@ -295,7 +295,7 @@ def _pooled(metric: Metric, runs: Sequence[Run], cluster: str | None, seed: int)
     for run in runs:
         own = metric.rows(run.rows)
         if own:
-            added = metric.counts(run, own)
+            added = metric.added(run, own)
             scored = ~np.isnan(added).any(axis=1)
             counts.append(added[scored])
             rows += [own[place] for place in np.flatnonzero(scored)]
@@ -352,7 +352,7 @@ def class_intervals(run: Run, task: str, cluster: str | None = None, seed: int =
         seed: of the draws.
     """
     rows = run.of_task(task)
-    counts = class_counts(run, rows)
+    counts = find_metric(f"{TASK_NAMES[task]}_accuracy").added(run, rows)
     scored = ~np.isnan(counts).any(axis=1)
     rows = [rows[index] for index in np.flatnonzero(scored)]
     found = bootstrap(counts[scored], class_averages, cluster_names(rows, cluster), seed=seed) if rows else []
@@ -395,7 +395,7 @@ def compare_runs(first: Run, second: Run, cluster: str | None = None, seed: int 
         ours = metric.rows([row for row, _ in pairs]) if metric.tested else []
         if not ours:
             continue
-        one, other = metric.counts(first, ours), metric.counts(second, [theirs[row["id"]] for row in ours])
+        one, other = metric.added(first, ours), metric.added(second, [theirs[row["id"]] for row in ours])
         both = ~(np.isnan(one).any(1) | np.isnan(other).any(1))
         one, other = one[both], other[both]
         clusters = cluster_names([ours[index] for index in np.flatnonzero(both)], cluster)
@@ -462,7 +462,7 @@ def controls_table(first: Run, others: Sequence[Run], cluster: str | None = None
                 continue
             _check_conditions(first, other, set(metric.tasks))
             ours, theirs = (list(side) for side in zip(*pairs))
-            counts = metric.counts(other, theirs), metric.counts(first, ours)
+            counts = metric.added(other, theirs), metric.added(first, ours)
             result = compare_bootstrap(*counts, metric.statistic, cluster_names(ours, cluster), seed=seed)
             figures = (result.second, result.first, interval_cell(result.difference, signed=True))
             lines.append((other.name, hears, TASK_NAMES[metric.tasks[0]], *figures, result.n, p_text(result.p_value)))
@@ -520,7 +520,7 @@ def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
     same = ["task", "label", "transcript", "answer", *(["question"] if ways[0] == ways[1] else [])]
     for one, other in pairs:
         for name in same:
-            if one.get(name) != other.get(name):
+            if not same_text(one.get(name), other.get(name)):
                 raise EvalError(
                     f"row {one['id']}: {first.folder} and {second.folder} differ in {name!r}; evaluate both on the "
                     "same data."

@@ -76,8 +76,14 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     assert main(["study", str(folder), "--tables", "--steps", "8"]) == 0
     said = capsys.readouterr()
     assert "No run is done" in said.out and "eval-toy: not in the tables: it was made with other settings" in said.err
-    assert main(["study", str(folder), "--tables"]) == 0 and called == []
-    capsys.readouterr()
+    assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "shared")]) == 0 and called == []
+    assert "shared: 6 results, without words" in capsys.readouterr().out
+    kept = {path.name for path in (tmp_path / "shared").rglob("*") if path.is_file()}
+    assert kept == {"done.json", "results.json", "counts.json"}
+    assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared")]) == 0  # by them, the same tables
+    assert capsys.readouterr().out.strip() == written.strip()
+    assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared"), "--steps", "8"]) == 0
+    assert "it was made with other settings" in capsys.readouterr().err
     assert main(["study", str(folder), "--tables", "--seeds", "3", "4"]) == 0
     told = capsys.readouterr()
     assert "No run is done on all seeds yet" in told.out
@@ -173,6 +179,30 @@ def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_other
     (folder / "short.yaml").write_text("set: {data.targets: [evidence]}\n")
     assert main(["study", str(folder), "--runs", "ahead"]) == 0  # what began from another model is not done any more
     assert [Path(words[-1]).parent.name for words in called if words[0] == "train"] == trained
+
+
+def test_fields_of_every_run_may_be_changed_at_once(folder, tmp_path, monkeypatch, capsys):
+    """Over a run's own; and what was done with others is not what is wanted now."""
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    changed = ["--set", "training.learning_rate=0.25", "data.targets=[evidence]"]
+    for words in ([], changed, changed):
+        assert main(["study", str(folder), *words]) == 0
+    assert [words[0] for words in called].count("train") == 4
+    for name in ("short-3", "long-3"):
+        made = yaml.safe_load((tmp_path / "runs" / name / "config.yaml").read_text())
+        assert (made["training"]["learning_rate"], made["data"]["targets"]) == (0.25, ["evidence"])
+    capsys.readouterr()
+    refused = {"training.nothing=1": "nothing", "rate": "expected section.field=value", "stretch_to=9": "`steps`"}
+    for given, message in refused.items():
+        assert main(["study", str(folder), "--set", given]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_results_are_shared_into_another_folder(folder, tmp_path, capsys):
+    assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "runs")]) == 2
+    assert "--share: the study's own folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -423,11 +423,9 @@ def set_field(config: dict[str, Any], override: str) -> None:
         override: `section.field=value`; a number names an item of a list, as in `schedule.0.epochs=2`.
 
     Raises:
-        ConfigError: if it does not say where and what, or names an item that is not there.
+        ConfigError: as [`read_override`], or if it names an item that is not there.
     """
-    name, equals, value = override.partition("=")
-    if not (name and equals):
-        raise ConfigError(f"--set {override!r}: expected section.field=value.")
+    name, value = read_override(override)
     *sections, last = name.split(".")
     target: Any = config
     for section in sections:
@@ -437,7 +435,19 @@ def set_field(config: dict[str, Any], override: str) -> None:
     if not isinstance(target, dict | list):
         raise ConfigError(f"--set {override!r}: {'.'.join(sections)} is {target!r}, which has no fields.")
     key: Any = _key(target, last, override)
-    target[key] = yaml_value(value, f"--set {override!r}")
+    target[key] = value
+
+
+def read_override(override: str) -> tuple[str, Any]:
+    """The dotted name of a field and the value that `section.field=value` gives it, read as YAML.
+
+    Raises:
+        ConfigError: if it does not say where and what.
+    """
+    name, equals, value = override.partition("=")
+    if not (name and equals):
+        raise ConfigError(f"--set {override!r}: expected section.field=value.")
+    return name, yaml_value(value, f"--set {override!r}")
 
 
 def _key(target: Any, name: str, override: str) -> str | int:
