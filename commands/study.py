@@ -94,6 +94,9 @@ class Study:
     cluster: str | None = None
     claims: list[list[str]] = field(default_factory=list)
 
+    def __post_init__(self):
+        _check_steps(self.steps)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -114,6 +117,14 @@ class Kind:
     steps: int | None = None
     system: str = MODEL
     evaluate: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        _check_steps(self.steps)
+
+
+def _check_steps(steps: int | None) -> None:
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps is {steps}; a run takes at least one.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -806,12 +806,17 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         elif config.fusion == "sequence":
             self.emotion_adapter = adapter([emotion], config.emotion_tokens)
         if config.speech_alignment:
-            self.hearing_adapter.alignment = AudioLLMAlignment(width, config.initializer_range)
+            self.get_submodule(self.hearing_adapter).alignment = AudioLLMAlignment(width, config.initializer_range)
 
     @property
-    def hearing_adapter(self) -> Any:
-        """The adapter that speech goes through."""
-        return self.adapter if self.config.fusion == "feature" else self.speech_adapter
+    def hearing_adapter(self) -> str:
+        """The adapter that speech goes through, and that a loss on words teaches."""
+        return "adapter" if self.config.fusion == "feature" else "speech_adapter"
+
+    @property
+    def alignment(self) -> nn.Module:
+        """That of the adapter that hears, in a model that was aligned."""
+        return self.get_submodule(f"{self.hearing_adapter}.alignment")
 
     def speech_tokens(self, input_features_mask: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
         """The tokens of each clip that carry its speech, without those of padding: `[tokens, hidden]` for each.
@@ -820,8 +825,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """
         tokens: Any = inputs.get("speech_embeds")
         if tokens is None:
-            adapter = "adapter" if self.config.fusion == "feature" else "speech_adapter"
-            tokens = self.adapter_tokens(adapter, input_features_mask=input_features_mask, **inputs)
+            tokens = self.adapter_tokens(self.hearing_adapter, input_features_mask=input_features_mask, **inputs)
         kept = _first_tokens(self.config.speech_tokens, input_features_mask)
         windows = _window_counts(None, input_features_mask)
         return [clip[real] for clip, real in zip(tokens.split(windows), kept.split(windows), strict=True)]
@@ -969,7 +973,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """What each of the audio tokens `[tokens, hidden]` stands for, 0 for blank, and the likeliest words of it."""
         best, words = [], []
         for some in tokens.split(self.TOKENS_AT_ONCE):
-            (logits,) = self.hearing_adapter.alignment([some], embeddings)
+            (logits,) = self.alignment([some], embeddings)
             best.append(logits.argmax(-1))
             words.append(logits[:, 1:].topk(min(self.LIKELIEST, len(embeddings))).indices)
         return torch.cat(best), torch.cat(words)
@@ -1036,7 +1040,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         embeddings = self.word_embeddings()
         best, words = self._likeliest_words(heard, embeddings)
         starts = torch.cat([_word_starts(clip) for clip in best.split(counts)])
-        said = self.hearing_adapter.alignment([heard[starts]], embeddings[words[starts]], mixed=True)
+        said = self.alignment([heard[starts]], embeddings[words[starts]], mixed=True)
         heard = heard.masked_scatter(starts.unsqueeze(-1), said)
         return [
             torch.cat([clip[first], clip[~first]])
@@ -1058,7 +1062,7 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
     @property
     def feeling_adapter(self) -> str:
         """The adapter that a loss on labels teaches by default, and that [`feel`] asks."""
-        return {"sequence": "emotion_adapter", "feature": "adapter"}.get(self.config.fusion, "speech_adapter")
+        return "emotion_adapter" if self.config.fusion == "sequence" else self.hearing_adapter
 
     def adapter_tokens(
         self,
@@ -1438,7 +1442,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             return
         self.config.speech_alignment = True
         alignment = AudioLLMAlignment(self.config.get_text_config().hidden_size, self.config.initializer_range)
-        self.model.hearing_adapter.alignment = alignment.to(self.device, self.dtype)
+        self.model.get_submodule(self.model.hearing_adapter).alignment = alignment.to(self.device, self.dtype)
         alignment.apply(self._init_weights)
         for model in (self, self.model):
             model._no_split_modules.add(type(alignment).__name__)
@@ -1532,7 +1536,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             heard = {"input_features": input_features, "input_values": input_values, **kwargs}
             clips = self.model.speech_tokens(input_features_mask, input_values_mask=input_values_mask, **heard)
             words = self.model.word_embeddings(alignment_words)
-            loss = self.model.hearing_adapter.alignment(clips, words, alignment_labels)
+            loss = self.model.alignment(clips, words, alignment_labels)
             return AudioLLMCausalLMOutputWithPast(loss=loss)
         outputs = self.model(
             input_ids=input_ids,
@@ -1586,7 +1590,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         names = {*AUDIO_INPUTS, "speech_embeds", "speech_frames", "emotion_frames"}
         clips = self.model.speech_tokens(**{name: value for name, value in inputs.items() if name in names})
         words = self.model.word_embeddings()
-        read = [logits.argmax(-1) for logits in self.model.hearing_adapter.alignment(clips, words)]
+        read = [logits.argmax(-1) for logits in self.model.alignment(clips, words)]
         return [(best[_word_starts(best)] - 1).tolist() for best in read]
 
     def _hear_decoder(self, **inputs: Any) -> list[list[int]]:

@@ -51,7 +51,10 @@ def test_a_few_steps_teach_an_adapter_to_hear_words_at_the_scale_of_embeddings(f
     words = torch.arange(len(processor.tokenizer))
     longest = max(map(len, said))
     labels = torch.tensor([[*ids, *[-100] * (longest - len(ids))] for ids in said])
-    learns = [*model.model.hearing_adapter.parameters(), *model.model.speech_encoder.layers.parameters()]
+    learns = [
+        *model.model.get_submodule(model.model.hearing_adapter).parameters(),
+        *model.model.speech_encoder.layers.parameters(),
+    ]
     optimizer = torch.optim.Adam(learns, lr=0.003)
     for _ in range(200):
         loss = model(**audio, alignment_words=words, alignment_labels=labels).loss
@@ -81,7 +84,7 @@ def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, e
     settings = {"emotion": emotion, "fusion": fusion, "audio_tokens": audio_tokens, "speech_tokens": 20}
     model, processor = tiny_model_and_processor(words_first="adapter", **settings)
     model.eval().add_speech_alignment()
-    alignment, words = model.model.hearing_adapter.alignment, model.model.word_embeddings()
+    alignment, words = model.model.alignment, model.model.word_embeddings()
     inputs = processor(text=[processor.prompt("how")] * 2, audio=[tone(0.7), tone(1.0, seed=2)])
     audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
     clips = model.model.speech_tokens(**audio)
@@ -108,7 +111,7 @@ def test_words_go_first_as_the_language_models_own_and_the_rest_behind(fusion, e
 def test_words_of_all_windows_of_a_clip_go_first(tone):
     model, processor = tiny_model_and_processor(words_first="adapter", audio_tokens="clip", speech_tokens=20)
     model.eval().add_speech_alignment()
-    torch.nn.init.constant_(model.model.hearing_adapter.alignment.blank_bias, -9.0)  # no token is blank
+    torch.nn.init.constant_(model.model.alignment.blank_bias, -9.0)  # no token is blank
     inputs = processor(text=[processor.prompt("how")] * 2, audio=[tone(1.7), tone(0.6, seed=2)])
     audio = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
     mask = audio["input_features_mask"]

@@ -209,6 +209,7 @@ def test_results_are_shared_into_another_folder(folder, tmp_path, capsys):
     ("written", "message"),
     [
         ("after: short\nset: {model.checkpoint: elsewhere}\n", "model.checkpoint is given by `after: short`"),
+        ("steps: 0\n", "long.yaml: steps is 0; a run takes at least one"),
         ("system: majority\n", "long.yaml: system is 'majority', without {model}"),
     ],
 )

@@ -67,7 +67,7 @@ def prepare_alignment(
 
 def _keep_alignment(model: AudioLLMForConditionalGeneration, rounds: Sequence[Round]):
     """Refuse, or say, what a loss on labels takes from the adapter that hears words: it draws all tokens to labels."""
-    hearing = "adapter" if model.config.fusion == "feature" else "speech_adapter"
+    hearing = model.model.hearing_adapter
     for number, round_ in enumerate(rounds, 1):
         again = any(later.align for later in rounds[number:])
         if round_.weighed.get("label") != hearing or again:
