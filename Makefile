@@ -38,8 +38,9 @@ demo: setup
 	$(BIN)/audiollm answer $(DEMO)/model $(CLIPS)
 	@echo "report: $(DEMO)/eval/demo/report.html"
 
+# As many processes as cores, each with files of its own, as fixtures are theirs.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope $(PYTEST)
 
 # vLLM pins versions of torch and transformers of its own, so it gets an environment of its own; here its build for CPUs,
 # whose torch does not load the companions that it asks for. With a GPU: make test-vllm VLLM='vllm[audio]'
