@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -160,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
     print(report or "No run is done on all seeds yet.")
     if options.share:
         shared = _share(study, kinds, Path(options.share))
-        print(f"{options.share}: {shared} results, without words; tables of them: --tables --out {options.share}")
+        print(f"{options.share}: {shared} results, without words; --tables --out {options.share} reads them")
     if failed:
         print(f"error: not done: {', '.join(failed)}; the same command goes on with them.", file=sys.stderr)
     return LEFT if failed else DONE
@@ -268,13 +269,23 @@ def _share(study: Study, kinds: dict[str, Kind], out: Path) -> int:
     done += [_wanted_of_control(study, system) for system in study.controls]
     shared = 0
     for folder, wanted in done:
-        found = {data: path for data in wanted["evaluate"] if (path := _results(folder, wanted, data))}
-        for path in found.values():
-            share_run(read_run(path), out / folder.name / path.name)
+        found = [path for data in wanted["evaluate"] if (path := _results(folder, wanted, data))]
+        for path in found:
+            share_run(read_run(path), out / folder.name / path.name, [study.cluster] if study.cluster else ())
         if found:
-            _stamp(out / folder.name, redact(wanted))
+            made = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+            _stamp(out / folder.name, {"digests": _digests(made), **redact(made)})
         shared += len(found)
     return shared
+
+
+def _digests(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What stands for settings where folders of the machine that they name do not go."""
+    from ..eval.results import digest
+
+    parts: dict[str, Any] = {"run": {name: value for name, value in wanted.items() if name != "evaluate"}}
+    parts |= {f"run{ON}{data}": options for data, options in wanted["evaluate"].items()}
+    return {name: digest(json.dumps(part, sort_keys=True)) for name, part in parts.items()}
 
 
 def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
@@ -310,7 +321,7 @@ def _wanted(study: Study, kinds: dict[str, Kind], name: str, seed: int) -> tuple
 
 
 def _wanted_of_control(study: Study, system: str) -> tuple[Path, dict[str, Any]]:
-    return Path(study.out) / _plain(system), {"system": system, "evaluate": study.evaluate}
+    return Path(study.out) / _plain(redact(system)), {"system": system, "evaluate": study.evaluate}
 
 
 def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
@@ -322,9 +333,8 @@ def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
         return None
     stamp = folder / STAMP
     made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
-    wanted = redact(wanted) if made == redact(made) else wanted  # of a folder that was shared, names alone
-    others = [name for name in {**wanted, **made} if name != "evaluate" and made.get(name) != wanted.get(name)]
-    if others or made.get("evaluate", {}).get(data) != wanted["evaluate"][data]:
+    theirs = made and (made.get("digests") or _digests(made))
+    if any(theirs.get(name) != _digests(wanted)[name] for name in ("run", f"run{ON}{data}")):
         why = "it was made with other settings" if made else "its run is not finished"
         print(f"{found}: not in the tables: {why}", file=sys.stderr)
         return None
@@ -346,22 +356,36 @@ def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
 
 
 def _configuration(study: Study, kind: Kind, name: str, seed: int) -> dict[str, Any]:
-    from ..training.config import check_config, set_field
+    from ..training.config import ConfigError, check_config, set_field
 
-    config = json.loads(json.dumps(study.common))
+    config = deepcopy(study.common)
     begins = {"model.checkpoint": f"{OUT}/{kind.after}-{{seed}}/model"} if kind.after else {}
     if kind.set.get("model.checkpoint") not in (None, *begins.values()) and begins:
         raise ValueError(f"{name}.yaml: model.checkpoint is given by `after: {kind.after}`; leave it out.")
     for field_name, value in {**begins, **kind.set}.items():
-        set_field(config, f"{field_name}={json.dumps(value)}".replace(OUT, study.out).replace("{seed}", str(seed)))
-    given = {"stretch_to": config.get("stretch_to"), **(config.get("training") or {})}
+        set_field(config, field_name, _filled(value, study.out, seed))
+    if not isinstance(config.setdefault("training", {}), dict):
+        raise ConfigError(f"{name}.yaml, or common: training is {config['training']!r}; it is a mapping.")
+    given = {"stretch_to": config.get("stretch_to"), **config["training"]}
     for own, instead in (("stretch_to", "steps"), ("seed", "seeds"), ("output_dir", "out")):
         if given.get(own) is not None:
             raise ValueError(f"{name}.yaml, or common: {own} is given by the study's `{instead}`; leave it out.")
     config["stretch_to"] = kind.steps or study.steps
-    config.setdefault("training", {}).update(output_dir=str(Path(study.out) / f"{name}-{seed}"), seed=seed)
+    config["training"].update(output_dir=str(Path(study.out) / f"{name}-{seed}"), seed=seed)
     check_config(config)
-    return config
+    try:
+        return json.loads(json.dumps(config))
+    except TypeError as error:  # a date, say
+        raise ConfigError(f"{name}.yaml, or common: {error}.") from error
+
+
+def _filled(value: Any, out: str, seed: int) -> Any:
+    """A value of a run's `set` with the study's folder and the run's seed in the texts of it."""
+    if isinstance(value, dict):
+        return {key: _filled(item, out, seed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, out, seed) for item in value]
+    return value.replace(OUT, out).replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
 def _evaluate(evaluate: dict[str, dict[str, Any]], system: str, folder: Path, jobs: int) -> bool:

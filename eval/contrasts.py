@@ -52,6 +52,8 @@ def contrast(
             continue
         counts = metric.added(one, rows), metric.added(other, [theirs[row["id"]] for row in rows])
         both = ~np.isnan(np.concatenate(counts, axis=1)).any(axis=1)
+        if not both.any():
+            continue
         kept = [rows[place] for place in np.flatnonzero(both)]
         ones.append(counts[0][both])
         others.append(counts[1][both])

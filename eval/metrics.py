@@ -91,7 +91,9 @@ class Metric:
         """What each row adds to the sums, as `counts`; in a run that was shared without words, as it was then."""
         if run.counts is None:
             return self.counts(run, rows)
-        kept = run.counts.get(shared_as(self), {})
+        kept = run.counts.get(shared_as(self))
+        if kept is None:  # none of its rows, or a metric of later
+            return np.full((len(rows), 2), np.nan)
         lacking = [row["id"] for row in rows if row["id"] not in kept]
         if lacking:
             raise EvalError(

@@ -103,12 +103,15 @@ def read_run(folder: str | Path, answers: bool = True) -> Run:
 
 
 def _read_shared(folder: Path, results: dict[str, Any]) -> Run:
-    shared = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-    rows = shared["rows"]
-    counts = {
-        metric: {row["id"]: added for row, added in zip(rows, column) if added is not None}
-        for metric, column in shared["counts"].items()
-    }
+    try:
+        shared = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+        rows = shared["rows"]
+        counts = {
+            metric: {row["id"]: added for row, added in zip(rows, column, strict=True) if added is not None}
+            for metric, column in shared["counts"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EvalError(f"{folder / COUNTS}: not what a run adds to figures ({error!r}): share it again.") from error
     return Run(folder, results, rows, counts=counts)
 
 

@@ -8,56 +8,82 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ..files import write_whole
 from ..redact import redact
 from . import EvalError
 from .metrics import METRICS, Metric, shared_as
-from .results import COUNTS, RESULTS, Run, digest, write_json
+from .results import COUNTS, PREDICTIONS, RESULTS, Run, digest, write_json
 
 
 # What names things; what a row asks and is scored by is given as a digest, by which rows are known to be the same.
 NAMING = ("id", "corpus", "subset", "task", "target", "speaker", "dialogue")
 TEXTS = ("audio", "label", "transcript", "answer", "question")
+# What a system tells of itself; a prior that repeats an answer tells that, too.
+SYSTEM = ("name", "fingerprint", "hears", "parameters", "dtype", "device", "max_new_tokens", "quote_confidence")
 
 
-def share_run(run: Run, folder: str | Path) -> None:
+def share_run(run: Run, folder: str | Path, columns: Sequence[str] = ()) -> None:
     """Write `results.json` and `counts.json`, which `audiollm tables` and `audiollm study --tables` read as a run.
-
-    Columns that results are grouped by stay, other columns and paths of this machine do not.
 
     Args:
         run: with its answers.
         folder: to write to.
+        columns: further ones that stay, to cluster by; those that results are grouped by do.
 
     Raises:
-        EvalError: if a row's id is a path of this machine, which could neither be shared nor be compared without.
+        EvalError: if a column that stays is one of texts, or holds a path of this machine, which could neither be
+            shared nor be compared without; or if the folder holds answers.
     """
     folder = Path(folder)
-    for row in run.rows:
-        if redact(row["id"]) != row["id"]:
-            raise EvalError(f"{run.folder}: the id of the row {row['id']} is a path of this machine; give it another.")
-    naming = dict.fromkeys((*NAMING, *run.results["settings"]["group_by"]))
+    if (folder / PREDICTIONS).exists():
+        raise EvalError(f"{folder} holds answers of a run; share into another folder.")
+    kept = tuple(dict.fromkeys((*NAMING, *run.results["settings"]["group_by"], *columns)))
+    _check_columns(run, kept)
     rows = [
-        {column: row[column] for column in naming if row.get(column) is not None}
-        | {column: digest(row[column]) for column in TEXTS if row.get(column) is not None and column not in naming}
+        {column: row[column] for column in kept if row.get(column) is not None}
+        | {column: digest(str(row[column])) for column in TEXTS if row.get(column) is not None and column not in kept}
         for row in run.rows
     ]
     counts = {metric.name: _column(run, metric) for metric in METRICS if shared_as(metric) == metric.name}
     shared = {"rows": rows, "counts": {name: column for name, column in counts.items() if any(column)}}
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / COUNTS, json.dumps(redact(shared), ensure_ascii=False, separators=(",", ":")) + "\n")
-    write_json(folder / RESULTS, redact({**run.results, "command": None}))
+    write_whole(folder / COUNTS, json.dumps(shared, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write_json(folder / RESULTS, _public(run.results))
+
+
+def _check_columns(run: Run, kept: Iterable[str]) -> None:
+    for column in kept:
+        if column in TEXTS and column != "label":
+            raise EvalError(f"{run.folder}: its results are grouped by {column}, a text, and cannot be shared.")
+        for row in run.rows:
+            value = row.get(column)
+            if redact(value) != value:
+                raise EvalError(
+                    f"{run.folder}: row {row['id']}: {column} {value!r} is a path of this machine or a secret; give "
+                    "it another name."
+                )
+
+
+def _public(results: dict[str, Any]) -> dict[str, Any]:
+    """Results without what a system, an error or a command line may tell beside figures."""
+    system = {name: results["system"][name] for name in SYSTEM if name in results["system"]}
+    errors = [{"id": error["id"]} for error in results["errors"]]
+    kept = {name: value for name, value in results.items() if name != "command"}
+    return {**kept, "system": redact(system), "settings": redact(results["settings"]), "errors": errors}
 
 
 def _column(run: Run, metric: Metric) -> list[list[float | None] | None]:
-    """What each row of a run adds to a metric's sums; None for rows that it is not of, and for what is unscored."""
-    own = metric.rows(run.rows)
-    added = metric.added(run, own) if own else np.zeros((0, 0))
-    found = {row["id"]: [_plain(value) for value in counts] for row, counts in zip(own, added.tolist())}
+    """What each row of a run adds to a metric's sums; None for rows of other tasks, and for what is unscored.
+
+    Rows that an evidence figure leaves out where others ask for evidence are there: beside another run they may count.
+    """
+    own = [row for row in run.rows if row["task"] in metric.tasks]
+    added = metric.added(run, own).tolist() if own else []
+    found = {row["id"]: [_plain(value) for value in counts] for row, counts in zip(own, added)}
     return [found.get(row["id"]) for row in run.rows]
 
 

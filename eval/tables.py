@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..redact import redact
 from ..reporting.markdown import plain
 from . import EvalError
 from .metrics import (
@@ -516,7 +517,7 @@ def _paired_rows(first: Run, second: Run) -> list[tuple[dict, dict]]:
     pairs = [(row, theirs[row["id"]]) for row in first.rows if row["id"] in theirs]
     if not pairs:
         raise EvalError(f"{first.folder} and {second.folder} share no rows; evaluate both on the same data.")
-    ways = [run.results["settings"].get("ask") for run in (first, second)]
+    ways = [redact(run.results["settings"].get("ask")) for run in (first, second)]  # one may have been shared
     same = ["task", "label", "transcript", "answer", *(["question"] if ways[0] == ways[1] else [])]
     for one, other in pairs:
         for name in same:

@@ -4,9 +4,10 @@ import shutil
 import tempfile
 
 
-PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if PROCESSES > 1:  # so that they do not take the cores from each other
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // PROCESSES)))
+# So that processes that share the tests do not take the cores from each other.
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="audiollm-state-")  # not the developer's own
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -24,7 +24,7 @@ from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
 from audiollm.training import config as sections
 from audiollm.training.assemble import assemble, new_parts, note_context, note_label_words, note_labels
-from audiollm.training.config import ConfigError, check_config, read_config, set_field
+from audiollm.training.config import ConfigError, check_config, read_config, read_override, set_field
 from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
 from tests.tiny import ENCODERS, tiny_model_and_processor
@@ -127,7 +127,7 @@ def test_our_own_configurations_are_right(path):
 def test_overrides_reach_new_sections_and_items_of_lists():
     config = {"lora": None, "schedule": [{"epochs": 1}]}
     for override in ("lora.r=8", "schedule.0.epochs=2.5", "data.train=[a, b]"):
-        set_field(config, override)
+        set_field(config, *read_override(override))
     assert config == {"lora": {"r": 8}, "schedule": [{"epochs": 2.5}], "data": {"train": ["a", "b"]}}
 
 

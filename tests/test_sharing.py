@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from audiollm.commands import main
 from audiollm.eval import EvalError
-from audiollm.eval.metrics import METRICS, shared_as
+from audiollm.eval.contrasts import contrast
+from audiollm.eval.metrics import METRICS, find_metric, shared_as
 from audiollm.eval.results import read_results, read_run
 from audiollm.eval.sharing import share_run
 from audiollm.eval.tables import compare_runs, folds_table, interval_table, interval_tables
@@ -72,17 +74,78 @@ def test_shared_runs_on_other_rows_or_without_a_figure_are_refused(runs, shared)
     for folder in (runs, shared):
         with pytest.raises(EvalError, match="row a3: .* differ in 'transcript'"):
             tables(folder / "good", shared / "bad")
+    path.write_text("{")
+    with pytest.raises(EvalError, match="counts.json: not what a run adds to figures .*share it again"):
+        read_run(shared / "bad", answers=False)
     with pytest.raises(EvalError, match="folds share no row"):
-        folds_table([read_run(shared / name, answers=False) for name in ("good", "bad")])
+        folds_table([read_run(shared / "good", answers=False)] * 2)
 
 
-def test_secrets_and_folders_stay_at_home(runs, tmp_path):  # noqa: F811
+def changed(run, rows=None, **results):
+    return replace(run, rows=rows or run.rows, results={**run.results, **results})
+
+
+def test_what_a_system_or_an_error_tells_and_folders_stay_at_home(runs, tmp_path):  # noqa: F811
     run = read_run(runs / "good")
-    told = run.results | {"settings": run.results["settings"] | {"data": "/home/someone/meld", "api_key": "sk-1"}}
-    share_run(type(run)(run.folder, told, run.rows, run.verdicts, run.ratings, run.claims), tmp_path / "out")
-    settings = read_results(tmp_path / "out")["settings"]
-    assert settings["data"] == "meld" and "sk-1" not in json.dumps(settings)
-    placed = [{**row, "id": f"/home/someone/{row['id']}"} for row in run.rows]
-    with pytest.raises(EvalError, match="the id of the row /home/someone/a0 is a path of this machine"):
-        share_run(type(run)(run.folder, told, placed), tmp_path / "other")
+    told = {
+        "system": run.results["system"] | {"answers": {"sqa": "a dog"}, "spec": "majority:/home/someone/meld"},
+        "settings": run.results["settings"] | {"data": "/home/someone/meld", "api_key": "sk-1"},
+        "errors": [{"id": "e77", "error": "words_of_it.wav: no such file"}],
+        "command": "audiollm eval --data meld",
+    }
+    share_run(changed(run, **told), tmp_path / "out")
+    results, written = read_results(tmp_path / "out"), (tmp_path / "out" / "results.json").read_text()
+    assert results["settings"]["data"] == "meld" and results["errors"] == [{"id": "e77"}]
+    assert not [text for text in ("a dog", "someone", "sk-1", "words_of_it", "audiollm eval") if text in written]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("id", "/home/someone/e", "is a path of this machine"),
+        ("speaker", "/home/someone/s", "is a path of this machine"),
+        ("transcript", "said ", "its results are grouped by transcript, a text"),
+    ],
+)
+def test_what_can_neither_be_shared_nor_left_out_is_refused(column, value, message, runs, tmp_path):  # noqa: F811
+    """Of names that are paths the last parts may be alike, and clusters would be one."""
+    run = read_run(runs / "good")
+    grouped = run.results["settings"] | {"group_by": [column] if column == "transcript" else []}
+    rows = [row | {column: f"{value}{number}"} for number, row in enumerate(run.rows)]
+    with pytest.raises(EvalError, match=message):
+        share_run(changed(run, rows, settings=grouped), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    with pytest.raises(EvalError, match="holds answers of a run; share into another folder"):
+        share_run(run, runs / "bad")
+
+
+def test_rows_that_ask_for_other_answers_are_compared_as_before(runs, tmp_path):  # noqa: F811
+    """Evidence figures are of rows that ask for it, where any do; and a cluster may be a column of one's own."""
+    good, bad = (read_run(runs / name) for name in ("good", "bad"))
+    mixed = [row | {"target": "label"} if number % 2 else row for number, row in enumerate(good.rows)]
+    alike = [row | {"target": "label", "session": number % 5} for number, row in enumerate(bad.rows)]
+    pair = changed(good, mixed), changed(bad, alike)
+    for place, run in enumerate(pair):
+        share_run(run, tmp_path / str(place), ["session"])
+    shared = [read_run(tmp_path / str(place), answers=False) for place in (0, 1)]
+    quotation = find_metric("quotation")
+    for first, second in (pair, reversed(pair)):
+        expected = compare_runs(first, second)
+        assert [compare_runs(*some) for some in _sides(first, second, shared)] == [expected] * 3
+    found = contrast([pair[1]], [pair[0]], quotation, "session")
+    assert found and found.units == 5 and contrast([shared[1]], [shared[0]], quotation, "session") == found
+
+
+def _sides(first, second, shared):
+    one, other = (shared[int(run.name.startswith("bad"))] for run in (first, second))
+    return (one, other), (one, second), (first, other)
+
+
+def test_a_metric_of_later_does_not_break_what_was_shared(runs, shared):  # noqa: F811
+    path = shared / "bad" / "counts.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "counts": {"wer": kept["counts"]["wer"]}}))
+    (comparison,) = compare_runs(*(read_run(shared / name, answers=False) for name in ("good", "bad")))
+    assert comparison[0] == "WER"
+    good, bad = ([read_run(shared / name, answers=False)] for name in ("good", "bad"))
+    assert contrast(good, bad, find_metric("quotation")) is None

@@ -77,9 +77,11 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     said = capsys.readouterr()
     assert "No run is done" in said.out and "eval-toy: not in the tables: it was made with other settings" in said.err
     assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "shared")]) == 0 and called == []
-    assert "shared: 6 results, without words" in capsys.readouterr().out
+    assert "shared: 6 results, without words; --tables --out" in capsys.readouterr().out
     kept = {path.name for path in (tmp_path / "shared").rglob("*") if path.is_file()}
     assert kept == {"done.json", "results.json", "counts.json"}
+    texts = "".join(path.read_text() for path in (tmp_path / "shared").rglob("*.json"))
+    assert str(tmp_path) not in texts and "dog" not in texts  # the most frequent answer of `majority`
     assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared")]) == 0  # by them, the same tables
     assert capsys.readouterr().out.strip() == written.strip()
     assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared"), "--steps", "8"]) == 0
@@ -186,15 +188,16 @@ def test_fields_of_every_run_may_be_changed_at_once(folder, tmp_path, monkeypatc
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
     monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
-    changed = ["--set", "training.learning_rate=0.25", "data.targets=[evidence]"]
+    changed = ["--set", "training.learning_rate=1.0e-5", "data.targets=[evidence]"]
     for words in ([], changed, changed):
         assert main(["study", str(folder), *words]) == 0
     assert [words[0] for words in called].count("train") == 4
     for name in ("short-3", "long-3"):
         made = yaml.safe_load((tmp_path / "runs" / name / "config.yaml").read_text())
-        assert (made["training"]["learning_rate"], made["data"]["targets"]) == (0.25, ["evidence"])
+        assert (made["training"]["learning_rate"], made["data"]["targets"]) == (1e-5, ["evidence"])
     capsys.readouterr()
     refused = {"training.nothing=1": "nothing", "rate": "expected section.field=value", "stretch_to=9": "`steps`"}
+    refused |= {"training=5": "training is 5", "training.run_name=2026-01-01": "date", "seed.0=1": "seed"}
     for given, message in refused.items():
         assert main(["study", str(folder), "--set", given]) == 2
         assert message in capsys.readouterr().err

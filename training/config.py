@@ -383,7 +383,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
     Args:
         path: of the file; `configs/NAME.yaml` is the package's own where no such file is here.
-        overrides: as for [`set_field`].
+        overrides: as for [`read_override`].
 
     Raises:
         ConfigError: for a malformed override, or a configuration that [`check_config`] refuses.
@@ -397,7 +397,7 @@ def load_config(path: str | Path, overrides: Sequence[str], check: Callable[[dic
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: a configuration is a mapping of sections; see configs/.")
     for override in overrides:
-        set_field(config, override)
+        set_field(config, *read_override(override))
     try:
         check(config)
     except (ConfigError, ScheduleError) as error:
@@ -416,26 +416,24 @@ def _find(path: Path) -> Path:
     return own if path.parts[:1] == ("configs",) and not path.exists() and own.is_file() else path
 
 
-def set_field(config: dict[str, Any], override: str) -> None:
+def set_field(config: dict[str, Any], name: str, value: Any) -> None:
     """Change one field of a configuration.
 
     Args:
-        override: `section.field=value`; a number names an item of a list, as in `schedule.0.epochs=2`.
+        config: the configuration.
+        name: `section.field`; a number names an item of a list, as in `schedule.0.epochs`.
+        value: the field's new value.
 
     Raises:
-        ConfigError: as [`read_override`], or if it names an item that is not there.
+        ConfigError: if it names a field of what has none, or an item that is not there.
     """
-    name, value = read_override(override)
     *sections, last = name.split(".")
     target: Any = config
-    for section in sections:
+    for place, section in enumerate(sections):
         if isinstance(target, dict) and target.get(section) is None:
             target[section] = {}
-        target = target[_key(target, section, override)]
-    if not isinstance(target, dict | list):
-        raise ConfigError(f"--set {override!r}: {'.'.join(sections)} is {target!r}, which has no fields.")
-    key: Any = _key(target, last, override)
-    target[key] = value
+        target = target[_key(target, section, name, sections[:place])]
+    target[_key(target, last, name, sections)] = value
 
 
 def read_override(override: str) -> tuple[str, Any]:
@@ -450,12 +448,15 @@ def read_override(override: str) -> tuple[str, Any]:
     return name, yaml_value(value, f"--set {override!r}")
 
 
-def _key(target: Any, name: str, override: str) -> str | int:
-    if not isinstance(target, list):
-        return name
-    if not (name.isdecimal() and int(name) < len(target)):
-        raise ConfigError(f"--set {override!r}: {name!r} is no item of a list of {len(target)} (from 0).")
-    return int(name)
+def _key(target: Any, key: str, name: str, sections: list[str]) -> Any:
+    """A part of a field's dotted name, as the key of what the parts before it name."""
+    if not isinstance(target, dict | list):
+        raise ConfigError(f"--set {name}: {'.'.join(sections)} is {target!r}, which has no fields.")
+    if isinstance(target, dict):
+        return key
+    if not (key.isdecimal() and int(key) < len(target)):
+        raise ConfigError(f"--set {name}: {key!r} is no item of a list of {len(target)} (from 0).")
+    return int(key)
 
 
 def yaml_value(text: str, where: str) -> Any:
