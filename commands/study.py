@@ -28,6 +28,7 @@ STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
 ON = " on "
 MODEL, OUT = "{model}", "{out}"
+ANYWHERE = "study"  # the study's folder in stamps, wherever it lies
 Result = TypeVar("Result")
 
 
@@ -306,7 +307,7 @@ def _wanted(study: Study, kinds: dict[str, Kind], name: str, seed: int) -> tuple
     `after` are the configurations of what it begins from.
     """
     folder, kind = Path(study.out) / f"{name}-{seed}", kinds[name]
-    before, anywhere = _line(kinds, name)[1:], replace(study, out=OUT)
+    before, anywhere = _line(kinds, name)[1:], replace(study, out=ANYWHERE)
     evaluate = {data: {**options, **kind.evaluate.get(data, {})} for data, options in study.evaluate.items()}
     evaluate = {
         data: {option: value for option, value in options.items() if value is not None}

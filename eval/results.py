@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -25,7 +26,7 @@ PREDICTIONS, VERDICTS, RATED, CLAIMS, MEASURES, RATINGS, RESULTS, RUN, REPORT, C
     "results.json",
     "run.json",
     "report.html",
-    "counts.json",
+    "counts.json.gz",
 )
 DIGEST = "sha256:"
 
@@ -104,13 +105,13 @@ def read_run(folder: str | Path, answers: bool = True) -> Run:
 
 def _read_shared(folder: Path, results: dict[str, Any]) -> Run:
     try:
-        shared = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+        shared = json.loads(gzip.decompress((folder / COUNTS).read_bytes()))
         rows = shared["rows"]
         counts = {
             metric: {row["id"]: added for row, added in zip(rows, column, strict=True) if added is not None}
             for metric, column in shared["counts"].items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EvalError(f"{folder / COUNTS}: not what a run adds to figures ({error!r}): share it again.") from error
     return Run(folder, results, rows, counts=counts)
 

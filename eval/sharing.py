@@ -6,6 +6,7 @@ then compare a run of their own with it, row by row.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ SYSTEM = ("name", "fingerprint", "hears", "parameters", "dtype", "device", "max_
 
 
 def share_run(run: Run, folder: str | Path, columns: Sequence[str] = ()) -> None:
-    """Write `results.json` and `counts.json`, which `audiollm tables` and `audiollm study --tables` read as a run.
+    """Write `results.json` and `counts.json.gz`, which `audiollm tables` and `audiollm study --tables` read as a run.
 
     Args:
         run: with its answers.
@@ -51,7 +52,8 @@ def share_run(run: Run, folder: str | Path, columns: Sequence[str] = ()) -> None
     counts = {metric.name: _column(run, metric) for metric in METRICS if shared_as(metric) == metric.name}
     shared = {"rows": rows, "counts": {name: column for name, column in counts.items() if any(column)}}
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / COUNTS, json.dumps(shared, ensure_ascii=False, separators=(",", ":")) + "\n")
+    content = json.dumps(shared, ensure_ascii=False, separators=(",", ":")).encode()
+    write_whole(folder / COUNTS, gzip.compress(content, mtime=0))
     write_json(folder / RESULTS, _public(run.results))
 
 

@@ -1,5 +1,6 @@
 """A run that is shared holds no word of its data, and tables and tests of it are those of the run."""
 
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -23,6 +24,14 @@ def shared(runs, tmp_path):  # noqa: F811
     return tmp_path
 
 
+def unpacked(path):
+    return json.loads(gzip.decompress(path.read_bytes()))
+
+
+def packed(content):
+    return gzip.compress(json.dumps(content).encode())
+
+
 def tables(good, bad):
     first, second = (read_run(path, answers=False) for path in (good, bad))
     found = [*interval_tables([first, second]), interval_table([first, second], "er", cluster="speaker")]
@@ -38,12 +47,13 @@ def test_tests_of_shared_runs_are_those_of_the_runs(runs, shared):  # noqa: F811
 
 
 def test_nothing_of_what_was_said_asked_or_answered_is_shared(runs, shared):  # noqa: F811
-    written = "".join(path.read_text() for path in sorted(shared.rglob("*")) if path.is_file())
+    paths = sorted(path for path in shared.rglob("*") if path.is_file())
+    written = "".join(path.read_text() if path.suffix == ".json" else json.dumps(unpacked(path)) for path in paths)
     rows = read_run(runs / "good").rows
     texts = {row[column] for row in rows for column in ("transcript", "question", "answer", "prediction")} - {"ten"}
     assert len(texts) > 80 and not [text for text in texts if text in written]
     assert '"ten"' not in written and str(runs) not in written and "clip.wav" not in written
-    kept = json.loads((shared / "good" / "counts.json").read_text())
+    kept = unpacked(shared / "good" / "counts.json.gz")
     assert set(kept["counts"]) <= {shared_as(metric) for metric in METRICS} and len(kept["rows"]) == len(rows)
 
 
@@ -64,18 +74,18 @@ def test_answers_that_are_not_there_are_not_shown(shared, capsys):
 
 
 def test_shared_runs_on_other_rows_or_without_a_figure_are_refused(runs, shared):  # noqa: F811
-    path = shared / "bad" / "counts.json"
-    kept = json.loads(path.read_text())
-    path.write_text(json.dumps({**kept, "counts": {**kept["counts"], "wer": [None] * len(kept["rows"])}}))
+    path = shared / "bad" / "counts.json.gz"
+    kept = unpacked(path)
+    path.write_bytes(packed({**kept, "counts": {**kept["counts"], "wer": [None] * len(kept["rows"])}}))
     with pytest.raises(EvalError, match=r"without what 6 rows add to wer \(first: a0\)"):
         tables(shared / "good", shared / "bad")
     kept["rows"][3]["transcript"] = "sha256:00000000"
-    path.write_text(json.dumps(kept))
+    path.write_bytes(packed(kept))
     for folder in (runs, shared):
         with pytest.raises(EvalError, match="row a3: .* differ in 'transcript'"):
             tables(folder / "good", shared / "bad")
-    path.write_text("{")
-    with pytest.raises(EvalError, match="counts.json: not what a run adds to figures .*share it again"):
+    path.write_bytes(gzip.compress(b"{"))
+    with pytest.raises(EvalError, match="counts.json.gz: not what a run adds to figures .*share it again"):
         read_run(shared / "bad", answers=False)
     with pytest.raises(EvalError, match="folds share no row"):
         folds_table([read_run(shared / "good", answers=False)] * 2)
@@ -142,9 +152,9 @@ def _sides(first, second, shared):
 
 
 def test_a_metric_of_later_does_not_break_what_was_shared(runs, shared):  # noqa: F811
-    path = shared / "bad" / "counts.json"
-    kept = json.loads(path.read_text())
-    path.write_text(json.dumps({**kept, "counts": {"wer": kept["counts"]["wer"]}}))
+    path = shared / "bad" / "counts.json.gz"
+    kept = unpacked(path)
+    path.write_bytes(packed({**kept, "counts": {"wer": kept["counts"]["wer"]}}))
     (comparison,) = compare_runs(*(read_run(shared / name, answers=False) for name in ("good", "bad")))
     assert comparison[0] == "WER"
     good, bad = ([read_run(shared / name, answers=False)] for name in ("good", "bad"))

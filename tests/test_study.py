@@ -79,7 +79,7 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "shared")]) == 0 and called == []
     assert "shared: 6 results, without words; --tables --out" in capsys.readouterr().out
     kept = {path.name for path in (tmp_path / "shared").rglob("*") if path.is_file()}
-    assert kept == {"done.json", "results.json", "counts.json"}
+    assert kept == {"done.json", "results.json", "counts.json.gz"}
     texts = "".join(path.read_text() for path in (tmp_path / "shared").rglob("*.json"))
     assert str(tmp_path) not in texts and "dog" not in texts  # the most frequent answer of `majority`
     assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared")]) == 0  # by them, the same tables
