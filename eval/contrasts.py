@@ -42,9 +42,24 @@ def contrast(
     Raises:
         EvalError: if there are other numbers of runs on both sides, or runs that can't be compared.
     """
+    pairs = _paired(first, second, metric, cluster)
+    return _compare(pairs, metric, seed) if pairs else None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What the rows that two runs have in common add to a figure of each, `[rows, k]`, and the rows' clusters."""
+
+    first: np.ndarray
+    second: np.ndarray
+    names: list
+
+
+def _paired(first: Sequence[Run], second: Sequence[Run], metric: Metric, cluster: str | None) -> list[_Pair]:
+    """Of each seed that has rows of the figure."""
     if len(first) != len(second):
         raise EvalError(f"{len(first)} runs are to be compared with {len(second)}: evaluate the same seeds of both.")
-    ones, others, names = [], [], []
+    pairs = []
     for one, other in zip(first, second):
         ours, its = compatible_pairs(one, other)
         theirs, rows = {row["id"]: row for row in its}, metric.rows(ours)
@@ -55,12 +70,21 @@ def contrast(
         if not both.any():
             continue
         kept = [rows[place] for place in np.flatnonzero(both)]
-        ones.append(counts[0][both])
-        others.append(counts[1][both])
-        names += cluster_names(kept, cluster) or [row["id"] for row in kept]
-    if not names:
-        return None
-    return compare_bootstrap(np.concatenate(ones), np.concatenate(others), metric.statistic, names, seed=seed)
+        names = cluster_names(kept, cluster) or [row["id"] for row in kept]
+        pairs.append(_Pair(counts[0][both], counts[1][both], list(names)))
+    return pairs
+
+
+def _compare(pairs: Sequence[_Pair], metric: Metric, seed: int) -> Comparison:
+    first, second = (np.concatenate(side) for side in zip(*((pair.first, pair.second) for pair in pairs)))
+    names = [name for pair in pairs for name in pair.names]
+    return compare_bootstrap(first, second, metric.statistic, names, seed=seed)
+
+
+def _alike(pairs: Sequence[_Pair], metric: Metric, difference: float) -> int:
+    """How many seeds differ in the direction of all of them together."""
+    differences = [metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0)) for pair in pairs]
+    return int(np.sum(np.sign(differences) == np.sign(difference)))
 
 
 @dataclass(frozen=True)
@@ -72,12 +96,14 @@ class Decision:
         metric: the figure.
         found: the second kind beside the first.
         seeds: trainings of each.
+        alike: of these, how many differ in the same direction by themselves.
     """
 
     claim: str
     metric: Metric
     found: Comparison
     seeds: int
+    alike: int
 
     @property
     def gain(self) -> Interval:
@@ -113,9 +139,11 @@ def decide(
         for metric in METRICS:
             if not (metric.headline or metric.name in _ALSO):
                 continue
-            found = contrast(runs[worse], runs[better], metric, cluster, seed)
-            if found is not None and found.p_value is not None and found.difference.estimate is not None:
-                decisions.append(Decision(f"{better} over {worse}", metric, found, len(runs[worse])))
+            pairs = _paired(runs[worse], runs[better], metric, cluster)
+            found = _compare(pairs, metric, seed) if pairs else None
+            if found and found.p_value is not None and found.difference.estimate is not None:
+                alike = _alike(pairs, metric, found.difference.estimate)
+                decisions.append(Decision(f"{better} over {worse}", metric, found, len(pairs), alike))
     return decisions
 
 
@@ -126,7 +154,7 @@ def claims_table(decisions: Sequence[Decision], cluster: str | None = None, seed
             decision.claim,
             decision.metric.heading,
             *(found.first, found.second, interval_cell(found.difference, signed=True)),
-            *(decision.seeds, p_text(found.p_value), decision.verdict),
+            *(f"{decision.alike} of {decision.seeds}", p_text(found.p_value), decision.verdict),
         )
         for decision in decisions
         for found in [decision.found]
@@ -134,10 +162,10 @@ def claims_table(decisions: Sequence[Decision], cluster: str | None = None, seed
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
         f"Percent. Paired bootstrap over {unit}, with the answers of all seeds to a row drawn together, so intervals "
-        f"are over clips, not over trainings; seed {seed}. Undecided: p of {ALPHA} or more, not corrected for the "
-        "number of tests."
+        f"are over clips, not over trainings; seed {seed}. So by seed: trainings that differ in the same direction by "
+        f"themselves. Undecided: p of {ALPHA} or more, not corrected for the number of tests."
     )
-    columns = ("claim", "figure", "without", "with", "difference", "seeds", "p", "here")
+    columns = ("claim", "figure", "without", "with", "difference", "so by seed", "p", "here")
     return Table("The paper's directions", columns, tuple(lines), note)
 
 

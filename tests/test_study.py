@@ -279,16 +279,16 @@ def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
 def test_a_claim_is_decided_by_which_way_its_figure_is_better():
     by_name = {metric.name: metric for metric in METRICS}
     found = Comparison("", 30.0, 20.0, 0.01, 9, 9, Interval(-10.0, -15.0, -5.0))
-    wrong_words, right = (Decision("b over a", by_name[name], found, 1) for name in ("wer", "emotion_accuracy"))
+    wrong_words, right = (Decision("b over a", by_name[name], found, 1, 1) for name in ("wer", "emotion_accuracy"))
     assert (wrong_words.verdict, wrong_words.gain) == ("seen", Interval(10.0, 5.0, 15.0))
     assert (right.verdict, right.gain.estimate) == ("the contrary", -10.0)
-    open_ = Decision("b over a", by_name["wer"], replace(found, p_value=0.05), 1)
+    open_ = Decision("b over a", by_name["wer"], replace(found, p_value=0.05), 1, 1)
     assert open_.verdict == "undecided"
     pictured = claims_plot([wrong_words, right, open_])
     assert pictured and all(colour in pictured for colour in VERDICTS.values())
     assert "+99.9" not in pictured
     far = replace(found, difference=Interval(99.9, 99.6, 100.0))
-    pictured = claims_plot([wrong_words] * 20 + [Decision("c over a", by_name["emotion_accuracy"], far, 1)])
+    pictured = claims_plot([wrong_words] * 20 + [Decision("c over a", by_name["emotion_accuracy"], far, 1, 1)])
     assert pictured and "+99.9" in pictured  # as a number at the edge: the others stay as wide as they were
 
 

@@ -12,6 +12,7 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.eval import EvalError
+from audiollm.eval.contrasts import claims_table, decide
 from audiollm.eval.metrics import METRICS, cluster_names, find_metric
 from audiollm.eval.paper import PAPER_FILE, paper_table
 from audiollm.eval.results import read_run
@@ -121,6 +122,15 @@ def folds(runs, tmp_path_factory):
         settings = Settings(system="good", data=str(folder / f"data-{fold}"), label_set=",".join(LABELS))
         evaluate_system(settings, folder / f"fold-{fold}", Scripted("good", answers), progress=False)
     return [folder / "fold-0", folder / "fold-1"]
+
+
+def test_a_claim_says_in_how_many_seeds_it_is_so(runs):
+    good, bad = (read_run(runs / name) for name in ("good", "bad"))
+    decisions = decide([("worse", "better")], {"worse": [bad, good], "better": [good, good]})
+    emotion = next(decision for decision in decisions if decision.metric.name == "emotion_accuracy")
+    assert emotion.found.difference.estimate > 0 and (emotion.alike, emotion.seeds) == (1, 2)
+    line = cells_of(claims_table([emotion]), "better over worse")
+    assert line["so by seed"] == "1 of 2"
 
 
 def test_folds_stand_side_by_side_with_their_mean_and_all_their_rows(runs, folds):
