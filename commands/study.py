@@ -275,7 +275,7 @@ def _share(study: Study, kinds: dict[str, Kind], out: Path) -> int:
             share_run(read_run(path), out / folder.name / path.name, [study.cluster] if study.cluster else ())
         if found:
             made = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-            _stamp(out / folder.name, {"digests": _digests(made), **redact(made)})
+            _stamp(out / folder.name, {"digests": _digests(made), "seconds": _trained(folder), **redact(made)})
         shared += len(found)
     return shared
 
@@ -466,11 +466,10 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         alone = {system: [run] for system, run in zip(controls, found)}
         everywhere |= {f"{name}{ON}{data}": some for name, some in {**runs, **alone}.items()}
         parts.append(f"# On {data}\n\n{overall_table([*named, *(run.results for run in found)]).markdown()}")
-        if len(study.seeds) > 1:
-            by_name = {name: [run.results for run in some] for name, some in runs.items()}
-            parts.append(seeds_table(by_name).markdown())
-            by_class = [seeds_class_table(by_name, task) for task in ("er", "sr")]
-            parts += [table.markdown() for table in by_class if table.rows]
+        by_name = {name: [run.results for run in some] for name, some in runs.items()}
+        parts += [seeds_table(by_name).markdown()] if len(study.seeds) > 1 else []
+        by_class = [seeds_class_table(by_name, task) for task in ("er", "sr")]
+        parts += [table.markdown() for table in by_class if table.rows]
         decisions = decide(claims, runs, study.cluster)
         if plot := claims_plot(decisions):
             plots[f"claims-{data}.svg"] = plot
@@ -484,6 +483,37 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
                 rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
     if across := decide(claims, everywhere, study.cluster):
         parts.append(f"# Across sets\n\n{claims_table(across, study.cluster).markdown()}")
+    if everywhere:
+        parts.append(f"# Time\n\n{_time_table(study, kinds, everywhere).markdown()}")
     parts += ["# Beside the paper"] if rows else []
     parts += [paper_table(number, rows[number]).markdown() for number in sorted(rows)]
     return "\n\n".join(parts), plots
+
+
+def _time_table(study: Study, kinds: dict[str, Kind], runs: dict[str, list[Any]]) -> Any:
+    """Minutes of each run, all seeds together; `runs` by `RUN on SET`."""
+    from ..eval.tables import Table
+
+    lines = []
+    for name in kinds:
+        done = [run for data in study.evaluate for run in runs.get(f"{name}{ON}{data}", ())]
+        trained = [_trained(_wanted(study, kinds, name, seed)[0]) for seed in study.seeds] if done else []
+        if any(seconds is not None for seconds in trained):
+            answered = sum(run.results["time"]["answering_seconds"] for run in done)
+            lines.append((name, sum(seconds or 0 for seconds in trained) / 60, answered / 60))
+    both = [sum(line[column] for line in lines) for column in (1, 2)]
+    lines.append(("all", *both))
+    note = (
+        f"Minutes by the clock, of {'all seeds' if len(study.seeds) > 1 else 'one seed'}; of answers, those of the "
+        f"last call alone. All: {sum(both) / 60:.1f} hours."
+    )
+    return Table("Time", ("run", "training", "answering"), tuple(lines), note)
+
+
+def _trained(folder: Path) -> float | None:
+    """Seconds that a run's training took, over all processes that went on with it, where that is known."""
+    from ..training.facts import FACTS_NAME
+
+    facts, stamp = folder / FACTS_NAME, folder / STAMP
+    found = facts if facts.exists() else stamp
+    return json.loads(found.read_text(encoding="utf-8")).get("seconds") if found.exists() else None

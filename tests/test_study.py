@@ -1,6 +1,7 @@
 """A study trains and evaluates its runs, goes on after a kill, and says what was seen."""
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -67,6 +68,14 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     printed = capsys.readouterr().out
     for text in ("short, seed 3", "long, seed 3", "majority", "The paper's directions", "label, toy, seed 3", "58.1"):
         assert text in printed
+    (minutes,) = re.findall(r"(?m)^\| short +\| +([\d.]+) +\| +([\d.]+) \|$", printed[printed.index("# Time") :])
+    assert [float(minute) for minute in minutes] == pytest.approx(
+        [
+            _minutes(tmp_path / "runs" / "short-3", *found)
+            for found in (("training.json",), ("eval-toy", "eval-brief"))
+        ],
+        abs=0.06,
+    )
     across = printed[printed.index("# Across sets") : printed.index("# Beside the paper")]
     assert "long on toy over long on brief" in across and "majority on toy over majority on brief" in across
     written = (tmp_path / "runs" / "report.md").read_text()
@@ -90,6 +99,13 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     told = capsys.readouterr()
     assert "No run is done on all seeds yet" in told.out
     assert "toy: not in the tables until all seeds are done: short (1 of 2), long (1 of 2)" in told.err
+
+
+def _minutes(folder, *places):
+    """Of a training, or of answers to all sets."""
+    found = [folder / place if place.endswith("json") else folder / place / "results.json" for place in places]
+    told = [json.loads(path.read_text()) for path in found]
+    return sum(one["time"]["answering_seconds"] if "time" in one else one["seconds"] for one in told) / 60
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(folder, monkeypatch, capsys):
