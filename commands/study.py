@@ -484,7 +484,7 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
     if across := decide(claims, everywhere, study.cluster):
         parts.append(f"# Across sets\n\n{claims_table(across, study.cluster).markdown()}")
     if everywhere:
-        parts.append(f"# Time\n\n{_time_table(study, kinds, everywhere).markdown()}")
+        parts.append(_time_table(study, kinds, everywhere).markdown())
     parts += ["# Beside the paper"] if rows else []
     parts += [paper_table(number, rows[number]).markdown() for number in sorted(rows)]
     return "\n\n".join(parts), plots

@@ -68,7 +68,7 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     printed = capsys.readouterr().out
     for text in ("short, seed 3", "long, seed 3", "majority", "The paper's directions", "label, toy, seed 3", "58.1"):
         assert text in printed
-    (minutes,) = re.findall(r"(?m)^\| short +\| +([\d.]+) +\| +([\d.]+) \|$", printed[printed.index("# Time") :])
+    (minutes,) = re.findall(r"(?m)^\| short +\| +([\d.]+) +\| +([\d.]+) \|$", printed[printed.index("**Time**") :])
     assert [float(minute) for minute in minutes] == pytest.approx(
         [
             _minutes(tmp_path / "runs" / "short-3", *found)
