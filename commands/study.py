@@ -187,6 +187,9 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
         if name not in kinds:
             raise ValueError(f"{folder} has no run {name!r}; its runs are {', '.join(kinds)}.")
     _check_claims(study, kinds)
+    places = [_wanted_of_control(study, system)[0] for system in study.controls]
+    if len(set(places)) < len(places):
+        raise ValueError(f"{STUDY}: controls: of paths only the last part names a folder, and two are alike.")
     for name, kind in kinds.items():
         if MODEL not in kind.system:
             raise ValueError(f"{name}.yaml: system is {kind.system!r}, without {MODEL}: it is no system of this run.")

@@ -219,6 +219,14 @@ def test_fields_of_every_run_may_be_changed_at_once(folder, tmp_path, monkeypatc
         assert message in capsys.readouterr().err
 
 
+def test_controls_that_would_share_a_folder_are_refused(folder, capsys):
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    shared |= {"controls": ["majority:/home/a/meld", "majority:/home/b/meld"], "claims": []}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    assert main(["study", str(folder), "--tables"]) == 2
+    assert "controls: of paths only the last part names a folder, and two are alike" in capsys.readouterr().err
+
+
 def test_results_are_shared_into_another_folder(folder, tmp_path, capsys):
     assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "runs")]) == 2
     assert "--share: the study's own folder" in capsys.readouterr().err
