@@ -332,6 +332,24 @@ def test_a_cascade_hears_greedily_as_every_system_answers(whisper, monkeypatch):
     assert system.describe()["recogniser_decoding"] == {"generate_kwargs": {"num_beams": 1}}
 
 
+@pytest.mark.parametrize(
+    "named", [{}, {"task": "translate"}, {"language": "en"}, {"forced_decoder_ids": [[1, 4], [2, 6]]}]
+)
+def test_a_whisper_of_several_tasks_that_names_none_is_told_to_transcribe(whisper, named):
+    system = Cascade(whisper, Reader())
+    model = system.recogniser.model
+    tasks = {"task_to_id": {"transcribe": 5, "translate": 6}, "lang_to_id": {"<|en|>": 4}, "is_multilingual": True}
+    for name, value in {**tasks, **named}.items():
+        setattr(model.generation_config, name, value)
+    prompts = []
+    model.model.decoder.register_forward_pre_hook(
+        lambda _, __, inputs: prompts.append(inputs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    system.transcribe(clips(8_000))
+    first = next(prompt for prompt in prompts if len(prompt) > 1)  # the language is asked for with one token
+    assert first[:3] == [1, 4, 6 if "task" in named or "forced_decoder_ids" in named else 5]
+
+
 def test_a_reader_that_fails_costs_its_own_rows_only(whisper):
     answers = Cascade(whisper, Reader(fail="Who")).answer_batch(clips(8_000, 9_000), ["Who?", "How?"])
     assert isinstance(answers[0], ValueError) and "APITimeoutError" in str(answers[0]) and answers[1] == "How?!"

@@ -79,7 +79,10 @@ class Cascade(System):
 
     def _decoding(self) -> dict:
         """Greedy, as every system answers: the pipeline's own five beams are many times slower, most so in batches."""
-        return {"generate_kwargs": {"num_beams": 1}} if self.recogniser.type.startswith("seq2seq") else {}
+        if not self.recogniser.type.startswith("seq2seq"):
+            return {}
+        task = {"task": "transcribe"} if _lacks_task(self.recogniser.model) else {}
+        return {"generate_kwargs": {"num_beams": 1, **task}}
 
     def _long_form(self, clips: Sequence[dict]) -> dict:
         """Whisper hears 30 s at a time, and goes on by its time stamps if asked to."""
@@ -97,3 +100,14 @@ class Cascade(System):
             "question_format": self.question_format,
             "max_new_tokens": self.max_new_tokens,
         }
+
+
+def _lacks_task(model: Any) -> bool:
+    """Whether this is a Whisper of several tasks whose checkpoint names none, as many have that were trained further.
+
+    transformers detects the language then, says no task to the decoder, and what comes is a word many times over.
+    """
+    settings = model.generation_config
+    named = getattr(settings, "task", None) or getattr(settings, "language", None)
+    forced = getattr(settings, "forced_decoder_ids", None) or getattr(model.config, "forced_decoder_ids", None)
+    return bool(getattr(settings, "task_to_id", None)) and not (named or forced)
