@@ -26,7 +26,7 @@ from .arguments import DONE, LEFT, add_list, count, refuse_unread
 
 STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
-ON = " on "
+RUN, ON = "run", " on "  # as in claims; in stamps the parts of what was done
 MODEL, OUT = "{model}", "{out}"
 ANYWHERE = "study"  # the study's folder in stamps, wherever it lies
 Result = TypeVar("Result")
@@ -251,14 +251,16 @@ def _side_by_side(tasks: Sequence[Callable[[], Result]], jobs: int) -> list[Resu
 def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: int, jobs: int) -> str | None:
     """Make a run's model and results; gives the command that did not end well, if one did not."""
     folder, wanted = _wanted(study, kinds, name, seed)
-    config, evaluate = _configuration(study, kinds[name], name, seed), wanted["evaluate"]
-    if _done_before(folder, wanted):
+    config, model = _configuration(study, kinds[name], name, seed), folder / "model"
+    left = _left(folder, wanted)
+    if not left:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
+    trained = RUN in _as_wanted(folder, wanted) and model.is_dir()
+    if not trained and _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
         return "train"
-    if not _evaluate(evaluate, kinds[name].system.replace(MODEL, str(folder / "model")), folder, jobs):
+    if not _evaluate(left, kinds[name].system.replace(MODEL, str(model)), folder, jobs):
         return "eval"
     _stamp(folder, wanted)
     return None
@@ -287,18 +289,18 @@ def _digests(wanted: dict[str, Any]) -> dict[str, Any]:
     """What stands for settings where folders of the machine that they name do not go."""
     from ..eval.results import digest
 
-    parts: dict[str, Any] = {"run": {name: value for name, value in wanted.items() if name != "evaluate"}}
-    parts |= {f"run{ON}{data}": options for data, options in wanted["evaluate"].items()}
+    parts: dict[str, Any] = {RUN: {name: value for name, value in wanted.items() if name != "evaluate"}}
+    parts |= {f"{RUN}{ON}{data}": options for data, options in wanted["evaluate"].items()}
     return {name: digest(json.dumps(part, sort_keys=True)) for name, part in parts.items()}
 
 
 def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     """Whether the results of a system that is not trained here are there in the end."""
     folder, wanted = _wanted_of_control(study, system)
-    if _done_before(folder, wanted):
+    if not (left := _left(folder, wanted)):
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    if not _evaluate(study.evaluate, system, folder, jobs):
+    if not _evaluate(left, system, folder, jobs):
         return False
     _stamp(folder, wanted)
     return True
@@ -330,28 +332,40 @@ def _wanted_of_control(study: Study, system: str) -> tuple[Path, dict[str, Any]]
 
 def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
     """Where a run's results on a set lie, if they are there and were made as they are wanted; says if otherwise."""
-    from ..eval.results import RESULTS
-
-    found = folder / f"eval-{data}"
-    if not (found / RESULTS).exists():
-        return None
-    stamp = folder / STAMP
-    made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
-    theirs = made and (made.get("digests") or _digests(made))
-    if any(theirs.get(name) != _digests(wanted)[name] for name in ("run", f"run{ON}{data}")):
-        why = "it was made with other settings" if made else "its run is not finished"
+    found = _there(folder, data)
+    if found and not {RUN, f"{RUN}{ON}{data}"} <= _as_wanted(folder, wanted):
+        why = "it was made with other settings" if (folder / STAMP).exists() else "its run is not finished"
         print(f"{found}: not in the tables: {why}", file=sys.stderr)
         return None
     return found
 
 
-def _done_before(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a folder was finished with just these settings."""
-    stamp = folder / STAMP
-    done = stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == wanted
-    if done:
+def _left(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The sets, with their options, that a run has to be evaluated on still; says if there are none."""
+    made = _as_wanted(folder, wanted)
+    left = {
+        data: options
+        for data, options in wanted["evaluate"].items()
+        if not ({RUN, f"{RUN}{ON}{data}"} <= made and _there(folder, data))
+    }
+    if not left:
         print(f"{folder}: done before", file=sys.stderr)
-    return done
+    return left
+
+
+def _there(folder: Path, data: str) -> Path | None:
+    from ..eval.results import RESULTS
+
+    found = folder / f"eval-{data}"
+    return found if (found / RESULTS).exists() else None
+
+
+def _as_wanted(folder: Path, wanted: dict[str, Any]) -> set[str]:
+    """Which parts of what is wanted a folder was stamped with: the run, and the run on each set."""
+    stamp = folder / STAMP
+    made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    theirs = made and (made.get("digests") or _digests(made))
+    return {part for part, digest in _digests(wanted).items() if theirs.get(part) == digest}
 
 
 def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
@@ -507,8 +521,8 @@ def _time_table(study: Study, kinds: dict[str, Kind], runs: dict[str, list[Any]]
     both = [sum(line[column] for line in lines) for column in (1, 2)]
     lines.append(("all", *both))
     note = (
-        f"Minutes by the clock, of {'all seeds' if len(study.seeds) > 1 else 'one seed'}; of answers, those of the "
-        f"last call alone. All: {sum(both) / 60:.1f} hours."
+        f"Minutes by the clock, of {'all seeds' if len(study.seeds) > 1 else 'one seed'}. "
+        f"All: {sum(both) / 60:.1f} hours."
     )
     return Table("Time", ("run", "training", "answering"), tuple(lines), note)
 

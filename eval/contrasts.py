@@ -84,7 +84,7 @@ def _compare(pairs: Sequence[_Pair], metric: Metric, seed: int) -> Comparison:
 def _alike(pairs: Sequence[_Pair], metric: Metric, difference: float) -> int:
     """How many seeds differ in the direction of all of them together."""
     differences = [metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0)) for pair in pairs]
-    return int(np.sum(np.sign(differences) == np.sign(difference)))
+    return int(np.sum(np.sign(differences) == np.sign(difference))) if difference else 0
 
 
 @dataclass(frozen=True)

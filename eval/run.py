@@ -179,11 +179,12 @@ def _evaluate(
     if overwrite:
         for name in (PREDICTIONS, RUN, VERDICTS, RATED, CLAIMS, MEASURES, RESULTS, REPORT):
             (out / name).unlink(missing_ok=True)
-    _claim_folder(out, system)
+    before = _claim_folder(out, system)
     meet_rows(system, rows)
     started = time.time()
     fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress)
     seconds = time.time() - started
+    _note_claim(out, system, seconds=before + seconds)
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     claims = check_claims(answered, out / MEASURES, progress)
     judgements = replace(judge_rows(answered, judge, label_sets), claims=claims)
@@ -221,7 +222,7 @@ def _evaluate(
         "errors": [{"id": row["id"], "error": row["error"]} for row in failed],
         "time": {
             "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-            "answering_seconds": round(seconds, 2),
+            "answering_seconds": round(before + seconds, 2),
             "rows_answered_now": fresh,
             "rows_per_second": round(fresh / seconds, 3) if fresh and seconds > 0 else None,
         },
@@ -314,17 +315,31 @@ def _drop_old_report(out: Path, results: dict) -> None:
         logger.warning("%s showed other figures and is gone; write it again with `audiollm report`.", out / REPORT)
 
 
-def _claim_folder(out: Path, system: System) -> None:
-    """Note whose answers a folder holds; refuse to mix them with another's."""
-    path, mine = out / RUN, {"name": system.name, "fingerprint": system.fingerprint}
-    if path.exists() and (out / PREDICTIONS).exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        if theirs["fingerprint"] != mine["fingerprint"]:
+def _claim_folder(out: Path, system: System) -> float:
+    """Note whose answers a folder holds, and refuse to mix them with others; gives the seconds that they took."""
+    before = 0.0
+    if (out / RUN).exists() and (out / PREDICTIONS).exists():
+        theirs = json.loads((out / RUN).read_text(encoding="utf-8"))
+        if theirs["fingerprint"] != system.fingerprint:
             raise EvalError(
-                f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {mine['name']} "
-                f"({mine['fingerprint']}): give another folder, or --overwrite to answer anew."
+                f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {system.name} "
+                f"({system.fingerprint}): give another folder, or --overwrite to answer anew."
             )
-    write_json(path, mine)
+        before = _seconds_before(out, theirs)
+    _note_claim(out, system, seconds=before, started=time.time())
+    return before
+
+
+def _note_claim(out: Path, system: System, **times: float) -> None:
+    write_json(out / RUN, {"name": system.name, "fingerprint": system.fingerprint, **times})
+
+
+def _seconds_before(out: Path, claim: dict) -> float:
+    """What answers took until now; a call that was killed took the time up to its last answer."""
+    if "seconds" not in claim:  # written before December 2026
+        return read_results(out)["time"]["answering_seconds"] if (out / RESULTS).exists() else 0.0
+    killed = (out / PREDICTIONS).stat().st_mtime - claim["started"] if "started" in claim else 0.0
+    return claim["seconds"] + max(0.0, killed)
 
 
 def _versions() -> dict[str, str]:

@@ -254,6 +254,23 @@ def test_a_finished_run_asks_nothing_again(corpus, tmp_path):
     assert system.asked == [] and again["figures"] == first["figures"] and again["groups"] == first["groups"]
 
 
+def test_the_time_of_answers_is_that_of_all_calls(corpus, tmp_path):
+    class Slow(Fake):
+        def answer_batch(self, audios, questions):
+            time.sleep(0.3)
+            return super().answer_batch(audios, questions)
+
+    out = tmp_path / "out"
+    first, again = (run(corpus, out, Slow())["time"]["answering_seconds"] for _ in range(2))
+    assert 1.2 < first <= again < first + 0.3
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    (out / "predictions.jsonl").write_text("\n".join(lines[:3]) + "\n")
+    claim = json.loads((out / "run.json").read_text())
+    killed = claim | {"seconds": 0.0, "started": (out / "predictions.jsonl").stat().st_mtime - 20}  # before any result
+    (out / "run.json").write_text(json.dumps(killed))
+    assert 20.3 < run(corpus, out, Slow())["time"]["answering_seconds"] < 23
+
+
 def test_a_changed_question_is_asked_again(corpus, tmp_path):
     run(corpus, tmp_path / "out")
     path = corpus / "test.jsonl"

@@ -169,6 +169,17 @@ def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsy
     assert "long.yaml: evaluate: tyo is no set; sets are brief, toy" in capsys.readouterr().err
 
 
+def _leave(words):
+    """What a command leaves where it was told to: a model, or results."""
+    if words[0] == "train":
+        (Path(words[-1]).parent / "model").mkdir(exist_ok=True)
+    else:
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.json").write_text("{}")
+    return 0
+
+
 def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_otherwise(folder, tmp_path, monkeypatch):
     """Steps of its own, adapters alone, and without an option that the others have."""
     shared = yaml.safe_load((folder / "study.yaml").read_text())
@@ -177,7 +188,7 @@ def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_other
     given = {"after": "long", "steps": 5, "system": "parts:{model}", "evaluate": {"toy": {"ask": None}}}
     (folder / "ahead.yaml").write_text(yaml.safe_dump(given))  # by its name it would be the first
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
     monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
     assert main(["study", str(folder), "--runs", "ahead"]) == 0
     runs = tmp_path / "runs"
@@ -202,7 +213,7 @@ def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_other
 def test_fields_of_every_run_may_be_changed_at_once(folder, tmp_path, monkeypatch, capsys):
     """Over a run's own; and what was done with others is not what is wanted now."""
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
     monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
     changed = ["--set", "training.learning_rate=1.0e-5", "data.targets=[evidence]"]
     for words in ([], changed, changed):
@@ -289,15 +300,27 @@ def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatc
     assert called == [("train", "--config", "base.yaml")] and "is not trained" in capsys.readouterr().err
 
 
-def test_a_control_is_asked_again_only_about_other_rows(folder, monkeypatch):
+def test_what_was_evaluated_is_asked_again_only_about_other_rows(folder, monkeypatch):
+    """A set whose options changed, one that is new, one whose results are gone; without a training."""
     called = []
-    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 2 * (words[0] == "train"))
-    for tokens in (4, 4, 5):
-        shared = yaml.safe_load((folder / "study.yaml").read_text())
-        shared["evaluate"]["toy"]["max_new_tokens"] = tokens
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    sets = shared["evaluate"]
+    assert main(["study", str(folder)]) == 0 and [words[0] for words in called].count("train") == 2
+    for change in ({}, {"toy": sets["toy"] | {"max_new_tokens": 5}}, {"new": sets["toy"] | {"max_new_tokens": 6}}):
+        called.clear()
+        sets |= change
         (folder / "study.yaml").write_text(yaml.safe_dump(shared))
-        main(["study", str(folder)])
-    assert [words[-1] for words in called if words[0] == "eval"] == ["2", "4", "2", "5"]
+        assert main(["study", str(folder)]) == 0
+        asked = {(words[2], Path(words[words.index("--out") + 1]).name) for words in called}
+        systems = [f"{shared['out']}/{name}-3/model" for name in ("short", "long")] + ["majority"]
+        assert asked == {(system, f"eval-{data}") for system in systems for data in change}
+        assert len(called) == len(asked)
+    called.clear()
+    (Path(shared["out"]) / "short-3" / "eval-brief" / "results.json").unlink()
+    assert main(["study", str(folder)]) == 0
+    assert [words[0] for words in called] == ["eval"] and called[0][-1] == "2"
 
 
 def test_a_claim_is_decided_by_which_way_its_figure_is_better():

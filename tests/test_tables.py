@@ -131,6 +131,12 @@ def test_a_claim_says_in_how_many_seeds_it_is_so(runs):
     assert emotion.found.difference.estimate > 0 and (emotion.alike, emotion.seeds) == (1, 2)
     line = cells_of(claims_table([emotion]), "better over worse")
     assert line["so by seed"] == "1 of 2"
+    (same,) = [
+        one
+        for one in decide([("worse", "better")], {"worse": [good], "better": [good]})
+        if one.metric == emotion.metric
+    ]
+    assert (same.found.difference.estimate, same.alike) == (0, 0)
 
 
 def test_folds_stand_side_by_side_with_their_mean_and_all_their_rows(runs, folds):
