@@ -81,7 +81,7 @@ class Study:
         steps: optimizer steps of each run.
         base: trained first, unless its model is there.
         controls: systems that are evaluated once on each set.
-        cluster: column whose rows are drawn together in tests.
+        cluster: column whose rows are drawn together in tests; or by name of a set, others drawing row by row.
         claims: pairs of runs, of which the second is claimed to be the better on each set; `RUN on SET` (or a control
             for the run) compares what one of them makes of two sets of the same rows.
     """
@@ -93,11 +93,20 @@ class Study:
     steps: int
     base: Base | None = None
     controls: list[str] = field(default_factory=list)
-    cluster: str | None = None
+    cluster: str | dict[str, str] | None = None
     claims: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self):
         _check_steps(self.steps)
+        for data, column in self.cluster.items() if isinstance(self.cluster, dict) else ():
+            if data not in self.evaluate or not isinstance(column, str):
+                raise ValueError(
+                    f"cluster: {data}: {column!r} is no column of a set; sets are {', '.join(self.evaluate)}."
+                )
+
+    def cluster_of(self, data: str) -> str | None:
+        """The column whose rows are drawn together in tests of a set."""
+        return self.cluster.get(data) if isinstance(self.cluster, dict) else self.cluster
 
 
 @dataclass(frozen=True)
@@ -255,15 +264,15 @@ def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: i
     left = _left(folder, wanted)
     if not left:
         return None
+    if not model.is_dir():  # another training's answers are not those of the one before
+        left = wanted["evaluate"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    trained = RUN in _as_wanted(folder, wanted) and model.is_dir()
-    if not trained and _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
+    # A finished run is not trained again, but refuses rows and weights that are not those that it began with.
+    if _call("train", "--config", str(folder / "config.yaml"), folder=folder, jobs=jobs):
         return "train"
-    if not _evaluate(left, kinds[name].system.replace(MODEL, str(model)), folder, jobs):
-        return "eval"
-    _stamp(folder, wanted)
-    return None
+    well = _evaluate(left, kinds[name].system.replace(MODEL, str(model)), folder, wanted, jobs)
+    return None if well else "eval"
 
 
 def _share(study: Study, kinds: dict[str, Kind], out: Path) -> int:
@@ -275,12 +284,14 @@ def _share(study: Study, kinds: dict[str, Kind], out: Path) -> int:
     done += [_wanted_of_control(study, system) for system in study.controls]
     shared = 0
     for folder, wanted in done:
-        found = [path for data in wanted["evaluate"] if (path := _results(folder, wanted, data))]
-        for path in found:
-            share_run(read_run(path), out / folder.name / path.name, [study.cluster] if study.cluster else ())
+        found = {data: path for data in wanted["evaluate"] if (path := _results(folder, wanted, data))}
+        for data, path in found.items():
+            cluster = study.cluster_of(data)
+            share_run(read_run(path), out / folder.name / path.name, [cluster] if cluster else ())
         if found:
-            made = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-            _stamp(out / folder.name, {"digests": _digests(made), "seconds": _trained(folder), **redact(made)})
+            made = _made(folder)
+            told = {"digests": _digests(made), "seconds": _trained(folder), **redact(made)}
+            write_whole(out / folder.name / STAMP, json.dumps(told, indent=1) + "\n")
         shared += len(found)
     return shared
 
@@ -300,10 +311,7 @@ def _evaluate_control(study: Study, system: str, jobs: int) -> bool:
     if not (left := _left(folder, wanted)):
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    if not _evaluate(left, system, folder, jobs):
-        return False
-    _stamp(folder, wanted)
-    return True
+    return _evaluate(left, system, folder, wanted, jobs)
 
 
 def _wanted(study: Study, kinds: dict[str, Kind], name: str, seed: int) -> tuple[Path, dict[str, Any]]:
@@ -332,9 +340,10 @@ def _wanted_of_control(study: Study, system: str) -> tuple[Path, dict[str, Any]]
 
 def _results(folder: Path, wanted: dict[str, Any], data: str) -> Path | None:
     """Where a run's results on a set lie, if they are there and were made as they are wanted; says if otherwise."""
-    found = _there(folder, data)
+    found, made = _there(folder, data), _made(folder)
     if found and not {RUN, f"{RUN}{ON}{data}"} <= _as_wanted(folder, wanted):
-        why = "it was made with other settings" if (folder / STAMP).exists() else "its run is not finished"
+        others = RUN not in _as_wanted(folder, wanted) or data in made["evaluate"]
+        why = "it was made with other settings" if made and others else "it is not finished"
         print(f"{found}: not in the tables: {why}", file=sys.stderr)
         return None
     return found
@@ -350,6 +359,8 @@ def _left(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     }
     if not left:
         print(f"{folder}: done before", file=sys.stderr)
+    elif "digests" in _made(folder):
+        raise ValueError(f"{folder} holds shared results, and no model to go on with; print them with --tables.")
     return left
 
 
@@ -360,17 +371,24 @@ def _there(folder: Path, data: str) -> Path | None:
     return found if (found / RESULTS).exists() else None
 
 
+def _made(folder: Path) -> dict[str, Any]:
+    """What a folder was stamped with; nothing if it was not."""
+    stamp = folder / STAMP
+    return json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+
+
 def _as_wanted(folder: Path, wanted: dict[str, Any]) -> set[str]:
     """Which parts of what is wanted a folder was stamped with: the run, and the run on each set."""
-    stamp = folder / STAMP
-    made = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    made = _made(folder)
     theirs = made and (made.get("digests") or _digests(made))
     return {part for part, digest in _digests(wanted).items() if theirs.get(part) == digest}
 
 
-def _stamp(folder: Path, wanted: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / STAMP, json.dumps(wanted, indent=1) + "\n")
+def _stamp(folder: Path, wanted: dict[str, Any], data: str) -> None:
+    """Note that a set is done as wanted, beside the sets that were done of the same run."""
+    kept = _made(folder)["evaluate"] if RUN in _as_wanted(folder, wanted) else {}
+    done = {**wanted, "evaluate": {**kept, data: wanted["evaluate"][data]}}
+    write_whole(folder / STAMP, json.dumps(done, indent=1) + "\n")
 
 
 def _configuration(study: Study, kind: Kind, name: str, seed: int) -> dict[str, Any]:
@@ -406,16 +424,31 @@ def _filled(value: Any, out: str, seed: int) -> Any:
     return value.replace(OUT, out).replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
-def _evaluate(evaluate: dict[str, dict[str, Any]], system: str, folder: Path, jobs: int) -> bool:
-    """Whether a system has results on every set."""
-    codes = []
-    for name, settings in evaluate.items():
-        words = ["eval", "--system", system, "--out", str(folder / f"eval-{name}")]
+def _evaluate(left: dict[str, dict[str, Any]], system: str, folder: Path, wanted: dict[str, Any], jobs: int) -> bool:
+    """Evaluate a system on sets, and stamp its folder with each that has results; whether all have."""
+    done = []
+    for data, settings in left.items():
+        words = ["eval", "--system", system, "--out", str(folder / f"eval-{data}")]
         for option, value in settings.items():
             values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
             words += [f"--{option.replace('_', '-')}", *map(str, values)]
-        codes.append(_call(*words, folder=folder, jobs=jobs))
-    return all(code in (DONE, LEFT) for code in codes)
+        before = _written(folder, data)
+        code = _call(*words, folder=folder, jobs=jobs)
+        # With rows left there are results; after an error that nobody expected, with the same exit code, none.
+        done.append(code == DONE or (code == LEFT and _written(folder, data) != before))
+        if done[-1]:
+            _stamp(folder, wanted, data)
+        elif before:
+            print(f"{folder / f'eval-{data}'}: is of before; delete it to answer anew.", file=sys.stderr)
+    return all(done)
+
+
+def _written(folder: Path, data: str) -> int | None:
+    """When a set's results were written, in nanoseconds."""
+    from ..eval.results import RESULTS
+
+    found = _there(folder, data)
+    return (found / RESULTS).stat().st_mtime_ns if found else None
 
 
 def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:
@@ -487,19 +520,25 @@ def _report(study: Study, kinds: dict[str, Kind]) -> tuple[str, dict[str, str]]:
         parts += [seeds_table(by_name).markdown()] if len(study.seeds) > 1 else []
         by_class = [seeds_class_table(by_name, task) for task in ("er", "sr")]
         parts += [table.markdown() for table in by_class if table.rows]
-        decisions = decide(claims, runs, study.cluster)
+        cluster = study.cluster_of(data)
+        decisions = decide(claims, runs, cluster)
         if plot := claims_plot(decisions):
             plots[f"claims-{data}.svg"] = plot
-            parts += [claims_table(decisions, study.cluster).markdown(), f"![claims](claims-{data}.svg)"]
+            parts += [claims_table(decisions, cluster).markdown(), f"![claims](claims-{data}.svg)"]
         for some in runs.values():
-            table = controls_table(some[0], found, study.cluster)
+            table = controls_table(some[0], found, cluster)
             parts += [table.markdown()] if table else []
         for name, some in folders.items():
             for place in kinds[name].tables:
                 number, _, row = place.partition(":")
                 rows[int(number)] += [f"{row}, {data}, seed {seed}={path}" for seed, path in zip(study.seeds, some)]
-    if across := decide(claims, everywhere, study.cluster):
-        parts.append(f"# Across sets\n\n{claims_table(across, study.cluster).markdown()}")
+    across = defaultdict(list)
+    for one, other in claims:
+        across[study.cluster_of(other.partition(ON)[2])].append((one, other))
+    told = [
+        claims_table(found, by).markdown() for by, some in across.items() if (found := decide(some, everywhere, by))
+    ]
+    parts += ["# Across sets", *told] if told else []
     if everywhere:
         parts.append(_time_table(study, kinds, everywhere).markdown())
     parts += ["# Beside the paper"] if rows else []

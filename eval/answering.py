@@ -22,11 +22,18 @@ from .systems.swapped import ask_rows
 BATCHES_PER_CHUNK = 8
 
 
-def answer_rows(system: System, rows: Sequence[dict], path: Path, batch_size: int = 8, progress: bool = True) -> int:
+def answer_rows(
+    system: System,
+    rows: Sequence[dict],
+    path: Path,
+    batch_size: int = 8,
+    progress: bool = True,
+    after_batch: Callable[[], None] = lambda: None,
+) -> int:
     """Ask a system for the rows that a predictions file does not answer yet, adding answers as they arrive.
 
     A row whose audio can't be read, or that the system refuses with a ValueError, is recorded with its error, and the
-    run goes on.
+    run goes on. `after_batch` is called whenever the answers of a batch are kept.
 
     Returns:
         Number of rows asked now.
@@ -48,6 +55,7 @@ def answer_rows(system: System, rows: Sequence[dict], path: Path, batch_size: in
                 for batch in _batches(chunk, batch_size, lambda row, error: record(row, None, error)):
                     for row, prediction, error in _answer_batch(system, batch):
                         record(row, prediction, error)
+                    after_batch()
     return len(waiting)
 
 

@@ -182,9 +182,12 @@ def _evaluate(
     before = _claim_folder(out, system)
     meet_rows(system, rows)
     started = time.time()
-    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress)
+
+    def note() -> None:
+        _note_claim(out, system, before + time.time() - started)
+
+    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress, note)
     seconds = time.time() - started
-    _note_claim(out, system, seconds=before + seconds)
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     claims = check_claims(answered, out / MEASURES, progress)
     judgements = replace(judge_rows(answered, judge, label_sets), claims=claims)
@@ -325,21 +328,13 @@ def _claim_folder(out: Path, system: System) -> float:
                 f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {system.name} "
                 f"({system.fingerprint}): give another folder, or --overwrite to answer anew."
             )
-        before = _seconds_before(out, theirs)
-    _note_claim(out, system, seconds=before, started=time.time())
+        before = theirs.get("seconds", 0.0)
+    _note_claim(out, system, before)
     return before
 
 
-def _note_claim(out: Path, system: System, **times: float) -> None:
-    write_json(out / RUN, {"name": system.name, "fingerprint": system.fingerprint, **times})
-
-
-def _seconds_before(out: Path, claim: dict) -> float:
-    """What answers took until now; a call that was killed took the time up to its last answer."""
-    if "seconds" not in claim:  # written before December 2026
-        return read_results(out)["time"]["answering_seconds"] if (out / RESULTS).exists() else 0.0
-    killed = (out / PREDICTIONS).stat().st_mtime - claim["started"] if "started" in claim else 0.0
-    return claim["seconds"] + max(0.0, killed)
+def _note_claim(out: Path, system: System, seconds: float) -> None:
+    write_json(out / RUN, {"name": system.name, "fingerprint": system.fingerprint, "seconds": seconds})
 
 
 def _versions() -> dict[str, str]:

@@ -95,7 +95,7 @@ class LocalModel:
     def _answer(self, prompts: Sequence[list[int]], beginning: DynamicCache | None) -> list[Reply]:
         shared, pad = 0, self.tokenizer.pad_token_id
         longest = max(map(len, prompts))
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"num_beams": 1}  # whatever the checkpoint has
         if beginning is not None:
             shared = beginning.get_seq_length()
             options["cache"] = copy.deepcopy(beginning)

@@ -263,12 +263,6 @@ def test_the_time_of_answers_is_that_of_all_calls(corpus, tmp_path):
     out = tmp_path / "out"
     first, again = (run(corpus, out, Slow())["time"]["answering_seconds"] for _ in range(2))
     assert 1.2 < first <= again < first + 0.3
-    lines = (out / "predictions.jsonl").read_text().splitlines()
-    (out / "predictions.jsonl").write_text("\n".join(lines[:3]) + "\n")
-    claim = json.loads((out / "run.json").read_text())
-    killed = claim | {"seconds": 0.0, "started": (out / "predictions.jsonl").stat().st_mtime - 20}  # before any result
-    (out / "run.json").write_text(json.dumps(killed))
-    assert 20.3 < run(corpus, out, Slow())["time"]["answering_seconds"] < 23
 
 
 def test_a_changed_question_is_asked_again(corpus, tmp_path):
@@ -334,7 +328,10 @@ def test_a_killed_run_goes_on_where_it_was(corpus, tmp_path):
     kept = set(read_predictions(path))
     assert len(kept) == 2 and not (out / "results.json").exists()
     system = Fake()
+    before = json.loads((out / "run.json").read_text())["seconds"]
+    assert before > 0
     results = run(corpus, out, system, group_by=())
+    assert results["time"]["answering_seconds"] > before
     assert set(system.asked) == set(ANSWERS) - kept and len(system.asked) == len(ROWS) - 2
     assert results["counts"]["answered"] == len(ROWS)
 

@@ -95,6 +95,8 @@ def test_a_study_goes_on_after_a_kill_and_skips_what_is_done(folder, tmp_path, m
     assert capsys.readouterr().out.strip() == written.strip()
     assert main(["study", str(folder), "--tables", "--out", str(tmp_path / "shared"), "--steps", "8"]) == 0
     assert "it was made with other settings" in capsys.readouterr().err
+    assert main(["study", str(folder), "--out", str(tmp_path / "shared"), "--steps", "8"]) == 2
+    assert "holds shared results, and no model to go on with" in capsys.readouterr().err
     assert main(["study", str(folder), "--tables", "--seeds", "3", "4"]) == 0
     told = capsys.readouterr()
     assert "No run is done on all seeds yet" in told.out
@@ -238,6 +240,14 @@ def test_controls_that_would_share_a_folder_are_refused(folder, capsys):
     assert "controls: of paths only the last part names a folder, and two are alike" in capsys.readouterr().err
 
 
+def test_each_set_may_have_clusters_of_its_own(folder, capsys):
+    shared = yaml.safe_load((folder / "study.yaml").read_text()) | {"cluster": {"toy": "speaker"}}
+    assert [study.Study(**shared).cluster_of(data) for data in ("toy", "brief")] == ["speaker", None]
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared | {"cluster": {"toys": "speaker"}}))
+    assert main(["study", str(folder), "--tables"]) == 2
+    assert "cluster: toys: 'speaker' is no column of a set; sets are brief, toy" in capsys.readouterr().err
+
+
 def test_results_are_shared_into_another_folder(folder, tmp_path, capsys):
     assert main(["study", str(folder), "--tables", "--share", str(tmp_path / "runs")]) == 2
     assert "--share: the study's own folder" in capsys.readouterr().err
@@ -301,26 +311,55 @@ def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatc
 
 
 def test_what_was_evaluated_is_asked_again_only_about_other_rows(folder, monkeypatch):
-    """A set whose options changed, one that is new, one whose results are gone; without a training."""
+    """A set whose options changed, one that is new, one whose results are gone; all, where the model is gone."""
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
     monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
     shared = yaml.safe_load((folder / "study.yaml").read_text())
-    sets = shared["evaluate"]
-    assert main(["study", str(folder)]) == 0 and [words[0] for words in called].count("train") == 2
-    for change in ({}, {"toy": sets["toy"] | {"max_new_tokens": 5}}, {"new": sets["toy"] | {"max_new_tokens": 6}}):
+    sets, out = shared["evaluate"], Path(shared["out"])
+    systems = [f"{out}/{name}-3/model" for name in ("short", "long")] + ["majority"]
+
+    def asked():
         called.clear()
-        sets |= change
         (folder / "study.yaml").write_text(yaml.safe_dump(shared))
         assert main(["study", str(folder)]) == 0
-        asked = {(words[2], Path(words[words.index("--out") + 1]).name) for words in called}
-        systems = [f"{shared['out']}/{name}-3/model" for name in ("short", "long")] + ["majority"]
-        assert asked == {(system, f"eval-{data}") for system in systems for data in change}
-        assert len(called) == len(asked)
-    called.clear()
-    (Path(shared["out"]) / "short-3" / "eval-brief" / "results.json").unlink()
-    assert main(["study", str(folder)]) == 0
-    assert [words[0] for words in called] == ["eval"] and called[0][-1] == "2"
+        words = [words for words in called if words[0] == "eval"]
+        assert len(set(words)) == len(words)
+        return {(words[2], Path(words[words.index("--out") + 1]).name) for words in words}
+
+    assert len(asked()) == 6 and not asked() and not called
+    for change in ({"toy": sets["toy"] | {"max_new_tokens": 5}}, {"new": sets["toy"] | {"max_new_tokens": 6}}):
+        sets |= change
+        assert asked() == {(system, f"eval-{data}") for system in systems for data in change}
+    (out / "short-3" / "eval-brief" / "results.json").unlink()
+    assert asked() == {(systems[0], "eval-brief")}
+    (out / "short-3" / "eval-brief" / "results.json").unlink()
+    (out / "short-3" / "model").rmdir()
+    assert asked() == {(systems[0], f"eval-{data}") for data in sets}
+
+
+def test_a_set_counts_as_done_when_its_results_were_written(folder, monkeypatch, capsys):
+    """An error that nobody expected ends with the exit code of rows that are left; what was done stays."""
+    lost = ["eval-toy"]
+
+    def call(*words, **_):
+        return 1 if any(one in " ".join(words) for one in lost) else _leave(words)
+
+    monkeypatch.setattr(study, "_call", call)
+    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    assert main(["study", str(folder)]) == 1
+    assert "not done: short, seed 3, long, seed 3, majority" in capsys.readouterr().err
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    stamp = Path(shared["out"]) / "short-3" / "done.json"
+    assert list(json.loads(stamp.read_text())["evaluate"]) == ["brief"]
+    lost.clear()
+    assert main(["study", str(folder)]) == 0 and len(json.loads(stamp.read_text())["evaluate"]) == 2
+    lost.append("eval-toy")
+    shared["evaluate"]["toy"]["max_new_tokens"] = 5
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    assert main(["study", str(folder)]) == 1  # with the results of before, which are of four tokens
+    assert "eval-toy: is of before; delete it to answer anew" in capsys.readouterr().err
+    assert json.loads(stamp.read_text())["evaluate"]["toy"]["max_new_tokens"] == 4
 
 
 def test_a_claim_is_decided_by_which_way_its_figure_is_better():

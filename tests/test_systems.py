@@ -157,6 +157,8 @@ def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, t
     save, audio_token = FAMILIES[family]
     save(tmp_path)
     system = load_system(str(tmp_path), max_new_tokens=5)
+    system.model.generation_config.update(num_beams=2, repetition_penalty=1.3)
+    monkeypatch.setattr(type(system.model), "_beam_search", lambda *_, **__: pytest.fail("searched by beams"))
     audios, questions = clips(5_000, 14_345, 9_000), ["How?", "What emotion does the speaker show?", "Name it."]
     given = []
     generate = system.model.generate
@@ -166,6 +168,7 @@ def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, t
     tokens = (given[0]["input_ids"] == system.tokenizer.convert_tokens_to_ids(audio_token)).sum(1).tolist()
     assert 0 < tokens[0] < tokens[2] < tokens[1]
     assert system.describe()["answers_given"] == 6 and system.describe()["parameters"] > 0
+    assert system.describe()["checkpoint_generation"] == {"repetition_penalty": 1.3}
 
 
 REMOTE_CODE = """

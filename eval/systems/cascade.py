@@ -108,6 +108,9 @@ def _lacks_task(model: Any) -> bool:
     transformers detects the language then, says no task to the decoder, and what comes is a word many times over.
     """
     settings = model.generation_config
+    tasks = getattr(settings, "task_to_id", None)
+    if not tasks or not getattr(settings, "is_multilingual", True):
+        return False
     named = getattr(settings, "task", None) or getattr(settings, "language", None)
-    forced = getattr(settings, "forced_decoder_ids", None) or getattr(model.config, "forced_decoder_ids", None)
-    return bool(getattr(settings, "task_to_id", None)) and not (named or forced)
+    forced = getattr(settings, "forced_decoder_ids", None) or getattr(model.config, "forced_decoder_ids", None) or []
+    return not named and not {token for _, token in forced} & set(tasks.values())

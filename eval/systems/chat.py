@@ -144,7 +144,8 @@ class ChatModel(System):
         prompts = [self._prompt(put_question(self.settings["question_format"], q)) for q in questions]
         clips = {self.family.audio_argument: list(audios), "sampling_rate": SAMPLING_RATE}
         inputs = self.processor(text=prompts, **clips, padding=True, return_tensors="pt").to(self.device)
-        output = self.model.generate(**inputs, max_new_tokens=self.settings["max_new_tokens"], do_sample=False)
+        greedy = {"do_sample": False, "num_beams": 1}
+        output = self.model.generate(**inputs, max_new_tokens=self.settings["max_new_tokens"], **greedy)
         answers = output[:, inputs["input_ids"].shape[1] :]
         self._answered += len(answers)
         self._cut += int((~torch.isin(answers, self._end_ids())).all(dim=1).sum())
@@ -176,6 +177,12 @@ class ChatModel(System):
         ids = [*(ends if isinstance(ends, list) else [ends]), pad]
         return torch.tensor([token for token in ids if token is not None], device=self.device, dtype=torch.long)
 
+    def _own_generation(self) -> dict[str, Any]:
+        """What of the checkpoint's settings changes its greedy answers, which are left as its authors have them."""
+        names = ("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens")
+        found = {name: getattr(self.model.generation_config, name, None) for name in names}
+        return {name: value for name, value in found.items() if value not in (None, 1.0, 0)}
+
     def describe(self) -> dict:
         return {
             "revision": self.revision,
@@ -183,6 +190,7 @@ class ChatModel(System):
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.device),
             **self.settings,
+            "checkpoint_generation": self._own_generation(),
             "answers_given": self._answered,
             "answers_cut": self._cut,
             "clips_cut": self._clips_cut,
