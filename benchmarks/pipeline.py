@@ -36,12 +36,17 @@ QUESTION = "What emotion does the speaker show, and which words show it?"
 
 def assemble(models: Path, folder: Path):
     """Save the small preset's model, untrained."""
+    from audiollm.modeling_audiollm.emotion_lexicon import named_label_set
     from audiollm.training.assemble import assemble as build
+    from audiollm.training.assemble import note_label_words
     from audiollm.training.checkpoints import save_merged
 
     parts = yaml.safe_load(PRESET.read_text(encoding="utf-8"))["model"]["parts"]
     ours = {part: str(models / Path(parts[part]).name.lower()) for part in ("speech", "emotion", "text")}
-    save_merged(*build({"parts": parts | ours}), folder)
+    model, processor = build({"parts": parts | ours})
+    # A label comes first, which an untrained adapter tells as well as another.
+    note_label_words(model, processor, named_label_set("emotion7")[1])
+    save_merged(model, processor, folder)
 
 
 def load_ours(folder: Path, models: Path, tokens: int) -> Callable[[list[np.ndarray]], list[str]]:
