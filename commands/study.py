@@ -26,7 +26,8 @@ from .arguments import DONE, LEFT, add_list, count, refuse_unread
 
 STUDY = "study.yaml"
 STAMP, REPORT, LOG = "done.json", "report.md", "log.txt"
-RUN, ON = "run", " on "  # as in claims; in stamps the parts of what was done
+ON = " on "
+RUN = "run"  # the part of a stamp that is not of a set; those of sets are RUN on SET
 MODEL, OUT = "{model}", "{out}"
 ANYWHERE = "study"  # the study's folder in stamps, wherever it lies
 Result = TypeVar("Result")
