@@ -28,7 +28,7 @@ def answer_rows(
     path: Path,
     batch_size: int = 8,
     progress: bool = True,
-    after_batch: Callable[[], None] = lambda: None,
+    after_batch: Callable[[], object] = lambda: None,
 ) -> int:
     """Ask a system for the rows that a predictions file does not answer yet, adding answers as they arrive.
 

@@ -181,13 +181,15 @@ def _evaluate(
             (out / name).unlink(missing_ok=True)
     before = _claim_folder(out, system)
     meet_rows(system, rows)
-    started = time.time()
+    started, clock = time.time(), time.monotonic()
 
-    def note() -> None:
-        _note_claim(out, system, before + time.time() - started)
+    def seconds_so_far() -> float:
+        seconds = time.monotonic() - clock
+        _note_claim(out, system, before + seconds)
+        return seconds
 
-    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress, note)
-    seconds = time.time() - started
+    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress, seconds_so_far)
+    seconds = seconds_so_far()
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     claims = check_claims(answered, out / MEASURES, progress)
     judgements = replace(judge_rows(answered, judge, label_sets), claims=claims)

@@ -254,15 +254,23 @@ def test_a_finished_run_asks_nothing_again(corpus, tmp_path):
     assert system.asked == [] and again["figures"] == first["figures"] and again["groups"] == first["groups"]
 
 
-def test_the_time_of_answers_is_that_of_all_calls(corpus, tmp_path):
+def test_the_time_of_answers_is_that_of_all_calls(corpus, tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("audiollm.eval.run.time.monotonic", lambda: clock[0])
+
     class Slow(Fake):
         def answer_batch(self, audios, questions):
-            time.sleep(0.3)
+            clock[0] += len(audios)
             return super().answer_batch(audios, questions)
 
-    out = tmp_path / "out"
-    first, again = (run(corpus, out, Slow())["time"]["answering_seconds"] for _ in range(2))
-    assert 1.2 < first <= again < first + 0.3
+    def seconds():
+        return run(corpus, tmp_path / "out", Slow())["time"]["answering_seconds"]
+
+    assert seconds() == len(ROWS)
+    clock[0] += 1000  # the time between two calls is nobody's
+    assert seconds() == len(ROWS)
+    (tmp_path / "out" / "predictions.jsonl").write_text("")
+    assert seconds() == 2 * len(ROWS)
 
 
 def test_a_changed_question_is_asked_again(corpus, tmp_path):
