@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
 import yaml
@@ -250,12 +251,28 @@ def _side_by_side(tasks: Sequence[Callable[[], Result]], jobs: int) -> list[Resu
     """What tasks give, so many of them at a time; after a kill no other begins."""
     if jobs == 1:
         return [task() for task in tasks]
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(task) for task in tasks]
+    stopped = Event()
+
+    def unless_stopped(task: Callable[[], Result]) -> Result:
+        if stopped.is_set():
+            raise CancelledError
         try:
-            return [future.result() for future in futures]
+            return task()
+        except BaseException:
+            stopped.set()
+            raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        ended = [pool.submit(unless_stopped, task) for task in tasks]
+        try:
+            wait(ended)
         finally:
-            pool.shutdown(cancel_futures=True)
+            stopped.set()  # a Ctrl-C reaches this thread
+    # What a task raised, not what was not begun because of it.
+    for future in ended:
+        if (raised := future.exception()) and not isinstance(raised, CancelledError):
+            raise raised
+    return [future.result() for future in ended]
 
 
 def _train_and_evaluate(study: Study, kinds: dict[str, Kind], name: str, seed: int, jobs: int) -> str | None:

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,17 +286,25 @@ def test_runs_that_begin_from_each_other_are_refused(folder, capsys):
     assert "long.yaml: after: long after short after long has no beginning" in capsys.readouterr().err
 
 
-def test_after_a_kill_no_other_run_begins(folder, monkeypatch):
-    begun = []
+@pytest.mark.parametrize("killed", ["1", "2"])
+def test_after_a_kill_the_run_beside_ends_and_no_other_begins(folder, monkeypatch, killed):
+    begun, ended, both = [], [], threading.Barrier(2)
+    go_on = threading.Event()
 
-    def call(*words, **_):
-        begun.append(words)
-        time.sleep(0.05)  # so that what begins after the first kill would be seen
-        raise KeyboardInterrupt
+    def call(*words, folder, **_):
+        begun.append(folder.name)
+        both.wait(60)
+        if folder.name.endswith(killed):
+            threading.Timer(0.2, go_on.set).start()
+            raise KeyboardInterrupt
+        go_on.wait(60)
+        ended.append(folder.name)
+        return 2
 
     monkeypatch.setattr(study, "_call", call)
-    assert main(["study", str(folder), "--jobs", "2", "--seeds", *map(str, range(40))]) == STOPPED
-    assert len(begun) < 10
+    words = ["study", str(folder), "--runs", "short", "--jobs", "2", "--seeds", "1", "2", "3", "4"]
+    assert main(words) == STOPPED
+    assert sorted(begun) == ["short-1", "short-2"] and len(ended) == 1
 
 
 def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatch, capsys):
