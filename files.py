@@ -55,7 +55,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         path: of the folder. It may be there, if it is empty.
 
     Raises:
-        FileExistsError: if something is there.
+        FileExistsError: if something is there, or was written by another process meanwhile.
     """
     path = Path(path).absolute()
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -68,7 +68,12 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o777 & ~umask)  # mkdtemp's are the owner's alone
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise FileExistsError(f"{path} was written by another process meanwhile; its files stay.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

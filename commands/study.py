@@ -180,7 +180,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, Kind]]:
-    from ..training.config import read_override
+    from ..training.config import read_overrides
     from ..training.strict import read_section
 
     own = Path(__file__).parents[1] / folder
@@ -206,7 +206,7 @@ def _read(folder: Path, options: argparse.Namespace) -> tuple[Study, dict[str, K
             raise ValueError(f"{name}.yaml: system is {kind.system!r}, without {MODEL}: it is no system of this run.")
         for data in kind.evaluate.keys() - study.evaluate.keys():
             raise ValueError(f"{name}.yaml: evaluate: {data} is no set; sets are {', '.join(study.evaluate)}.")
-    changed = dict(map(read_override, options.set))
+    changed = read_overrides(options.set)
     kinds = {name: replace(kind, set={**kind.set, **changed}) for name, kind in kinds.items()}
     wanted = {one for name in options.runs or kinds for one in _line(kinds, name)}
     # What others begin from comes first.

@@ -24,7 +24,7 @@ from audiollm.modeling_audiollm.configuration_audiollm import EMOTION_LABELS
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMModel
 from audiollm.training import config as sections
 from audiollm.training.assemble import assemble, new_parts, note_context, note_label_words, note_labels
-from audiollm.training.config import ConfigError, check_config, read_config, read_override, set_field
+from audiollm.training.config import ConfigError, check_config, read_config, read_overrides, set_field
 from audiollm.training.sft import build_trainer
 from audiollm.training.strict import read_section
 from tests.tiny import ENCODERS, tiny_model_and_processor
@@ -97,6 +97,8 @@ MINIMAL = {
         (["feature_cache.foldr=x"], "feature_cache.foldr is unknown; did you mean folder?"),
         (["feature_cache.folder=x"], "feature_cache needs max_gb"),
         (["training"], "--set 'training': expected section.field=value"),
+        (["training.seed=1", "training.seed=2"], "training.seed was set by another --set before it"),
+        (["lora.r=1", "lora={r: 2}"], "lora.r was set by another --set before it"),
         (["data.train.7=x"], "'7' is no item of a list of 1"),
         (["schedule.0=x"], "schedule is 'joint', which has no fields"),
         (["data.train=[a"], "no YAML"),
@@ -126,8 +128,8 @@ def test_our_own_configurations_are_right(path):
 
 def test_overrides_reach_new_sections_and_items_of_lists():
     config = {"lora": None, "schedule": [{"epochs": 1}]}
-    for override in ("lora.r=8", "schedule.0.epochs=2.5", "data.train=[a, b]"):
-        set_field(config, *read_override(override))
+    for name, value in read_overrides(["lora.r=8", "schedule.0.epochs=2.5", "data.train=[a, b]"]).items():
+        set_field(config, name, value)
     assert config == {"lora": {"r": 8}, "schedule": [{"epochs": 2.5}], "data": {"train": ["a", "b"]}}
 
 

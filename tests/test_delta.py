@@ -22,6 +22,7 @@ from audiollm.hub.publish import model_publication
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.samples.base import scratch
 from audiollm.training import bases as bases_module
+from audiollm.training import delta as delta_module
 from audiollm.training.assemble import assemble
 from audiollm.training.bases import BaseError
 from audiollm.training.checkpoints import gather_tensors, merge_checkpoint, save_origin, save_trainable
@@ -364,6 +365,21 @@ def test_a_delta_is_merged_once_and_kept_in_the_cache(made, given, tmp_path, mon
     assert (first / WEIGHTS).stat().st_mtime_ns == written
     change_weights(given["text"], quantized)
     assert merged_in_cache(made / "bfloat16", given) != first
+
+
+def test_who_merges_the_same_delta_later_takes_what_was_merged_first(made, given, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    merge, of_others = delta_module._merge, []
+
+    def meanwhile(*words):
+        merge(*words)
+        if not of_others:
+            of_others.append("")
+            of_others[0] = merged_in_cache(made / "bfloat16", given)
+
+    monkeypatch.setattr(delta_module, "_merge", meanwhile)
+    assert merged_in_cache(made / "bfloat16", given) == of_others[0]
+    assert [path.name for path in (tmp_path / "cache" / "audiollm").iterdir()] == [of_others[0].name]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from audiollm import files
 from audiollm.corpora.export import export
 from audiollm.corpora.read import read_to_folder
 from audiollm.corpora.reader import Request
-from audiollm.files import naming_a_full_disk, replacing, write_whole
+from audiollm.files import naming_a_full_disk, new_folder, replacing, write_whole
 from tests.test_corpora_verify import row, rows_file, tone
 
 
@@ -71,3 +71,13 @@ def test_reading_and_exporting_onto_a_full_disk_leave_nothing_that_looks_whole(t
     with pytest.raises(OSError, match="the disk is full"):
         export(rows, tmp_path / "exported", "sharegpt")
     assert not (tmp_path / "exported").exists()
+
+
+def test_a_folder_that_another_wrote_meanwhile_stays_theirs(tmp_path):
+    with (
+        pytest.raises(FileExistsError, match="out was written by another process meanwhile"),
+        new_folder(tmp_path / "out"),
+    ):
+        with new_folder(tmp_path / "out") as theirs:
+            (theirs / "a").write_text("theirs")
+    assert (tmp_path / "out" / "a").read_text() == "theirs" and [one.name for one in tmp_path.iterdir()] == ["out"]

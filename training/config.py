@@ -383,7 +383,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
     Args:
         path: of the file; `configs/NAME.yaml` is the package's own where no such file is here.
-        overrides: as for [`read_override`].
+        overrides: as for [`read_overrides`].
 
     Raises:
         ConfigError: for a malformed override, or a configuration that [`check_config`] refuses.
@@ -396,8 +396,8 @@ def load_config(path: str | Path, overrides: Sequence[str], check: Callable[[dic
     config = yaml_value(_find(Path(path)).read_text(encoding="utf-8"), str(path))
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: a configuration is a mapping of sections; see configs/.")
-    for override in overrides:
-        set_field(config, *read_override(override))
+    for name, value in read_overrides(overrides).items():
+        set_field(config, name, value)
     try:
         check(config)
     except (ConfigError, ScheduleError) as error:
@@ -436,16 +436,21 @@ def set_field(config: dict[str, Any], name: str, value: Any) -> None:
     target[_key(target, last, name, sections)] = value
 
 
-def read_override(override: str) -> tuple[str, Any]:
-    """The dotted name of a field and the value that `section.field=value` gives it, read as YAML.
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values, read as YAML, by the dotted names of the fields that `section.field=value` sets, in their order.
 
     Raises:
-        ConfigError: if it does not say where and what.
+        ConfigError: if one does not say where and what, or undoes one before it.
     """
-    name, equals, value = override.partition("=")
-    if not (name and equals):
-        raise ConfigError(f"--set {override!r}: expected section.field=value.")
-    return name, yaml_value(value, f"--set {override!r}")
+    read: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--set {override!r}: expected section.field=value.")
+        if undone := next((one for one in read if f"{one}.".startswith(f"{name}.")), None):
+            raise ConfigError(f"--set {override!r}: {undone} was set by another --set before it; leave one out.")
+        read[name] = yaml_value(value, f"--set {override!r}")
+    return read
 
 
 def _key(target: Any, key: str, name: str, sections: list[str]) -> Any:

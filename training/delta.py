@@ -257,9 +257,13 @@ def merged_in_cache(folder: str | Path, given: Mapping[str, str] | None = None, 
     key = _hash_of({"delta": delta.facts["digest"], "bases": weights})[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     merged = home / "audiollm" / f"{delta.folder.resolve().name}-{key}"
-    if not (merged / MERGED_NAME).is_file():
-        with new_folder(merged) as new:
-            _merge(delta, places, new)
+    try:
+        if not (merged / MERGED_NAME).is_file():
+            with new_folder(merged) as new:
+                _merge(delta, places, new)
+    except FileExistsError:
+        if not (merged / MERGED_NAME).is_file():  # else another process merged the same at the same time
+            raise
     return merged
 
 
