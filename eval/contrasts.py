@@ -11,7 +11,7 @@ from ..reporting.plots import COLOURS, FAINT, interval_plot
 from . import EvalError
 from .metrics import METRICS, Metric, cluster_names
 from .results import Run
-from .statistics import Comparison, Interval, compare_bootstrap
+from .statistics import Comparison, Interval, compare_bootstrap, over_trainings
 from .tables import Table, compatible_pairs, interval_cell, p_text
 
 
@@ -27,8 +27,9 @@ def contrast(
 ) -> Comparison | None:
     """The difference of a figure between runs of two kinds.
 
-    Runs of the same place in both lists (of the same seed) are paired row by row. Rows are drawn with the answers of
-    all seeds together, so that an interval is over clips (or clusters of them), not over trainings.
+    Runs of the same place in both lists (of the same seed) are paired row by row, and rows are drawn with the answers
+    of all seeds together. Of several seeds the interval is over clips (or clusters of them) and trainings, of one it
+    is over clips: what another training would give is not known then.
 
     Args:
         first, second: runs of each kind, seed by seed.
@@ -78,13 +79,18 @@ def _paired(first: Sequence[Run], second: Sequence[Run], metric: Metric, cluster
 def _compare(pairs: Sequence[_Pair], metric: Metric, seed: int) -> Comparison:
     first, second = (np.concatenate(side) for side in zip(*((pair.first, pair.second) for pair in pairs)))
     names = [name for pair in pairs for name in pair.names]
-    return compare_bootstrap(first, second, metric.statistic, names, seed=seed)
+    found = compare_bootstrap(first, second, metric.statistic, names, seed=seed)
+    return over_trainings(found, _by_seed(pairs, metric)) if len(pairs) > 1 else found
+
+
+def _by_seed(pairs: Sequence[_Pair], metric: Metric) -> list[float]:
+    """The difference of each seed."""
+    return [float(metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0))) for pair in pairs]
 
 
 def _alike(pairs: Sequence[_Pair], metric: Metric, difference: float) -> int:
     """How many seeds differ in the direction of all of them together."""
-    differences = [metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0)) for pair in pairs]
-    return int(np.sum(np.sign(differences) == np.sign(difference))) if difference else 0
+    return int(np.sum(np.sign(_by_seed(pairs, metric)) == np.sign(difference))) if difference else 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,11 @@ class Decision:
             return UNDECIDED
         return SEEN if (self.gain.estimate or 0) > 0 else CONTRARY
 
+    @property
+    def told(self) -> str:
+        """The verdict, and whether it is of a single run of each kind."""
+        return self.verdict if self.seeds > 1 or self.verdict == UNDECIDED else f"{self.verdict}, of one run"
+
 
 def decide(
     claims: Sequence[tuple[str, str]], runs: dict[str, list[Run]], cluster: str | None = None, seed: int = 0
@@ -154,16 +165,18 @@ def claims_table(decisions: Sequence[Decision], cluster: str | None = None, seed
             decision.claim,
             decision.metric.heading,
             *(found.first, found.second, interval_cell(found.difference, signed=True)),
-            *(f"{decision.alike} of {decision.seeds}", p_text(found.p_value), decision.verdict),
+            *(f"{decision.alike} of {decision.seeds}", p_text(found.p_value), decision.told),
         )
         for decision in decisions
         for found in [decision.found]
     ]
     unit = f"clusters of the same {cluster}" if cluster else "rows"
+    several = any(decision.seeds > 1 for decision in decisions)
+    over = f"{unit} and, by the spread of seeds, over trainings" if several else f"{unit}, not over trainings"
     note = (
-        f"Percent. Paired bootstrap over {unit}, with the answers of all seeds to a row drawn together, so intervals "
-        f"are over clips, not over trainings; seed {seed}. So by seed: trainings that differ in the same direction by "
-        f"themselves. Undecided: p of {ALPHA} or more, not corrected for the number of tests."
+        f"Percent. Paired bootstrap, with the answers of all seeds to a row drawn together; intervals and p are over "
+        f"{over}; seed {seed}. So by seed: trainings that differ in the same direction by themselves. Undecided: p of "
+        f"{ALPHA} or more, not corrected for the number of tests."
     )
     columns = ("claim", "figure", "without", "with", "difference", "so by seed", "p", "here")
     return Table("The paper's directions", columns, tuple(lines), note)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import bdtr, stdtr, stdtrit
 
 
 RESAMPLES = 10_000
@@ -48,6 +49,7 @@ class Comparison:
         n: paired rows.
         units: what was resampled or swapped: rows, or clusters of them.
         difference: second minus first, with an interval where the test gives one.
+        error: the difference's standard error, where the test gives one.
     """
 
     test: str
@@ -57,6 +59,7 @@ class Comparison:
     n: int
     units: int
     difference: Interval
+    error: float | None = None
 
 
 def bootstrap(
@@ -126,8 +129,37 @@ def compare_bootstrap(
     defined = differences[~np.isnan(differences)]
     sides = [(1 + np.sum(defined <= 0)) / (1 + len(defined)), (1 + np.sum(defined >= 0)) / (1 + len(defined))]
     interval = _interval(float(difference(units.sum(0))), differences, level)
-    p_value = min(1.0, max(2 * float(min(sides)), 2.0 ** (1 - len(units))))
-    return Comparison("paired bootstrap", *figures, p_value, len(first), len(units), interval)
+    p_value = min(1.0, max(2 * float(min(sides)), _least_p(len(units))))
+    error = float(defined.std()) if len(defined) else None
+    return Comparison("paired bootstrap", *figures, p_value, len(first), len(units), interval, error)
+
+
+def over_trainings(found: Comparison, differences: Sequence[float], level: float = LEVEL) -> Comparison:
+    """A paired bootstrap of trainings' answers, with what those trainings drew by chance counted, too.
+
+    Rows drawn anew say what other clips would have given, of the same trainings. Other seeds would have given others:
+    the spread of the trainings' own differences says how much. The squares of both standard errors, of rows and of
+    the trainings' mean, add up, and their degrees of freedom are Welch and Satterthwaite's (Satterthwaite 1946).
+
+    Args:
+        found: by [`compare_bootstrap`], of the answers of all trainings together.
+        differences: of each training by itself; two or more.
+        level: of the interval, in (0, 1).
+
+    Returns:
+        The comparison, with Student's t for its interval and p-value, which is at least that of `found`'s units.
+    """
+    if found.error is None or found.difference.estimate is None:
+        return found
+    rows, trainings = found.error**2, float(np.var(differences, ddof=1)) / len(differences)
+    error = math.sqrt(rows + trainings)
+    if not error:
+        return found
+    freedom = error**4 / (trainings**2 / (len(differences) - 1) + rows**2 / max(1, found.units - 1))
+    estimate, reach = found.difference.estimate, error * float(stdtrit(freedom, (1 + level) / 2))
+    p_value = max(2 * float(stdtr(freedom, -abs(estimate) / error)), _least_p(found.units))
+    interval = Interval(estimate, estimate - reach, estimate + reach, level)
+    return replace(found, test="paired bootstrap, t", p_value=p_value, difference=interval, error=error)
 
 
 def compare_randomised(
@@ -185,9 +217,7 @@ def compare_mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Comparison
 
 def binomial_p(count: int, trials: int) -> float:
     """Two-sided p-value of `count` successes in `trials` at a chance of one half."""
-    fewer = min(count, trials - count)
-    tail = sum(math.comb(trials, successes) for successes in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**trials)
+    return min(1.0, 2 * float(bdtr(min(count, trials - count), trials, 0.5)))
 
 
 def sum_clusters(counts: np.ndarray, clusters: Sequence[Hashable] | None) -> np.ndarray:
@@ -281,6 +311,11 @@ def _interval(estimate: float, figures: np.ndarray, level: float) -> Interval:
 
 def _figure(value: np.ndarray | float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def _least_p(units: int) -> float:
+    """The least that swapping whole units between two systems can give."""
+    return 2.0 ** (1 - units)
 
 
 def _chunks(rounds: int, width: int) -> list[int]:

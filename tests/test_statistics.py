@@ -4,8 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from audiollm.eval.statistics import (
+    Comparison,
+    Interval,
     binomial_p,
     bootstrap,
     class_averages,
@@ -14,14 +17,12 @@ from audiollm.eval.statistics import (
     compare_mcnemar,
     compare_randomised,
     holm,
+    over_trainings,
     ratio,
     sum_clusters,
     unweighted_average,
     weighted_average,
 )
-
-
-stats = pytest.importorskip("scipy.stats")
 
 
 def accuracy_counts(right):
@@ -194,3 +195,35 @@ def test_ten_thousand_resamples_of_melds_test_set_take_seconds():
     start = time.process_time()
     assert len(bootstrap(counts, class_averages)) == 9
     assert time.process_time() - start < 5
+
+
+def test_over_trainings_both_spreads_add_up_as_in_welchs_test():
+    """Rows' means as one sample and trainings' as the other: scipy's test of their difference has the same form."""
+    generator = np.random.default_rng(5)
+    rows, trainings = generator.normal(4, 6, 9), generator.normal(0, 2, 4)
+    estimate, error = rows.mean() - trainings.mean(), stats.sem(rows)
+    found = Comparison("", 0.0, estimate, 0.001, 9, 9, Interval(estimate, 0.0, 1.0), error)
+    whole, theirs = over_trainings(found, trainings), stats.ttest_ind(rows, trainings, equal_var=False)
+    interval = theirs.confidence_interval()
+    assert whole.p_value == pytest.approx(theirs.pvalue)
+    assert (whole.difference.low, whole.difference.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_over_trainings_is_the_paired_t_test_where_rows_are_sure():
+    differences = [3.0, 5.0, 4.5]
+    found = Comparison("", 0.0, np.mean(differences), 0.001, 90, 90, Interval(np.mean(differences), 4.0, 4.4), 0.0)
+    assert over_trainings(found, differences).p_value == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def test_chance_of_trainings_is_no_difference():
+    """Three trainings of each kind that differ by chance alone: rows alone find a difference far too often."""
+    generator, of_rows, whole = np.random.default_rng(6), [], []
+    for _ in range(300):
+        clips, seeds = generator.normal(0, 10, 18), generator.normal(0, 6, (3, 1))
+        gains = clips + seeds + generator.normal(0, 12, (3, 18))
+        second = np.stack([gains.ravel(), np.full(54, 100.0)], axis=1)
+        first, names = second * [0, 1], list(range(18)) * 3
+        found = compare_bootstrap(first, second, ratio, names, resamples=400)
+        of_rows.append(found.p_value < 0.05)
+        whole.append(over_trainings(found, gains.mean(1)).p_value < 0.05)
+    assert np.mean(of_rows) > 0.15 and np.mean(whole) < 0.1

@@ -12,7 +12,7 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.eval import EvalError
-from audiollm.eval.contrasts import claims_table, decide
+from audiollm.eval.contrasts import UNDECIDED, claims_table, decide
 from audiollm.eval.metrics import METRICS, cluster_names, find_metric
 from audiollm.eval.paper import PAPER_FILE, paper_table
 from audiollm.eval.results import read_run
@@ -124,18 +124,22 @@ def folds(runs, tmp_path_factory):
     return [folder / "fold-0", folder / "fold-1"]
 
 
-def test_a_claim_says_in_how_many_seeds_it_is_so(runs):
+def test_a_claim_says_in_how_many_seeds_it_is_so_and_counts_their_spread(runs):
     good, bad = (read_run(runs / name) for name in ("good", "bad"))
     decisions = decide([("worse", "better")], {"worse": [bad, good], "better": [good, good]})
     emotion = next(decision for decision in decisions if decision.metric.name == "emotion_accuracy")
     assert emotion.found.difference.estimate > 0 and (emotion.alike, emotion.seeds) == (1, 2)
     line = cells_of(claims_table([emotion]), "better over worse")
     assert line["so by seed"] == "1 of 2"
-    (same,) = [
-        one
-        for one in decide([("worse", "better")], {"worse": [good], "better": [good]})
-        if one.metric == emotion.metric
-    ]
+    # By rows alone each training's difference would decide; one gains, the other does not.
+    assert emotion.verdict == UNDECIDED and "over trainings" in claims_table([emotion]).note
+
+    def once(better):
+        found = decide([("worse", "better")], {"worse": [bad], "better": [better]})
+        return next(one for one in found if one.metric == emotion.metric)
+
+    assert once(good).told == "seen, of one run" and "not over trainings" in claims_table([once(good)]).note
+    same = once(bad)
     assert (same.found.difference.estimate, same.alike) == (0, 0)
 
 

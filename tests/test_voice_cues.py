@@ -111,7 +111,6 @@ def test_the_description_is_in_plain_words():
 
 def test_pitch_of_speech_agrees_with_world():
     """pyworld's Harvest, on the spoken samples: most frames within 5%, and each clip's level."""
-    pytest.importorskip("scipy", reason="needs pip install 'audiollm[synth]'")
     if importlib.util.find_spec("pyworld") is None:
         pytest.skip("needs pip install 'audiollm[synth]'")
     spec = importlib.util.spec_from_file_location("voices", Path("samples/voices.py"))
