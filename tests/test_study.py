@@ -15,6 +15,7 @@ from audiollm.commands.arguments import STOPPED
 from audiollm.eval.contrasts import VERDICTS, Decision, claims_plot
 from audiollm.eval.metrics import METRICS
 from audiollm.eval.statistics import Comparison, Interval
+from audiollm.studies.description import Study
 from audiollm.training.config import check_config
 from audiollm.training.schedule import Plan, Round, ScheduleError, stretch
 from tests.tiny_run import config, corpus  # noqa: F401
@@ -146,7 +147,7 @@ def test_runs_go_side_by_side_each_with_its_log_and_share_of_the_cores(folder, t
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(study.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(study.subprocess, "run", process)
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     (folder / "short2.yaml").write_text((folder / "short.yaml").read_text())
     assert main(["study", str(folder), "--jobs", "2"]) == 1
     assert ["long" in run for _, run in begun] == [False] * 6 + [True] + [False] * 2  # after what it begins from
@@ -160,7 +161,7 @@ def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsy
         file.write("evaluate: {toy: {ask: label}}\n")
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or 0)
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     assert main(["study", str(folder)]) == 0
     asked = [next(Path(word).parent.name for word in words if "eval-" in word) for words in called if "--ask" in words]
     assert asked == ["short-3"]
@@ -190,7 +191,7 @@ def test_a_run_may_begin_from_one_that_began_from_another_and_be_evaluated_other
     (folder / "ahead.yaml").write_text(yaml.safe_dump(given))  # by its name it would be the first
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     assert main(["study", str(folder), "--runs", "ahead"]) == 0
     runs = tmp_path / "runs"
     trained = [Path(words[-1]).parent.name for words in called if words[0] == "train"]
@@ -215,7 +216,7 @@ def test_fields_of_every_run_may_be_changed_at_once(folder, tmp_path, monkeypatc
     """Over a run's own; and what was done with others is not what is wanted now."""
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     changed = ["--set", "training.learning_rate=1.0e-5", "data.targets=[evidence]"]
     for words in ([], changed, changed):
         assert main(["study", str(folder), *words]) == 0
@@ -241,7 +242,7 @@ def test_controls_that_would_share_a_folder_are_refused(folder, capsys):
 
 def test_each_set_may_have_clusters_of_its_own(folder, capsys):
     shared = yaml.safe_load((folder / "study.yaml").read_text()) | {"cluster": {"toy": "speaker"}}
-    assert [study.Study(**shared).cluster_of(data) for data in ("toy", "brief")] == ["speaker", None]
+    assert [Study(**shared).cluster_of(data) for data in ("toy", "brief")] == ["speaker", None]
     (folder / "study.yaml").write_text(yaml.safe_dump(shared | {"cluster": {"toys": "speaker"}}))
     assert main(["study", str(folder), "--tables"]) == 2
     assert "cluster: toys: 'speaker' is no column of a set; sets are brief, toy" in capsys.readouterr().err
@@ -321,7 +322,7 @@ def test_what_was_evaluated_is_asked_again_only_about_other_rows(folder, monkeyp
     """A set whose options changed, one that is new, one whose results are gone; all, where the model is gone."""
     called = []
     monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     shared = yaml.safe_load((folder / "study.yaml").read_text())
     sets, out = shared["evaluate"], Path(shared["out"])
     systems = [f"{out}/{name}-3/model" for name in ("short", "long")] + ["majority"]
@@ -353,7 +354,7 @@ def test_a_set_counts_as_done_when_its_results_were_written(folder, monkeypatch,
         return 1 if any(one in " ".join(words) for one in lost) else _leave(words)
 
     monkeypatch.setattr(study, "_call", call)
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     assert main(["study", str(folder)]) == 1
     assert "not done: short, seed 3, long, seed 3, majority" in capsys.readouterr().err
     shared = yaml.safe_load((folder / "study.yaml").read_text())
@@ -411,7 +412,7 @@ def test_a_claim_about_what_is_not_in_the_study_is_refused_before_a_run(claim, m
 
 def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *words, **_: 0)
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     assert main(["study", "configs/study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 0
     configs = sorted((tmp_path / "out").glob("*/config.yaml"))
     hear = [path for path in configs if path.parent.name.startswith("hear-")]
@@ -423,7 +424,7 @@ def test_the_studys_own_runs_are_configurations(tmp_path, monkeypatch):
 
 def test_the_study_on_the_embedded_samples_trains_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *words, **_: 0)
-    monkeypatch.setattr(study, "_report", lambda *_: ("", {}))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
     assert main(["study", "configs/tiny_study", "--out", str(tmp_path / "out"), "--seeds", "1"]) == 0
     checked = [check_config(yaml.safe_load(path.read_text())) for path in (tmp_path / "out").glob("*/config.yaml")]
     models = {run.model.checkpoint for run in checked if run.model}

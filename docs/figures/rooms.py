@@ -19,7 +19,7 @@ FLOORS = (
     {"reasons": "rows to explained rows"},
     {"eval": "metrics, judges, systems, tables", "training": "when which part learns"},
     {"rewards": "what of an answer can be verified", "listening": "long recordings, segment by segment"},
-    {"demo": "the web page"},
+    {"demo": "the web page", "studies": "many runs: what is done, what they show"},
     {"hub": "publishes models, and the web page of one"},
 )
 # Services know no floor but the ground, and each other in no circle.
