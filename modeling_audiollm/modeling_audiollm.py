@@ -44,7 +44,7 @@ from .configuration_audiollm import (
 )
 from .modeling_emotion2vec import Emotion2VecModel
 from .saving import open_to_readers
-from .speech_decoder import CACHE, AudioLLMSpeechDecoder
+from .speech_decoder import CACHE, AudioLLMSpeechDecoder, cut_by_vllm
 
 
 logger = logging.get_logger(__name__)
@@ -912,6 +912,9 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         """
         embeddings: Any = self.get_input_embeddings()
         weight = embeddings.weight.detach()
+        if cut_by_vllm(embeddings):
+            ids = torch.arange(self.config.get_text_config().vocab_size) if ids is None else ids
+            return embeddings(ids.to(weight.device)).detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
         weight = weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
         weight = weight if ids is None else weight[ids]

@@ -135,7 +135,7 @@ class AudioLLMSpeechDecoder(nn.Module):
         said, sure = step[:, :0], frames.new_zeros(len(frames), 0, dtype=torch.float32)
         going, cache = torch.ones(len(frames), dtype=torch.bool, device=frames.device), None
         room = min(int(most.max()), self.decoder.max_target_positions - len(self.prompt))
-        head = self.decoder.embed_tokens.weight[: len(self.words)]  # vLLM pads them
+        head = self._head()
         for place in range(room):
             output = self.decoder(input_ids=step, encoder_hidden_states=frames, use_cache=True, **{CACHE: cache})
             cache = output[CACHE]
@@ -151,10 +151,22 @@ class AudioLLMSpeechDecoder(nn.Module):
                 break
         return said, sure
 
+    def _head(self) -> torch.Tensor:
+        """Whisper's words, `[words, width]`, which its decoder reads and says."""
+        embeddings: Any = self.decoder.embed_tokens
+        if cut_by_vllm(embeddings):
+            return embeddings(torch.arange(len(self.words), device=embeddings.weight.device))
+        return embeddings.weight[: len(self.words)]  # vLLM pads them
+
     def _words(self, said: torch.Tensor, sure: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
         words = self.words[said]
         there = words >= 0
         return words[there][:most], sure[:, None].expand_as(words)[there][:most]
+
+
+def cut_by_vllm(embeddings: nn.Module) -> bool:
+    """Whether each worker of vLLM has a part of an embedding (tensor parallel), and all look up together."""
+    return getattr(embeddings, "tp_size", 1) > 1
 
 
 def _prompt(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, language: str | None) -> list[str]:

@@ -181,6 +181,33 @@ def test_words_in_a_prompt_are_as_the_language_model_reads_its_own(text):
     torch.testing.assert_close(model.model.word_embeddings()[[40, 50]], read)
 
 
+class CutOverWorkers(torch.nn.Embedding):
+    """As vLLM's tensor parallel leaves one: the weight is a worker's part, and a look-up is of all workers."""
+
+    tp_size = 2
+
+    def __init__(self, whole):
+        half = whole.weight[: len(whole.weight) // 2]
+        super().__init__(*half.shape, _weight=half.detach().clone())
+        self.whole = whole
+
+    def forward(self, ids):
+        return self.whole(ids)
+
+
+def test_words_are_whole_where_each_worker_has_a_part_of_them():
+    model, _ = tiny_model_and_processor(
+        "gemma3_text", words_first="decoder", speech_decoder={"prompt": [30, 31], "positions": 50}
+    )
+    inner, ids = model.model, torch.tensor([40, 300])
+    table, some, head = inner.word_embeddings(), inner.word_embeddings(ids), inner.speech_decoder._head()
+    inner.set_input_embeddings(CutOverWorkers(inner.get_input_embeddings()))
+    inner.speech_decoder.decoder.embed_tokens = CutOverWorkers(inner.speech_decoder.decoder.embed_tokens)
+    torch.testing.assert_close(inner.word_embeddings(), table)
+    torch.testing.assert_close(inner.word_embeddings(ids), some)
+    torch.testing.assert_close(inner.speech_decoder._head(), head)
+
+
 LABELS = [[40, 41], [50], [60]]
 
 

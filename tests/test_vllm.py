@@ -40,7 +40,7 @@ MODELS = {
         "adapter_context": 1,
         "words_first": "adapter",
         "label_first": True,
-        "emotion_label_ids": [[40], [50, 51], [60]],
+        "emotion_label_ids": [[40], [50, 251], [260]],
     },
 }
 
@@ -62,24 +62,36 @@ def say_words(model):
         model.add_speech_alignment()
     if model.config.words_first == "decoder":
         words = model.model.speech_decoder.words
-        words[:, 0] = torch.arange(len(words)) + 40
+        words[:, 0] = torch.arange(len(words)) * 8 % 256 + 40  # of both halves, where two workers have one each
+
+
+def saved(name, folder):
+    """A tiny random model of one fusion in a folder, and its processor."""
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
+        patch.setitem(tiny.ENCODERS["whisper"], "vocab_size", 96)  # vLLM gives each worker 64 or more
+        model, processor = tiny.tiny_model_and_processor(**MODELS[name])
+    say_words(model)
+    for part, parameter in model.named_parameters():
+        if parameter.dim() > 1 and "_encoder" not in part:
+            torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
+    save_merged(model.eval(), processor, folder)
+    return AudioLLMForConditionalGeneration.from_pretrained(folder).eval(), processor
+
+
+def serve(folder, *options):
+    options = [*AUDIO_MODEL, "--max-model-len", "1024", *options]
+    return vllm_server(folder, "tiny", folder.parent / "vllm.log", options)
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def served(request, tmp_path_factory):
-    """A tiny random model of one fusion in a folder, and a vLLM server of it."""
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiny.TEXT_SIZES, "head_dim", 32)  # the least that vLLM computes on a CPU
-        model, processor = tiny.tiny_model_and_processor(**MODELS[request.param])
-    say_words(model)
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1 and "_encoder" not in name:
-            torch.nn.init.normal_(parameter, std=0.3)  # so that answers depend on what is heard
+    """A model of [`saved`], and a vLLM server of it."""
     folder = tmp_path_factory.mktemp(request.param) / "model"
-    save_merged(model.eval(), processor, folder)
-    with vllm_server(folder, "tiny", folder.parent / "vllm.log", [*AUDIO_MODEL, "--max-model-len", "1024"]) as server:
-        yield AudioLLMForConditionalGeneration.from_pretrained(folder).eval(), processor, server, folder
+    model, processor = saved(request.param, folder)
+    with serve(folder) as server:
+        yield model, processor, server, folder
 
 
 def ask(server, messages):
@@ -125,6 +137,17 @@ def test_answers_and_probabilities_are_those_of_generate(served, tone):
         agrees(answer, *generated(model, processor, [clip]))
     firsts = {round(answer.logprobs.content[0].logprob, 6) for answer in answers}
     assert len(firsts) == len(clips)  # what is heard makes a difference
+
+
+@needs_vllm
+@pytest.mark.parametrize("way", ["tensor", "data"])
+@pytest.mark.parametrize("name", ["feature", "sequence"])  # which put words into the prompt
+def test_two_workers_answer_as_one_does(name, way, tmp_path, tone):
+    model, processor = saved(name, tmp_path / "model")
+    with serve(tmp_path / "model", f"--{way}-parallel-size", "2") as server:
+        for seed, seconds in enumerate((0.4, 1.7, 3.2)):
+            clip = tone(seconds, seed=seed)
+            agrees(ask(server, request(wav(clip))), *generated(model, processor, [clip]))
 
 
 @needs_vllm
