@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from ..files import write_whole
-from .arguments import DONE, LEFT, add_list, count, refuse_unread
+from .arguments import DONE, LEFT, STOPPED, add_list, count, refuse_unread
 
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def _side_by_side(tasks: Sequence[Callable[[], Result]], jobs: int) -> list[Resu
             raise
 
     with ThreadPoolExecutor(jobs) as pool:
-        ended = [pool.submit(unless_stopped, task) for task in tasks]
         try:
+            ended = [pool.submit(unless_stopped, task) for task in tasks]
             wait(ended)
         finally:
             stopped.set()  # a Ctrl-C reaches this thread
@@ -217,6 +217,6 @@ def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:
         code = subprocess.run(command, stdout=out, stderr=out, env={**share, **os.environ}).returncode
     if log and code not in (DONE, LEFT):
         print(f"{log}: the command {words[0]} ended with exit code {code}.", file=sys.stderr, flush=True)
-    if code < 0:  # killed: so is the study
+    if code < 0 or code == STOPPED:  # killed, or stopped by the keyboard: so is the study
         raise KeyboardInterrupt
     return code

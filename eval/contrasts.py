@@ -57,7 +57,7 @@ class _Pair:
 
 
 def _paired(first: Sequence[Run], second: Sequence[Run], metric: Metric, cluster: str | None) -> list[_Pair]:
-    """Of each seed that has rows of the figure."""
+    """Of each seed that has the figure, of both kinds."""
     if len(first) != len(second):
         raise EvalError(f"{len(first)} runs are to be compared with {len(second)}: evaluate the same seeds of both.")
     pairs = []
@@ -72,7 +72,9 @@ def _paired(first: Sequence[Run], second: Sequence[Run], metric: Metric, cluster
             continue
         kept = [rows[place] for place in np.flatnonzero(both)]
         names = cluster_names(kept, cluster) or [row["id"] for row in kept]
-        pairs.append(_Pair(counts[0][both], counts[1][both], list(names)))
+        pair = _Pair(counts[0][both], counts[1][both], list(names))
+        if not np.isnan(_difference(pair, metric)):  # without a quote on one side nothing is said of quotes
+            pairs.append(pair)
     return pairs
 
 
@@ -80,17 +82,17 @@ def _compare(pairs: Sequence[_Pair], metric: Metric, seed: int) -> Comparison:
     first, second = (np.concatenate(side) for side in zip(*((pair.first, pair.second) for pair in pairs)))
     names = [name for pair in pairs for name in pair.names]
     found = compare_bootstrap(first, second, metric.statistic, names, seed=seed)
-    return over_trainings(found, _by_seed(pairs, metric)) if len(pairs) > 1 else found
+    return over_trainings(found, [_difference(pair, metric) for pair in pairs]) if len(pairs) > 1 else found
 
 
-def _by_seed(pairs: Sequence[_Pair], metric: Metric) -> list[float]:
-    """The difference of each seed."""
-    return [float(metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0))) for pair in pairs]
+def _difference(pair: _Pair, metric: Metric) -> float:
+    return float(metric.statistic(pair.second.sum(0)) - metric.statistic(pair.first.sum(0)))
 
 
 def _alike(pairs: Sequence[_Pair], metric: Metric, difference: float) -> int:
     """How many seeds differ in the direction of all of them together."""
-    return int(np.sum(np.sign(_by_seed(pairs, metric)) == np.sign(difference))) if difference else 0
+    signs = np.sign([_difference(pair, metric) for pair in pairs])
+    return int(np.sum(signs == np.sign(difference))) if difference else 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Decision:
     @property
     def verdict(self) -> str:
         """One of [`VERDICTS`]."""
-        if self.found.p_value is None or self.found.p_value >= ALPHA:
+        if self.found.p_value is None or not self.found.p_value < ALPHA:
             return UNDECIDED
         return SEEN if (self.gain.estimate or 0) > 0 else CONTRARY
 
@@ -172,7 +174,8 @@ def claims_table(decisions: Sequence[Decision], cluster: str | None = None, seed
     ]
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     several = any(decision.seeds > 1 for decision in decisions)
-    over = f"{unit} and, by the spread of seeds, over trainings" if several else f"{unit}, not over trainings"
+    over = f"{unit} and, of several seeds by the spread of seeds, over trainings (of one run over {unit} alone)"
+    over = over if several else f"{unit}, not over trainings"
     note = (
         f"Percent. Paired bootstrap, with the answers of all seeds to a row drawn together; intervals and p are over "
         f"{over}; seed {seed}. So by seed: trainings that differ in the same direction by themselves. Undecided: p of "

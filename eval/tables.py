@@ -472,7 +472,7 @@ def controls_table(first: Run, others: Sequence[Run], cluster: str | None = None
     unit = f"clusters of the same {cluster}" if cluster else "rows"
     note = (
         "Percent right of all answers, the unscored as wrong, on rows that both answered; differences with "
-        f"{LEVEL:.0%} intervals by the paired bootstrap over {unit}, seed {seed}."
+        f"{LEVEL:.0%} intervals by the paired bootstrap over {unit}, seed {seed}; of this run alone."
     )
     columns = ("control", "hears", "figure", first.name, "control's", "hearing adds", "rows", "p")
     return Table(f"Controls: what {first.name} hears", columns, tuple(lines), note)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ..training.config import ConfigError, check_config, read_overrides, set_field
+from ..training.config import ConfigError, check_config, read_overrides, set_field, undone_by
 from ..training.strict import read_section
 
 
@@ -182,7 +182,10 @@ def configuration(study: Study, kind: Kind, name: str, seed: int) -> dict[str, A
     begins = {"model.checkpoint": f"{OUT}/{kind.after}-{{seed}}/model"} if kind.after else {}
     if kind.set.get("model.checkpoint") not in (None, *begins.values()) and begins:
         raise ValueError(f"{name}.yaml: model.checkpoint is given by `after: {kind.after}`; leave it out.")
-    for field_name, value in {**begins, **kind.set}.items():
+    fields = {**begins, **kind.set}
+    for place, (field_name, value) in enumerate(fields.items()):
+        if undone := undone_by(field_name, list(fields)[:place]):
+            raise ValueError(f"{name}.yaml, or --set: {field_name} would undo {undone}; set single fields of it.")
         set_field(config, field_name, _filled(value, study.out, seed))
     if not isinstance(config.setdefault("training", {}), dict):
         raise ConfigError(f"{name}.yaml, or common: training is {config['training']!r}; it is a mapping.")

@@ -308,6 +308,28 @@ def test_after_a_kill_the_run_beside_ends_and_no_other_begins(folder, monkeypatc
     assert sorted(begun) == ["short-1", "short-2"] and len(ended) == 1
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("code", [130, -9])
+def test_a_command_that_was_stopped_or_killed_stops_the_study(folder, monkeypatch, code, jobs):
+    """A terminal's Ctrl-C reaches the command too, which then ends with 130."""
+    begun = []
+
+    def process(command, **_):
+        begun.append(command)
+        return subprocess.CompletedProcess(command, code if "eval" in command else 0)
+
+    monkeypatch.setattr(study.subprocess, "run", process)
+    assert main(["study", str(folder), "--runs", "short", "--jobs", jobs, "--seeds", "1"]) == STOPPED
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("run, field", [("long", "model={checkpoint: x}"), ("short", "data={train: [x]}")])
+def test_what_a_run_sets_is_not_undone_by_a_section_of_it(folder, capsys, run, field):
+    assert main(["study", str(folder), "--runs", run, "--set", field, "--tables"]) == 2
+    said = capsys.readouterr().err
+    assert f"{run}.yaml, or --set: {field.partition('=')[0]} would undo " in said and "set single fields of it" in said
+
+
 def test_nothing_is_run_without_what_all_begin_from(folder, tmp_path, monkeypatch, capsys):
     shared = yaml.safe_load((folder / "study.yaml").read_text())
     shared["base"] = {"config": "base.yaml", "model": str(tmp_path / "base")}

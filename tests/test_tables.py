@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,20 @@ def test_a_claim_says_in_how_many_seeds_it_is_so_and_counts_their_spread(runs):
     assert once(good).told == "seen, of one run" and "not over trainings" in claims_table([once(good)]).note
     same = once(bad)
     assert (same.found.difference.estimate, same.alike) == (0, 0)
+
+
+def test_a_seed_without_a_figure_says_nothing_of_it(runs):
+    """A training that quotes nothing has no share of quotes that were said: it neither decides nor counts."""
+    good, bad = (read_run(runs / name) for name in ("good", "bad"))
+    silent = replace(good, rows=[row | {"prediction": "She is sad."} for row in good.rows])
+
+    def decided(*better):
+        found = decide([("worse", "better")], {"worse": [bad] * len(better), "better": list(better)})
+        return {decision.metric.name: decision for decision in found}
+
+    found, without = (some["quotes_grounded"] for some in (decided(good, silent, good), decided(good, good)))
+    assert found == without and found.seeds == 2
+    assert "quotes_grounded" not in decided(silent)
 
 
 def test_folds_stand_side_by_side_with_their_mean_and_all_their_rows(runs, folds):

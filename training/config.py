@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -447,10 +447,15 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         name, equals, value = override.partition("=")
         if not (name and equals):
             raise ConfigError(f"--set {override!r}: expected section.field=value.")
-        if undone := next((one for one in read if f"{one}.".startswith(f"{name}.")), None):
+        if undone := undone_by(name, read):
             raise ConfigError(f"--set {override!r}: {undone} was set by another --set before it; leave one out.")
         read[name] = yaml_value(value, f"--set {override!r}")
     return read
+
+
+def undone_by(name: str, before: Iterable[str]) -> str | None:
+    """The first of fields, set before, that setting another one changes again: the same, or a part of it."""
+    return next((one for one in before if f"{one}.".startswith(f"{name}.")), None)
 
 
 def _key(target: Any, key: str, name: str, sections: list[str]) -> Any:
