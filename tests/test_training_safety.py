@@ -23,7 +23,12 @@ from transformers import TrainerCallback
 from audiollm.commands import main
 from audiollm.locks import FolderInUseError, folder_lock
 from audiollm.training import sft
-from audiollm.training.checkpoints import DamagedCheckpointError, load_trained, whole_checkpoints
+from audiollm.training.checkpoints import (
+    DamagedCheckpointError,
+    load_trained,
+    newest_whole_checkpoint,
+    whole_checkpoints,
+)
 from audiollm.training.clips import BadRowsError, refuse_bad_rows
 from audiollm.training.feature_cache import FeatureCache
 from audiollm.training.identity import OtherRunError
@@ -31,7 +36,7 @@ from audiollm.training.lora import LoraSectionError, lora_settings
 from audiollm.training.run import run
 from audiollm.training.schedule import Round, ScheduleError, leave_out_missing, part_of, part_parameters
 from tests.tiny import tiny_model_and_processor
-from tests.tiny_run import config, corpus  # noqa: F401
+from tests.tiny_run import config, corpus, in_another_folder, write_corpus, write_start  # noqa: F401
 
 
 class Stop(TrainerCallback):
@@ -56,6 +61,27 @@ def begin(config, step: int = 11):
 
 def output(config) -> Path:
     return Path(config["training"]["output_dir"])
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was trained to step 11, for all tests here."""
+    config = write_start(write_corpus(tmp_path_factory.mktemp("stopped")))
+    config["schedule"][0]["average"] = 0.5
+    begin(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def patterns(stopped):
+    """Of the files that a checkpoint of that run must have."""
+    return sft.build_trainer(stopped).checkpoint_files()
+
+
+@pytest.fixture
+def begun(stopped, tmp_path):
+    """That run in a folder of the test's own."""
+    return in_another_folder(stopped, tmp_path / "out")
 
 
 # Numbers
@@ -89,13 +115,12 @@ def test_a_weight_that_is_no_number_is_not_saved(config):
 # One folder, one run
 
 
-def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(config):
-    begin(config)
-    partial = output(config) / "unfinished" / "checkpoint-15"
+def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(begun):
+    partial = output(begun) / "unfinished" / "checkpoint-15"
     partial.mkdir(parents=True)
-    with folder_lock(output(config), "training"):
+    with folder_lock(output(begun), "training"):
         with pytest.raises(FolderInUseError, match=rf"is in use by a training \(process {os.getpid()} on"):
-            sft.train(config)
+            sft.train(begun)
     assert partial.is_dir()
 
 
@@ -138,14 +163,13 @@ with folder_lock({str(tmp_path)!r}, "training"):
         (lambda c: c["training"].update(save_steps=4, logging_steps=2, weight_decay=0.0), None),
     ],
 )
-def test_another_configuration_in_a_runs_folder_is_refused_by_name(config, change, named):
-    begin(config)
-    change(config)
+def test_another_configuration_in_a_runs_folder_is_refused_by_name(begun, change, named):
+    change(begun)
     if named is None:
-        sft.train(config)
+        sft.train(begun)
         return
     with pytest.raises(OtherRunError, match=named):
-        sft.train(config)
+        sft.train(begun)
 
 
 def test_other_rows_or_another_base_in_a_runs_folder_are_refused(config, corpus):
@@ -161,11 +185,10 @@ def test_other_rows_or_another_base_in_a_runs_folder_are_refused(config, corpus)
         sft.train(config)
 
 
-def test_checkpoints_that_do_not_say_whose_they_are_are_not_continued(config):
-    begin(config)
-    (output(config) / "run.json").unlink()
+def test_checkpoints_that_do_not_say_whose_they_are_are_not_continued(begun):
+    (output(begun) / "run.json").unlink()
     with pytest.raises(OtherRunError, match="does not say what it was .run.json is missing."):
-        sft.train(config)
+        sft.train(begun)
 
 
 def test_a_finished_run_started_again_says_so_and_changes_nothing(config, caplog):
@@ -252,24 +275,27 @@ def test_clips_in_the_rows_are_looked_at_and_those_elsewhere_are_not_fetched(cor
         ("trainer_state.json", lambda path: path.write_text(path.read_text()[:100])),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(config, name, damage, caplog):
-    config["schedule"][0]["average"] = 0.5
-    begin(config)
-    damage(output(config) / "checkpoint-10" / name)
-    sft.train(config)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(begun, patterns, name, damage, caplog):
+    damage(output(begun) / "checkpoint-10" / name)
+    assert newest_whole_checkpoint(output(begun), patterns) == output(begun) / "checkpoint-6"
     assert f"checkpoint-10/{name} is " in caplog.text and "the checkpoint before it is tried" in caplog.text
-    assert json.loads((output(config) / "training.json").read_text())["steps"] == 18
 
 
-def test_a_run_without_a_whole_checkpoint_is_refused(config):
-    begin(config)
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(begun, caplog):
+    (output(begun) / "checkpoint-10" / "optimizer.pt").unlink()
+    sft.train(begun)
+    assert "checkpoint-10/optimizer.pt is missing; the checkpoint before it is tried" in caplog.text
+    assert json.loads((output(begun) / "training.json").read_text())["steps"] == 18
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(begun):
     for folder in ("checkpoint-5", "checkpoint-6"):  # the second is the end of a round
-        (output(config) / folder / "optimizer.pt").unlink()
-    (output(config) / "checkpoint-10" / "trainable.safetensors").write_bytes(b"half")
+        (output(begun) / folder / "optimizer.pt").unlink()
+    (output(begun) / "checkpoint-10" / "trainable.safetensors").write_bytes(b"half")
     with pytest.raises(DamagedCheckpointError, match="trainable.safetensors is cut off.*-5/optimizer.pt is missing"):
-        sft.train(config)
+        sft.train(begun)
     with pytest.raises(ValueError, match="checkpoint-10/trainable.safetensors is cut off or damaged"):
-        load_trained(output(config) / "checkpoint-10")
+        load_trained(output(begun) / "checkpoint-10")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,13 @@ TEXT_MODELS = {
 }
 
 
+def quiet_tone(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    """A quiet sine with noise, mono float32; its pitch and noise are of the seed."""
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(time))
+    return (0.2 * np.sin(2 * np.pi * (200 + 30 * seed) * time) + noise).astype(np.float32)
+
+
 def tiny_extractor(encoder: str):
     if encoder in ("whisper", "parakeet_encoder"):
         return WhisperFeatureExtractor(feature_size=8, chunk_length=1)

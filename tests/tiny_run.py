@@ -1,20 +1,40 @@
 """A corpus and a configuration that trains a tiny dual model in seconds, as fixtures."""
 
+import copy
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
 
-from tests.tiny import tiny_model_and_processor
+from tests.tiny import quiet_tone, tiny_model_and_processor
 
 
 @pytest.fixture
-def corpus(tmp_path, tone):
+def corpus(tmp_path):
+    return write_corpus(tmp_path)
+
+
+@pytest.fixture
+def config(corpus, tmp_path):
+    return write_start(tmp_path)
+
+
+def in_another_folder(config, folder: Path) -> dict:
+    """The run as it stands, with a folder of its own to go on in."""
+    other = copy.deepcopy(config)
+    other["training"]["output_dir"] = str(folder)
+    shutil.copytree(config["training"]["output_dir"], folder)
+    return other
+
+
+def write_corpus(folder: Path) -> Path:
     """Twelve clips with a row of each task, on disk in the schema."""
     rows = []
     for number in range(12):
         name = f"{number}.wav"
-        soundfile.write(tmp_path / name, tone(0.4 + 0.1 * number, seed=number), 16_000)
+        soundfile.write(folder / name, quiet_tone(0.4 + 0.1 * number, seed=number), 16_000)
         shared = {"corpus": "test", "split": "train", "audio": name, "transcript": "my old dog", "speaker": "a"}
         for task, answer, label in (
             ("asr", "my old dog", None),
@@ -24,19 +44,18 @@ def corpus(tmp_path, tone):
         ):
             row = {"id": f"{number}-{task}", "task": task, "question": "What?", "answer": answer, "label": label}
             rows.append({**shared, **row})
-    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return tmp_path
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
 
 
-@pytest.fixture
-def config(corpus, tmp_path):
+def write_start(folder: Path) -> dict:
     """A configuration that trains a saved tiny dual model with LoRA for a few steps on the CPU."""
     model, processor = tiny_model_and_processor()
-    model.save_pretrained(tmp_path / "start")
-    processor.save_pretrained(tmp_path / "start")
+    model.save_pretrained(folder / "start")
+    processor.save_pretrained(folder / "start")
     return {
-        "model": {"checkpoint": str(tmp_path / "start")},
-        "data": {"train": [str(corpus)]},
+        "model": {"checkpoint": str(folder / "start")},
+        "data": {"train": [str(folder)]},
         "schedule": [
             {"tasks": ["asr", "sqa"], "train": ["speech_encoder", "speech_adapter", "lora"]},
             {"tasks": ["er", "sr"], "train": ["emotion_encoder", "emotion_adapter", "lora"]},
@@ -44,7 +63,7 @@ def config(corpus, tmp_path):
         ],
         "lora": {"r": 4, "lora_alpha": 8},
         "training": {
-            "output_dir": str(tmp_path / "out"),
+            "output_dir": str(folder / "out"),
             "per_device_train_batch_size": 2,
             "gradient_accumulation_steps": 2,
             "learning_rate": 0.01,
