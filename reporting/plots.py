@@ -245,7 +245,8 @@ def interval_plot(
     Args:
         groups: by name, lines of a name, a figure and a kind.
         colours: by kind.
-        unit: what the axis says; 0 is marked. What is far from all others stands at the edge, as a number.
+        unit: what the axis says; 0 is marked. A figure that is far from all others stands at the edge, as a number,
+            and an interval that goes on beyond it ends in an arrow.
     """
     if not groups:
         return None
@@ -256,6 +257,7 @@ def interval_plot(
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(1.2 + 0.24 * len(lines))
         axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_xlim(*_ends([bounds for _, bounds, _ in lines if bounds is not None], edge))
         far = []
         for place, (_, bounds, kind) in enumerate(lines):
             if bounds is None or bounds.estimate is None:
@@ -264,7 +266,7 @@ def interval_plot(
                 far.append((place, bounds.estimate, colours[kind]))
                 continue
             if bounds.low is not None and bounds.high is not None:
-                axes.plot([bounds.low, bounds.high], [place, place], color=colours[kind], linewidth=2)
+                _draw_interval(axes, place, (bounds.low, bounds.high), colours[kind])
             axes.plot([bounds.estimate], [place], "o", color=colours[kind], markersize=5)
         _draw_at_the_ends(axes, far)
         for kind, colour in colours.items():
@@ -280,7 +282,6 @@ def interval_plot(
 def _draw_at_the_ends(axes: Axes, far: Sequence[tuple[int, float, str]]) -> None:
     """Figures that are beyond the axis, each as its row, value and colour."""
     ends = axes.get_xlim()
-    axes.set_xlim(ends)
     for place, value, colour in far:
         end, marker, side, text = (ends[1], ">", "right", f"{value:+.1f}   ")
         if value < 0:
@@ -289,10 +290,28 @@ def _draw_at_the_ends(axes: Axes, far: Sequence[tuple[int, float, str]]) -> None
         axes.text(end, place, text, ha=side, va="center", fontsize=8, color=INK)
 
 
+def _draw_interval(axes: Axes, place: int, interval: tuple[float, float], colour: str) -> None:
+    left, right = axes.get_xlim()
+    low, high = max(interval[0], left), min(interval[1], right)
+    axes.plot([low, high], [place, place], color=colour, linewidth=2)
+    for end, marker, beyond in ((left, "<", interval[0] < left), (right, ">", interval[1] > right)):
+        if beyond:
+            axes.plot([end], [place], marker, color=colour, markersize=4, clip_on=False)
+
+
 def _edge(all_bounds: Sequence[Bounds]) -> float:
     """From where on a figure is so far from all others that an axis which showed it would make dots of them."""
     sizes = [abs(bounds.estimate) for bounds in all_bounds if bounds.estimate is not None]
-    return 5 * max(float(np.quantile(sizes, 0.9)), 1.0) if sizes else float("inf")
+    return 4 * max(float(np.quantile(sizes, 0.9)), 1.0) if sizes else float("inf")
+
+
+def _ends(all_bounds: Sequence[Bounds], edge: float) -> tuple[float, float]:
+    """Of an axis that shows all figures and their intervals as far as the edge, and 0."""
+    found = [(b.estimate, b.low, b.high) for b in all_bounds]
+    values = [value for figures in found for value in figures if value is not None and np.isfinite(value)]
+    low, high = min([0.0, *values]), max([0.0, *values])
+    margin = 0.03 * (min(high, edge) - max(low, -edge)) or 1.0
+    return max(low - margin, -edge), min(high + margin, edge)
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

@@ -10,10 +10,11 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from audiollm.eval.statistics import Interval
 from audiollm.reporting.markdown import plain
 from audiollm.reporting.pages import TEMPLATES, environment, render, render_page
 from audiollm.reporting.players import Embedder
-from audiollm.reporting.plots import bar_plot, count_plot, loss_plot, parts_plot, stacked_plot
+from audiollm.reporting.plots import bar_plot, count_plot, interval_plot, loss_plot, parts_plot, stacked_plot
 from audiollm.reporting.quotes import Mark, cut, mark_quoted, mark_quotes
 
 
@@ -136,6 +137,18 @@ def test_the_smoothed_loss_does_not_look_across_the_border_of_a_round():
 
     level = curve([1.0] * 10)
     assert level and level == curve([9.0] * 10)
+
+
+def test_an_interval_that_goes_on_beyond_the_axis_ends_in_an_arrow_and_makes_no_dots_of_the_others():
+    def drawn(low, high):
+        lines = [("narrow", Interval(5.0, 4.0, 6.0), "seen")] * 9 + [("wide", Interval(1.0, low, high), "open")]
+        svg = interval_plot({"figure": lines}, {"seen": "#0000aa", "open": "#aa0000"}, "points") or ""
+        return re.findall(r'<path d="([^"]+)"[^>]*stroke: #0000aa', svg), svg.count("<use")
+
+    (far, both), (farther, again), (near, none), (_, one) = map(drawn, (-90, -9000, -3, -3), (90, 90, 3, 90))
+    assert far and far == farther and far != near  # an axis is as narrow as its intervals let it be
+    assert both == again
+    assert both > one > none
 
 
 def test_plots_without_figures_are_none_and_names_from_data_are_no_formulas():
