@@ -12,6 +12,7 @@ import audiollm
 
 from ..files import new_folder, write_whole
 from ..training.delta import DTYPES, WrittenDelta, write_delta
+from ..training.facts import FACTS_NAME
 from . import PublishError
 from .card import CardFacts, model_card
 from .publish import LICENCE, README
@@ -41,7 +42,8 @@ def publish_delta(
         dtype: to round the weights to, one of [`DTYPES`].
 
     Raises:
-        PublishError: if a corpus that the model learnt from forbids commercial use, and the licence does not.
+        PublishError: if a corpus that the model learnt from forbids commercial use, and the licence does not; or if
+            the checkpoint does not say what it learnt from.
     """
     folder = Path(folder)
     stated = {"licence": licence} | ({"hears": hears} if hears else {})
@@ -62,7 +64,12 @@ def publish_delta(
 
 
 def _refuse_licence(licence: str, facts: Mapping[str, Any]):
-    for corpus in facts.get("corpora", ()):
+    if "corpora" not in facts:
+        raise PublishError(
+            f"the checkpoint does not say which corpora it learnt from, so nobody knows what {licence} may allow: put "
+            f"the {FACTS_NAME} of its run into it."
+        )
+    for corpus in facts["corpora"]:
         theirs = str(corpus["licence"] or "")
         if NON_COMMERCIAL.search(theirs) and not NON_COMMERCIAL.search(licence):
             raise PublishError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class JudgeReward:
             Item(row, {"answer": text_of(completion), "transcript": said or "", "question": asked, "reference": ""})
             for completion, said, asked, row in columns_shown
         ]
-        keys = [(item.id, item.fields["answer"]) for item in items]
+        keys = [json.dumps(item.fields) for item in items]  # ids are those of one corpus, and there may be several
         wanted = {key: item for key, item in zip(keys, items) if item.fields["transcript"] and key not in self.known}
         ratings = dict(zip(wanted, self.judge.rate(self.what, list(wanted.values())) or [], strict=True))
         self.known |= {key: rating for key, rating in ratings.items() if rating.score is not None}

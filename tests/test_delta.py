@@ -206,6 +206,15 @@ def test_a_licence_that_its_corpora_forbid_is_refused(made, tmp_path, capsys):
     assert "Acted (CC BY-NC-SA 4.0), which forbids commercial use" in said and not (tmp_path / "free").exists()
 
 
+def test_a_checkpoint_that_does_not_say_what_it_learnt_from_gets_no_licence(made, tmp_path, capsys):
+    shutil.copytree(made / "run" / "checkpoint-1", tmp_path / "run" / "checkpoint-1")
+    words = delta_words(made, tmp_path / "free")
+    words[1] = str(tmp_path / "run" / "checkpoint-1")
+    assert "does not say which corpora it learnt from" in refusal(words, capsys)
+    shutil.copy(made / "run" / FACTS_NAME, tmp_path / "run" / "checkpoint-1")
+    assert main(words) == 0
+
+
 def test_a_folder_that_was_trained_on_needs_a_name_on_the_hub(made, tmp_path, capsys):
     words = ["delta", made / "run/checkpoint-1", tmp_path / "out", "--licence", "mit"]
     assert "speech: the run had its weights from the folder" in refusal(words, capsys)

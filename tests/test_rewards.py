@@ -121,6 +121,12 @@ def test_a_judge_is_asked_once_for_each_answer_and_unscored_is_none():
     assert judge.asked == ["one", "one two three", "silence", "silence"]
 
 
+def test_rows_of_two_corpora_with_the_same_id_are_judged_each_by_what_was_said():
+    judge = Rates()
+    JudgeReward(judge)(["so"] * 3, transcript=["lost", "won", "lost"], question=["how?"] * 3, id=["1"] * 3)
+    assert len(judge.asked) == 2
+
+
 def test_a_judge_that_rates_nothing_is_refused():
     with pytest.raises(EvalError, match="judge rule rates no relevance"):
         JudgeReward("rule")

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,9 @@ def parts(model, groups):
     return [part for group in groups for part in sorted(there | {"lora"}) if part.endswith(kinds.get(group, group))]
 
 
-def trainer_of(corpus, tmp_path, model, processor, learn=("lora",), rewards=None, trainer_type=None, **settings):
+def trainer_of(
+    corpus, tmp_path, model, processor, learn=("lora",), rewards=None, trainer_type=None, steps=1, **settings
+):
     shared = {
         "output_dir": str(tmp_path / "out"),
         "per_device_train_batch_size": 4,
@@ -88,7 +91,7 @@ def trainer_of(corpus, tmp_path, model, processor, learn=("lora",), rewards=None
         rewards=rewards or {"letters": letters},
         train=parts(model, learn),
         lora=LoraConfig(**lora_settings({"r": 4, "lora_alpha": 8}, model)),
-        max_steps=1,
+        max_steps=steps,
     )
 
 
@@ -341,6 +344,8 @@ def test_a_killed_run_ends_as_an_unbroken_one_and_the_model_loads(config, tmp_pa
         ({"training": {"reward_weights": [1.0]}}, "reward_weights cannot be set: `rewards` gives each its weight"),
         ({"training": {"use_vllm": True}}, "use_vllm cannot be set: it would sample without audio"),
         ({"training": {"eval_strategy": "steps"}}, "data.validation names no rows"),
+        ({"training": {"auto_find_batch_size": True}}, "cannot be set: rows are laid out before the first step"),
+        ({"training": {"save_strategy": "epoch"}}, "save_strategy is 'epoch'; it is one of no and steps"),
     ],
 )
 def test_what_a_configuration_cannot_mean_is_refused_by_name(config, change, message):
@@ -352,6 +357,22 @@ def test_our_own_configuration_is_right_and_its_fields_are_documented():
     assert read_rl_config("configs/rl.yaml")["rewards"]
     for kind in (RLConfiguration, RewardChoice, Sampling):
         assert all(f"{field.name}" in kind.__doc__ for field in dataclasses.fields(kind))
+
+
+def test_a_checkpoint_in_the_midst_of_what_was_sampled_once_is_refused(corpus, tmp_path):
+    """A run that went on there would sample other answers than the unbroken one learns from."""
+    model, processor = tiny_model_and_processor()
+    build = partial(trainer_of, corpus, tmp_path, model, processor, save_strategy="steps")
+    with pytest.raises(ValueError, match="learnt from for 2 steps.*make it a multiple of 2"):
+        build(num_iterations=2, save_steps=1, steps=4)
+    with pytest.raises(ValueError, match="make it a multiple of 3"):
+        build(steps_per_generation=6, save_steps=2, steps=6)
+    for settings in (
+        {"num_iterations": 2, "save_steps": 2},
+        {"save_steps": 1},
+        {"num_iterations": 2, "save_steps": 9},
+    ):
+        build(**settings, steps=4)
 
 
 @pytest.fixture

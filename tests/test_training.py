@@ -1,18 +1,21 @@
 # ruff: noqa: F811 (fixtures are imported, and asked for by name)
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from datasets import Dataset
-from transformers import AutoProcessor, TrainerCallback
+from safetensors.torch import load_file
+from transformers import AutoProcessor, TrainerCallback, TrainerState
 from trl import SFTConfig
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.training import run_trainer, sft
 from audiollm.training.alternation import AlternationSampler, draw_speeds, set_learning
+from audiollm.training.checkpoints import merge_checkpoint
 from audiollm.training.config import Data
 from audiollm.training.encoder_losses import LabelHead, WordHead, label_classes
 from audiollm.training.run import run
@@ -258,6 +261,55 @@ def test_a_round_ends_with_the_average_of_its_weights(config):
         expected = past * expected + (1 - past) * weight
     torch.testing.assert_close(parameter.detach(), expected)
     assert not torch.equal(parameter, stepped[stop - 1]) and torch.equal(parameter, stepped[-1])
+
+
+def test_the_last_checkpoint_of_a_round_that_max_steps_ends_is_the_model(config, tmp_path):
+    config["schedule"], config["max_steps"] = [config["schedule"][1] | {"average": 0.9}], 3
+    whole = load_file(Path(sft.train(config)) / "model.safetensors")
+    merge_checkpoint(tmp_path / "out" / "checkpoint-3", tmp_path / "merged")
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    assert all(torch.equal(whole[name], merged[name]) for name in whole)
+
+
+def test_a_label_weighs_as_much_however_rows_fall_into_batches(config):
+    """Rows of asr have no label: a batch of theirs alone must not halve the loss on the labels of others."""
+    config["schedule"] = [{"tasks": ["asr", "er"], "train": ["emotion_encoder", "emotion_adapter"], "label": 1.0}]
+    config |= {"lora": None, "samples_per_round": 0}
+    norms = []
+    for size, batches in ((4, 1), (1, 4)):
+        config["training"] |= {"per_device_train_batch_size": size, "gradient_accumulation_steps": batches}
+        torch.manual_seed(0)
+        model, processor = tiny_model_and_processor()
+        trainer = sft.build_trainer(config, model, processor)
+        trainer.state, trainer.current_gradient_accumulation_steps = TrainerState(), batches
+        for parameter in trainer.heads.parameters():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+        rows = [trainer.train_dataset[int(place)] | {"place": 0} for place in trainer.order[:4]]
+        assert len({row["task"] for row in rows}) == 2
+        batched = iter([trainer.data_collator(rows[start : start + size]) for start in range(0, 4, size)])
+        step, items = trainer.get_batch_samples(batched, batches, trainer.args.device)
+        for batch in step:
+            trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=items).backward()
+        norms.append(torch.stack([parameter.grad.norm() for parameter in trainer.heads.parameters()]))
+    torch.testing.assert_close(norms[0], norms[1])
+
+
+def test_a_gradient_of_a_head_that_is_not_finite_is_gone_at_the_next_step(config):
+    """With fp16 the scaler leaves out the step of an overflow; what stayed would make it leave out all others."""
+    config["schedule"] = [{"tasks": ["er"], "train": ["emotion_encoder"], "label": 1.0}]
+    config["lora"] = None
+    trainer = sft.build_trainer(config)
+    for parameter in trainer.heads.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    trainer.get_batch_samples(iter([]), 1, trainer.args.device)
+    assert all(parameter.grad is None for parameter in trainer.heads.parameters())
+
+
+def test_rows_of_another_task_than_the_plan_has_are_not_trained_on(config):
+    trainer = sft.build_trainer(config)
+    trainer.order = trainer.order[::-1].copy()
+    with pytest.raises(RuntimeError, match="step 1: rows of .*in a round of asr, sqa.*other batches than the plan"):
+        trainer.train()
 
 
 def test_a_part_that_is_not_in_the_optimizer_is_refused(config):

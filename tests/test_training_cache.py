@@ -1,13 +1,15 @@
 # ruff: noqa: F811 (fixtures are imported, and asked for by name)
 """Outputs of frozen branches are computed once, and change nothing."""
 
+import shutil
+
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
 from audiollm.training import sft
-from audiollm.training.feature_cache import FeatureCache
+from audiollm.training.feature_cache import FeatureCache, fingerprint
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -121,15 +123,37 @@ def test_kept_frames_move_a_batch_norm_as_all_frames_do(config, settings, tmp_pa
 
 
 def test_the_cache_stays_within_its_room_and_gives_up_old_weights_first(tmp_path):
-    cache = FeatureCache(tmp_path, max_gb=1e-5)  # 10 kB
-    cache.open(["old"])
-    cache.put("old", "aa", TOKENS)
-    cache.open(["new"])
+    cache, old, new = FeatureCache(tmp_path, max_gb=1e-5), fingerprint("old"), fingerprint("new")  # 10 kB
+    cache.open([old])
+    cache.put(old, "aa", TOKENS)
+    cache.open([new])
     for clip in ("aa", "bb", "cc"):
-        cache.put("new", clip, TOKENS)
-    assert cache.get("old", "aa") is None
-    assert [cache.get("new", clip) is not None for clip in ("aa", "bb", "cc")] == [True, True, False]
+        cache.put(new, clip, TOKENS)
+    assert cache.get(old, "aa") is None
+    assert [cache.get(new, clip) is not None for clip in ("aa", "bb", "cc")] == [True, True, False]
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) <= 10_000
+
+
+def test_a_cache_that_needs_room_deletes_nothing_that_it_did_not_write_nor_counts_it(tmp_path):
+    others = [tmp_path / "my-model" / "model.safetensors", tmp_path / "notes.txt", tmp_path / ("e" * 31) / "a.txt"]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(bytes(20_000))
+    cache, old, new = FeatureCache(tmp_path, max_gb=1e-5), fingerprint("old"), fingerprint("new")
+    for name in (old, new):
+        cache.open([name])
+        for clip in ("aa", "bb", "cc"):
+            cache.put(name, clip, TOKENS)
+    assert all(other.stat().st_size == 20_000 for other in others)
+    assert not (tmp_path / old).exists() and cache.get(new, "aa") is not None
+
+
+def test_a_cache_whose_folder_another_run_took_for_room_is_written_anew(tmp_path):
+    cache, name = FeatureCache(tmp_path, max_gb=1), fingerprint("mine")
+    cache.open([name])
+    shutil.rmtree(tmp_path / name)
+    cache.put(name, "aa", TOKENS)
+    assert cache.get(name, "aa") is not None
 
 
 def test_a_broken_file_of_the_cache_is_computed_again(tmp_path):

@@ -26,6 +26,7 @@ from audiollm.training import sft
 from audiollm.training.checkpoints import (
     DamagedCheckpointError,
     load_trained,
+    merge_checkpoint,
     newest_whole_checkpoint,
     whole_checkpoints,
 )
@@ -201,6 +202,33 @@ def test_a_finished_run_started_again_says_so_and_changes_nothing(config, caplog
     assert all(path.stat().st_mtime_ns == written for path, written in files.items())
 
 
+def test_other_recordings_under_the_same_names_are_another_run(begun, stopped):
+    clip = Path(stopped["data"]["train"][0], "3.wav")
+    kept = clip.read_bytes()
+    try:
+        clip.write_bytes(kept[:44] + bytes(len(kept) - 44))
+        with pytest.raises(
+            OtherRunError, match="the recordings of the training rows .data. are others, under the same"
+        ):
+            sft.train(begun)
+    finally:
+        clip.write_bytes(kept)
+
+
+def test_a_run_that_began_before_recordings_were_written_down_goes_on(begun):
+    identity = json.loads((output(begun) / "run.json").read_text())
+    del identity["rows"]["clips"]
+    (output(begun) / "run.json").write_text(json.dumps(identity))
+    sft.train(begun)
+    assert json.loads((output(begun) / "training.json").read_text())["steps"] == 18
+
+
+def test_a_checkpoint_says_what_its_run_learns_from(begun, tmp_path):
+    merge_checkpoint(output(begun) / "checkpoint-10", tmp_path / "merged")
+    facts = json.loads((tmp_path / "merged" / "training.json").read_text())
+    assert facts["steps"] == 10 and [corpus["name"] for corpus in facts["corpora"]] == ["test"]
+
+
 def test_a_run_killed_before_its_model_was_written_is_not_trained_on(config):
     whole = load_file(Path(sft.train(config)) / "model.safetensors")
     config["training"]["output_dir"] += "-killed"
@@ -372,6 +400,11 @@ def test_lora_lands_in_the_language_model_whatever_way_it_is_named(config, targe
         ({"target_modules": ".*q_proj"}, "reaches .* parameters outside the language model .first: .*encoder"),
         ({"modules_to_save": ["speech_adapter"]}, "lora.modules_to_save is .*said in the schedule"),
         ({"bias": "all"}, "lora.bias is 'all'"),
+        (
+            {"target_modules": ["q_proj", "embed_tokens"]},
+            "has model.language_model.embed_tokens, whose .* twice",
+        ),
+        ({"target_modules": ".*lm_head"}, "has lm_head, whose weight this language model uses twice"),
     ],
 )
 def test_lora_elsewhere_is_refused(config, section, message):

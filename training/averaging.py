@@ -48,8 +48,8 @@ class AveragingCallback(TrainerCallback):
         past = min(round_.average, seen / (9 + seen))
         averages = [self.average[name] for name in self._learning]
         torch._foreach_lerp_(averages, list(self._learning.values()), 1 - past)
-        if state.global_step in self.plan.stops:
-            self._put_in_place()
+        if state.global_step in self.plan.stops or state.global_step == state.max_steps:
+            self._put_in_place()  # before the checkpoint, which is then the model that the run ends with
 
     @torch.no_grad()
     def on_train_end(self, args, state, control, model: Any = None, **kwargs):

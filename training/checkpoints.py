@@ -27,6 +27,7 @@ from ..modeling_audiollm.saving import open_to_readers
 from ..processing.ctc import CTC_NAME
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .assemble import assemble
+from .facts import facts_of, write_facts
 from .schedule import part_of
 
 
@@ -301,3 +302,5 @@ def merge_checkpoint(checkpoint: str | Path, folder: str | Path) -> None:
     with files.new_folder(folder) as new:
         save_merged(model, processor, new)
         copy_ctc_head(checkpoint if "speech_encoder" in learnt_parts(checkpoint) else first, new)
+        if facts := facts_of(checkpoint):
+            write_facts(facts, new)

@@ -22,8 +22,26 @@ from .schedule import SCHEDULES, ScheduleError, read_rounds
 from .strict import ConfigError, check_fields, nearest, read_section, refuse_unknown
 
 
+# Of every training: what would do nothing, or lay out other rows than the plan has.
+NEVER_YOURS = {
+    "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
+    "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
+    "data_seed": "rows come in the order of training.seed",
+    "auto_find_batch_size": "rows are laid out before the first step, and a smaller batch would shift them",
+    "ignore_data_skip": "a run that goes on has to go on with the rows that it has not seen",
+    "save_only_model": "a checkpoint without its optimizer cannot be gone on from",
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
+    **dict.fromkeys(
+        ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+        "the model is what the last round ends with; `audiollm merge` makes one of any checkpoint",
+    ),
+}
+# The whole run is one epoch to transformers, so that these would act once, at its end.
+STRATEGIES = ("eval_strategy", "save_strategy", "logging_strategy")
+# What else the section has would shift rows against the plan, or do nothing.
+OF_ACCELERATOR = ("non_blocking", "gradient_accumulation_kwargs")
 # What the trainer sets itself, or does in its own way: setting it would do nothing, or break audio prompts.
-NOT_YOURS = {
+NOT_YOURS = NEVER_YOURS | {
     "num_train_epochs": "the schedule says how many epochs each round takes",
     "deepspeed": "",  # refused by its own check, which sees `accelerate launch` too
     **dict.fromkeys(
@@ -36,10 +54,6 @@ NOT_YOURS = {
         ("model_init_kwargs", "chat_template_path", "eos_token", "pad_token"),
         "the model and its processor are described by the section `model`",
     ),
-    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
-    "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
-    "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
-    "data_seed": "rows come in the order of training.seed",
 }
 OF_VALIDATION = ("eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size")
 Weights = Literal["auto", "float32", "bfloat16", "float16"]
@@ -306,6 +320,7 @@ class Run:
             raise ConfigError(
                 f"training.train_sampling_strategy is {strategy!r}; it is one of random and group_by_length."
             )
+        self._check_strategies()
         wanted = self.training.get("eval_strategy", "no")
         if wanted != "no" and self.data.validation is None:
             raise ConfigError(f"training.eval_strategy is {wanted!r}, but data.validation names no rows to evaluate.")
@@ -313,6 +328,24 @@ class Run:
             raise ConfigError(f"training.{given[0]} is of data.validation, which names no rows to evaluate.")
         if self.data.validation is not None and self.training.get("eval_strategy") == "no":
             raise ConfigError("training.eval_strategy is 'no', so data.validation would not be used; leave one out.")
+
+    def _check_strategies(self) -> None:
+        for name in STRATEGIES:
+            strategy = str(getattr(self.training.get(name), "value", self.training.get(name)))
+            if strategy in ("epoch", "best"):
+                raise ConfigError(
+                    f"training.{name} is {strategy!r}; it is one of no and steps: a run has rounds, each with epochs "
+                    "of its own, and its model is what the last one ends with."
+                )
+        accelerator = self.training.get("accelerator_config") or {}
+        if not isinstance(accelerator, Mapping):
+            raise ConfigError("training.accelerator_config is a file; give its fields here.")
+        for name in accelerator:
+            if name not in OF_ACCELERATOR:
+                raise ConfigError(
+                    f"training.accelerator_config.{name} cannot be set: rows are laid out by the trainer, and would "
+                    f"be others; there are {' and '.join(OF_ACCELERATOR)}."
+                )
 
     @property
     def steps(self) -> int:

@@ -44,7 +44,7 @@ from .bases import (
 )
 from .checkpoints import TRAINABLE_NAME, copy_ctc_head, learnt_parts, read_origin, restore, save_merged
 from .config import Source, read_model
-from .facts import FACTS_NAME, read_facts, write_facts
+from .facts import FACTS_NAME, facts_of, write_facts
 from .schedule import part_of, part_parameters
 
 
@@ -179,7 +179,7 @@ def write_delta(
     if "speech_encoder" in learnt_parts(checkpoint):
         copy_ctc_head(checkpoint, folder)
     model_section = with_sources(origin["model"], published)
-    facts = {"format": 1, **(read_facts(Path(checkpoint).resolve().parent) or {}), **stated}
+    facts = {"format": 1, **(facts_of(checkpoint) or {}), **stated}
     facts["config"] = {**facts.get("config", {}), "model": model_section}
     write_facts(facts, folder)
     open_to_readers(folder)

@@ -181,6 +181,7 @@ class EncoderLossTrainer(AudioLLMTrainer):
         self.heads.to(self.args.device)
         self.companions |= {f"{name}_head": head for name, head in self.heads.items()}
         self._beside: dict[str, list[torch.Tensor]] = {}
+        self._told_rows: dict[str, int] = {}  # rows of the optimizer step that have targets, by loss
 
     def build_head(self, name: str, width: int, steps: int) -> nn.Module:
         """The head of a loss on frames: `(frames, mask, targets)` to a number, see [`LabelHead`].
@@ -211,9 +212,17 @@ class EncoderLossTrainer(AudioLLMTrainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
         optimizer.add_param_group({"params": list(self.heads.parameters())})
-        # Trainer zeroes the gradients of the model only; those of the heads would add up over all steps.
-        optimizer.register_step_post_hook(lambda *_: self.heads.zero_grad())
         return optimizer
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As transformers does, at the beginning of each optimizer step, whose rows with targets are counted."""
+        # Trainer zeroes the gradients of the model only; those of the heads would add up over all steps, and with
+        # fp16 an overflow in them, whose step is left out, would stay.
+        self.heads.zero_grad()
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        names = self.plan.rounds[0].encoder_losses
+        self._told_rows = {name: sum(_told(batch.get(f"{name}_labels")) for batch in batches) for name in names}
+        return batches, items
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         targets = {name: inputs.pop(f"{name}_labels", None) for name in self.plan.rounds[0].encoder_losses}
@@ -232,8 +241,11 @@ class EncoderLossTrainer(AudioLLMTrainer):
                 loss = round_.lm * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         for name, part in active.items():
             beside = self.heads[_head(name, part)](frames[name], masks[name], targets[name])
-            self._beside.setdefault(f"{name}_loss", []).append(beside.detach())
-            loss = loss + getattr(round_, name) * beside / self.current_gradient_accumulation_steps
+            told = _told(targets[name])
+            if told:
+                self._beside.setdefault(f"{name}_loss", []).append(beside.detach())
+            # A mean over the rows of the step that have targets, however they fall into its batches.
+            loss = loss + getattr(round_, name) * beside * told / max(self._told_rows[name], 1)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None):
@@ -252,6 +264,11 @@ class EncoderLossTrainer(AudioLLMTrainer):
         if part.endswith("adapter"):
             return model.adapter_tokens(part, **inputs)
         return model.branch_frames(part.removesuffix("_encoder"), inputs[name], inputs[f"{name}_mask"]).states[-1]
+
+
+def _told(targets: torch.Tensor | None) -> int:
+    """How many rows of a batch have targets."""
+    return 0 if targets is None else int((targets != IGNORED).flatten(1).any(-1).sum())
 
 
 def _head(loss: str, part: str) -> str:

@@ -66,6 +66,11 @@ def read_facts(folder: str | Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def facts_of(checkpoint: str | Path) -> dict[str, Any] | None:
+    """Facts of a run as far as a checkpoint of it, or of all of it if the checkpoint has none."""
+    return read_facts(checkpoint) or read_facts(Path(checkpoint).resolve().parent)
+
+
 def describe_corpora(
     rows: Iterable[Mapping[str, Any]], sources: Sequence[str | Mapping[str, str]], readers: Mapping[str, Any]
 ) -> list[dict[str, Any]]:

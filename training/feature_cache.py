@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ..modeling_audiollm.saving import open_to_readers
 
 
 GIGABYTE = 1_000_000_000
+OURS = re.compile("[0-9a-f]{32}")  # what [`fingerprint`] gives; other folders beside are somebody's, and stay
 logger = logging.getLogger(__name__)
 
 
@@ -31,8 +33,9 @@ def fingerprint(*facts: Any) -> str:
 class FeatureCache:
     """Token embeddings of clips, a file each, in a folder for each fingerprint.
 
-    What was computed with other weights is deleted when room is needed; when all that is left belongs to the present
-    round, nothing more is kept, and the clips that are not there are computed each time.
+    What was computed with other weights is deleted when room is needed, by this run or another; when all that is left
+    belongs to the present round, nothing more is kept, and the clips that are not there are computed each time. What
+    else lies in the folder is neither counted nor deleted.
 
     Args:
         folder: of the cache; several runs and processes may share it.
@@ -56,7 +59,7 @@ class FeatureCache:
             for name in fingerprints:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
                 os.utime(self.folder / name)
-            self.used = _size(self.folder)
+            self.used = self._size()
 
     def get(self, name: str, clip: str) -> torch.Tensor | None:
         """The embeddings `[windows, tokens, hidden]` of a clip, or none if they are not there."""
@@ -76,7 +79,7 @@ class FeatureCache:
         with self._going_on():
             if not self._has_room(size):
                 return
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)  # another run may have needed the room
             try:
                 save_file({"tokens": tokens.detach().cpu().contiguous()}, partial)
                 open_to_readers(partial)
@@ -100,10 +103,11 @@ class FeatureCache:
     def _has_room(self, size: int) -> bool:
         if self._full:
             return False
-        old = sorted((path for path in self.folder.iterdir() if path.name not in self._open), key=os.path.getmtime)
+        old = sorted((path for path in self._folders() if path.name not in self._open), key=_last_opened)
         while self.used + size * self.writers > self.limit and old:
+            logger.info("the feature cache makes room: %s, of other weights, is deleted", old[0])
             shutil.rmtree(old.pop(0), ignore_errors=True)
-            self.used = _size(self.folder)
+            self.used = self._size()
         self._full = self.used + size * self.writers > self.limit
         if self._full:
             logger.warning(
@@ -111,6 +115,22 @@ class FeatureCache:
             )
         return not self._full
 
+    def _folders(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if OURS.fullmatch(path.name)]
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    def _size(self) -> int:
+        return sum(_bytes(path) for folder in self._folders() for path in folder.rglob("*.safetensors"))
+
+
+def _last_opened(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # deleted by another process since it was listed
+        return 0.0
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -7,6 +7,7 @@ can go.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from peft import LoraConfig
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.trainer_utils import SaveStrategy
 from trl import GRPOConfig, GRPOTrainer
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
@@ -92,6 +94,7 @@ class AudioLLMGRPOTrainer(RunTrainer, GRPOTrainer):
         batches = generations.total_steps * given.steps_per_generation * given.num_iterations
         plan = replace(generations, stops=(max(1, batches // given.gradient_accumulation_steps),))
         args.max_steps = min(max_steps or plan.total_steps, plan.total_steps)
+        _refuse_saving_between(args)
         if args.device.type == "cpu":
             shrink_tiles()
         with _image_token_is_audio(model.config):
@@ -333,4 +336,19 @@ def _refuse(args: GRPOConfig, train: Sequence[str], lora: LoraConfig | None):
         raise ValueError(
             f"lora.lora_dropout is {lora.lora_dropout:g}: dropout would make the policy that is scored another one "
             "than that which answered; leave it 0."
+        )
+
+
+def _refuse_saving_between(args: GRPOConfig):
+    """Refuse checkpoints in the midst of a generation, whose answers a run that goes on would have to sample anew.
+
+    Call it when `args.max_steps` is known. This can go when TRL saves what it has sampled.
+    """
+    batches = int(args.steps_per_generation or 1) * args.num_iterations
+    every = math.lcm(batches, args.gradient_accumulation_steps) // args.gradient_accumulation_steps
+    steps = args.save_steps if args.save_steps >= 1 else math.ceil(args.max_steps * args.save_steps)
+    if every > 1 and args.save_strategy == SaveStrategy.STEPS and steps < args.max_steps and steps % every:
+        raise ValueError(
+            f"training.save_steps is {args.save_steps:g}, but sampled answers are learnt from for {every} steps, and "
+            f"a run that goes on in their midst would sample others: make it a multiple of {every}."
         )

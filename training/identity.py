@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from .proof import part_checksums
 
 
 RUN_NAME = "run.json"
+GLIMPSE, THREADS = 4096, 16
 # What changes nothing of what is learnt. Rows and weights are compared themselves, not their paths.
 FREE = ("data", "feature_cache", "samples_per_round", "model.checkpoint", "model.add_emotion.encoder")
 FREE += tuple(f"model.parts.{part}" for part in ("speech", "emotion", "text"))
@@ -52,14 +55,40 @@ def run_identity(
 
 
 def rows_identity(rows: Iterable[Any]) -> dict[str, Any]:
-    """What makes rows the same: all that they hold, in their order; of recordings the names."""
-    digest, count = hashlib.sha256(), 0
+    """What makes rows the same: all that they hold, in their order; of recordings the names, sizes and some bytes."""
+    digest, count, recordings = hashlib.sha256(), 0, {}
     for row in rows:
         count += 1
         audio = row["audio"]
         name = Path(audio.get("path") or "").name if isinstance(audio, Mapping) else str(audio)
         digest.update(json.dumps([name, *(row[key] for key in sorted(row) if key != "audio")]).encode())
-    return {"count": count, "digest": digest.hexdigest()}
+        if isinstance(audio, Mapping):
+            kept = audio.get("bytes")
+            recordings.setdefault(audio.get("path") or len(recordings), kept and _glimpse(kept, len(kept)))
+    clips = hashlib.sha256()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for kept, found in zip(recordings.values(), pool.map(_glimpse_of, recordings)):
+            clips.update((kept or found).encode())
+    return {"count": count, "digest": digest.hexdigest(), "clips": clips.hexdigest()}
+
+
+def _glimpse_of(path: Any) -> str:
+    """As [`_glimpse`], of a file; nothing of one that lies elsewhere."""
+    if not isinstance(path, str) or not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        return _digest(size, file.read(GLIMPSE))
+
+
+def _glimpse(recording: bytes, size: int) -> str:
+    """A recording's size and bytes of its middle, which tell it from others without reading all corpora anew."""
+    return _digest(size, recording[size // 2 : size // 2 + GLIMPSE])
+
+
+def _digest(size: int, middle: bytes) -> str:
+    return hashlib.sha256(size.to_bytes(8, "big") + middle).hexdigest()
 
 
 def claim_folder(
@@ -98,9 +127,11 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], arguments: typ
         before, after = (facts["settings"].get(name, default) for facts in (then, now))
         if before != after:
             found.append(f"{name} was {before!r}, is {after!r}")
-    if then["rows"] != now["rows"]:
-        counts = f"{then['rows']['count']} then, {now['rows']['count']} now"
-        found.append(f"the training rows (data) are others ({counts})")
+    rows, rows_now = then["rows"], now["rows"]
+    if any(rows[name] != rows_now[name] for name in ("count", "digest")):
+        found.append(f"the training rows (data) are others ({rows['count']} then, {rows_now['count']} now)")
+    elif rows.get("clips", rows_now["clips"]) != rows_now["clips"]:  # runs that began before it was written down
+        found.append("the recordings of the training rows (data) are others, under the same names")
     for part in sorted(then["weights"].keys() | now["weights"].keys()):
         if then["weights"].get(part) != now["weights"].get(part):
             found.append(f"the weights that {part} begins with (model) are others")

@@ -31,7 +31,8 @@ def lora_settings(section: Mapping[str, Any], model: AudioLLMForConditionalGener
         model: not yet wrapped.
 
     Raises:
-        LoraSectionError: for fields that make other parameters learn, which `train` in the schedule's rounds does.
+        LoraSectionError: for fields that make other parameters learn, which `train` in the schedule's rounds does, and
+            for targets whose LoRA cannot be merged.
     """
     for field, nothing in (("modules_to_save", None), ("bias", "none")):
         if section.get(field, nothing) not in (nothing, [], ()):
@@ -44,7 +45,22 @@ def lora_settings(section: Mapping[str, Any], model: AudioLLMForConditionalGener
         targets = sorted({name.rpartition(".")[2] for name, module in linear if isinstance(module, nn.Linear)})
     if not isinstance(targets, str):
         targets = rf"(model\.)*language_model\.(.*\.)?({'|'.join(map(re.escape, targets))})"
+    _refuse_tied(targets, model)
     return {"task_type": "CAUSAL_LM", **section, "target_modules": targets}
+
+
+def _refuse_tied(targets: str, model: AudioLLMForConditionalGeneration):
+    """Refuse LoRA on one of two layers that share a weight: merged, it would change the other one, too."""
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if getattr(embeddings, "weight", None) is not getattr(head, "weight", None):
+        return
+    for name, module in model.named_modules():
+        if module in (embeddings, head) and re.fullmatch(targets, name):
+            raise LoraSectionError(
+                f"lora.target_modules has {name}, whose weight this language model uses twice, for its embeddings and "
+                "its head: merged into one of them, LoRA would change the other. Leave it out; "
+                "`trainable_token_indices` teaches single tokens."
+            )
 
 
 def refuse_outside(model: PeftModel):

@@ -11,26 +11,22 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
-from .config import Data, Model, Run, load_config
+from .config import NEVER_YOURS, Data, Model, Run, load_config
 from .pairs import Sampling
 from .schedule import PARTS
 from .strict import ConfigError, nearest, read_section
 
 
 # What the trainer sets itself, or what would leave audio out: setting it would do nothing, or harm.
-NOT_YOURS = {
+NOT_YOURS = NEVER_YOURS | {
     "num_train_epochs": "`epochs` says how many passes there are",
     "reward_weights": "`rewards` gives each its weight",
-    "resume_from_checkpoint": "a run goes on from the last whole checkpoint in its output_dir",
-    "logging_nan_inf_filter": "a loss that is not finite is shown as it is",
-    "data_seed": "rows come in the order of training.seed",
     "disable_dropout": "what is scored has to be what was sampled, so there never is dropout",
     "chat_template_kwargs": "prompts are written as they are everywhere",
     **dict.fromkeys(("model_init_kwargs", "trust_remote_code"), "the section `model` describes the model"),
     **dict.fromkeys(("remove_unused_columns", "shuffle_dataset"), "the run is laid out by the trainer"),
     **dict.fromkeys(("use_vllm", "use_transformers_continuous_batching"), "it would sample without audio"),
     **dict.fromkeys(("sync_ref_model", "cast_lm_head_to_fp32"), "TRL's code for it does not know audio models"),
-    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "the trainer always trains, and nothing else"),
     **dict.fromkeys(("max_length", "truncation_mode", "padding_free"), "audio prompts are never cut or joined"),
     **dict.fromkeys(("precompute_ref_log_probs", "chat_template_path"), "rows are prepared by our own collator"),
 }

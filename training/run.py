@@ -55,15 +55,15 @@ def run(config: Mapping[str, Any], trainer: RunTrainer) -> str:
         if facts and facts["steps"] == trainer.args.max_steps and final.is_dir():
             logger.info("this run is finished (%d steps); its model is in %s", facts["steps"], final)
             return str(final)
+        if first:
+            trainer.facts = training_facts(config, trainer.train_dataset, asdict(trainer.plan), 0, 0.0, READERS)
         _train(trainer, newest_whole_checkpoint(output, trainer.checkpoint_files()))
         if first:
             with naming_a_full_disk(output):
                 trainer.state.save_to_json(str(output / TRAINER_STATE_NAME))
                 trainer.save_merged(final)
-                plan, steps = asdict(trainer.plan), trainer.state.global_step
-                facts = training_facts(config, trainer.train_dataset, plan, steps, trainer.seconds, READERS)
-                write_facts(facts, output)
-            logger.info("trained %d steps; the model is in %s", steps, final)
+                write_facts(trainer.facts_so_far(), output)
+            logger.info("trained %d steps; the model is in %s", trainer.state.global_step, final)
         trainer.accelerator.wait_for_everyone()
         return str(final)
 

@@ -43,6 +43,7 @@ from .checkpoints import (
     save_trainable,
     whole_checkpoints,
 )
+from .facts import write_facts
 from .lora import refuse_outside
 from .schedule import Plan, without_lora
 
@@ -190,6 +191,7 @@ class RunTrainer(Trainer):
         self._started = time.monotonic()
         # What a checkpoint holds beside the model: each has `state_dict` and `load_state_dict`.
         self.companions: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}  # of the run, for its checkpoints and its model; see `facts.training_facts`
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the whole run, in its order."""
@@ -270,8 +272,14 @@ class RunTrainer(Trainer):
         save_trainable(tensors, folder)
         for name, companion in self.companions.items():
             save_file(companion.state_dict(), os.path.join(folder, f"{name}.safetensors"))
+        if self.facts:
+            write_facts(self.facts_so_far(), folder)
         if self.origin is not None:
             save_origin(self.origin, self.audio_model.config, self.processing_class, folder)
+
+    def facts_so_far(self) -> dict[str, Any]:
+        """The run's facts, with the steps and seconds that it has taken."""
+        return {**self.facts, "steps": self.state.global_step, "seconds": round(self.seconds, 1)}
 
     def save_merged(self, folder: str | Path):
         """Save the whole model for `from_pretrained` and `pipeline`, with LoRA merged."""

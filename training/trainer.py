@@ -204,6 +204,16 @@ class AudioLLMTrainer(RunTrainer, SFTTrainer):
             self._parameters = self.audio_model.num_parameters(exclude_embeddings=True)
         return 6 * inputs["input_ids"].numel() * self._parameters
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As TRL's, of rows that the plan has here: whatever lays out other batches must not train on other tasks."""
+        round_ = self.plan.round_at(self.state.global_step)
+        if strange := sorted(set(inputs["tasks"]) - set(round_.tasks)):
+            raise RuntimeError(
+                f"step {self.state.global_step + 1}: rows of {', '.join(strange)} in a round of "
+                f"{', '.join(round_.tasks)}. Some setting lays out other batches than the plan."
+            )
+        return super().training_step(model, inputs, num_items_in_batch)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """TRL's loss, by task, and without its three waits for the GPU in every batch.
 
