@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import re
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import LogitsProcessorList, pipeline
+from transformers import GenerationConfig, LogitsProcessorList, pipeline
 
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.modeling_audiollm.answering import TokenSureness, generate_answers, keep_to_label
@@ -313,8 +314,17 @@ def test_quotes_are_cut_where_the_model_is_unsure(pipe, tone, monkeypatch):
     for least, expected in ((0.0, "my dog died today"), (0.9, "my dog")):
         (text,), _ = generate_answers(pipe.model, pipe.processor, dict(inputs), least)
         assert text == f'They say "{expected}".'
-    with pytest.raises(ValueError, match="quote_confidence=0"):
-        generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=2)
+    own = copy.deepcopy(pipe.model.generation_config)
+    monkeypatch.setattr(pipe.model, "generation_config", own)
+    for way in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 3}, {"assistant_early_exit": 1}):
+        for settings in (way, {"generation_config": GenerationConfig(**way)}):
+            with pytest.raises(ValueError, match=r"probabilities, which .*quote_confidence=0"):
+                generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, **settings)
+            generate_answers(pipe.model, pipe.processor, dict(inputs), 0, **settings)
+    own.num_beams = 2
+    with pytest.raises(ValueError, match="beams do not have"):
+        generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, generation_config=GenerationConfig())
+    generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=1)
 
 
 @pytest.mark.parametrize(
