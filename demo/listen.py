@@ -29,6 +29,7 @@ from .about import describe, model_name, read_facts
 SHORTEST_SECONDS = 0.2
 TIMELINE_WINDOW, TIMELINE_HOP = 4.0, 2.0
 LONGEST_QUESTION = 500
+LONGEST_ANSWER = 128  # tokens, whatever the checkpoint says, as in evaluations
 
 
 class Unusable(ValueError):
@@ -116,7 +117,9 @@ class Listener:
         """
         # Our own classes, so that the code beside the weights need not be trusted.
         task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
-        pipe: Any = pipeline(task, model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
+        pipe: Any = pipeline(
+            task, model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline, max_new_tokens=LONGEST_ANSWER
+        )
         if aligner is not None:
             found = Aligner(pipe.model, pipe.processor, load_file(aligner))
         elif Path(checkpoint).is_dir():
