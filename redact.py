@@ -6,10 +6,12 @@ of the package, so that every room can use it.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import PurePath
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 
@@ -75,7 +77,7 @@ _BARE_LOGIN = re.compile(r"(?:(?<=[@/])|(?<![\S]))[^\s/@:\"']{1,200}:[^\s/@\"']{
 _HOMES = {"home", "Users", "users"}
 
 
-def redact(value: Any, secrets: Iterable[str] = (), paths: bool = True) -> Any:
+def redact(value: Any, secrets: Iterable[str] = (), paths: bool = True, texts: Collection[str] = ()) -> Any:
     """The same value without what nobody else should see.
 
     Hidden are values of keys that name a secret (`hub_token`, `api_key`, `Authorization`, ...), keys of the usual
@@ -86,25 +88,51 @@ def redact(value: Any, secrets: Iterable[str] = (), paths: bool = True) -> Any:
         value: text, or mappings and lists of any depth, as JSON and YAML hold them.
         secrets: further texts that must not appear, such as the key that a server was asked with.
         paths: whether folders of the machine are hidden too. Files that never leave it may keep them.
+        texts: values that stay as they are, whatever their key, such as the [`special_tokens`] of a tokenizer.
 
     Returns:
         A copy; redacting it again changes nothing. Paths are given as text, everything else keeps its type.
     """
     known = sorted({text for text in (*secrets, *_secrets_of_environment()) if _long_enough(text)}, key=len)[::-1]
-    return _redact(value, known, paths)
+    return _redact(value, known, paths, frozenset(texts))
 
 
-def _redact(value: Any, secrets: list[str], paths: bool) -> Any:
+def special_tokens(folder: str | Path) -> set[str]:
+    """Texts of the tokens that were added to the tokenizer in a folder: `boi_token` names one, not a secret."""
+    tokens: set[str] = set()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # what can't be read names none
+            said = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+            added = [*said.get("added_tokens", ()), *said.get("added_tokens_decoder", {}).values()]
+            tokens.update(token["content"] for token in added if token.get("content"))
+    return tokens
+
+
+def _redact(value: Any, secrets: list[str], paths: bool, texts: frozenset[str]) -> Any:
+    if _is_of(texts, value):
+        return value
     if isinstance(value, Mapping):
         return {
-            _redact(key, secrets, paths): HIDDEN if _names_secret(key, item) else _redact(item, secrets, paths)
+            _redact(key, secrets, paths, texts): (
+                HIDDEN
+                if _names_secret(key, item) and not _is_of(texts, item)
+                else _redact(item, secrets, paths, texts)
+            )
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_redact(item, secrets, paths) for item in value]
+        return [_redact(item, secrets, paths, texts) for item in value]
     if isinstance(value, PurePath):
         value = str(value)
     return _redact_text(value, secrets, paths) if isinstance(value, str) else value
+
+
+def _is_of(texts: frozenset[str], value: Any) -> bool:
+    """Whether a value is one of these texts: as it is, as a token with its settings, or as a list of such."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_of(texts, item) for item in value)
+    value = value.get("content") if isinstance(value, Mapping) else value
+    return isinstance(value, str) and value in texts
 
 
 def _names_secret(key: Any, value: Any) -> bool:
@@ -168,4 +196,4 @@ def _long_enough(text: str) -> bool:
     return len(text) >= SHORTEST_SECRET
 
 
-__all__ = ["HIDDEN", "redact"]
+__all__ = ["HIDDEN", "redact", "special_tokens"]

@@ -9,6 +9,9 @@ from .arguments import pairs, refuse_unread
 from .merge import add_base, whole_model
 
 
+LONGEST_ANSWER = 128  # whatever the checkpoint says, as in evaluations
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="checkpoint folder, delta, or Hub id")
     add_base(parser)
@@ -37,7 +40,9 @@ def run(options: argparse.Namespace) -> None:
     task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
     model = whole_model(options.model, pairs(options.base, "--base"))
     try:
-        pipe: Any = pipeline(task, model=model, pipeline_class=AudioEmotionReasoningPipeline)
+        pipe: Any = pipeline(
+            task, model=model, pipeline_class=AudioEmotionReasoningPipeline, max_new_tokens=LONGEST_ANSWER
+        )
     except OSError as error:
         raise OSError(f"{options.model}: {error}") from error
     settings = {"question": options.question} if options.question else {"task": options.task}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import StoppingCriteria, StoppingCriteriaList, pipeline
 
 from ..corpora.questions import POOLS
 from ..listening.listener import Heard, ListenError, listen
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote
+from ..modeling_audiollm.pipeline_audiollm import TASKS
 from ..modeling_audiollm.speech_presence import NO_SPEECH, why_no_speech
 from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
 from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
@@ -29,6 +32,8 @@ from .about import describe, model_name, read_facts
 SHORTEST_SECONDS = 0.2
 TIMELINE_WINDOW, TIMELINE_HOP = 4.0, 2.0
 LONGEST_QUESTION = 500
+LONGEST_ANSWER = 128  # tokens, whatever the checkpoint says, as in evaluations
+SPOKEN_TOKENS = 10  # a second, in a transcript: more than the fastest speech has, in tokens shorter than words
 
 
 class Unusable(ValueError):
@@ -54,7 +59,11 @@ class HeardQuote:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a model finds in a recording; `alignment_note` says why quotes have no times, if they have none."""
+    """What a model finds in a recording.
+
+    `alignment_note` says why quotes have no times, if they have none; `transcript_cut` that the recording goes on
+    after the transcript's end.
+    """
 
     samples: np.ndarray
     rate: int
@@ -69,6 +78,7 @@ class Findings:
     cues: VoiceCues
     timeline: Sequence[EmotionSegment]
     alignment_note: str | None
+    transcript_cut: bool
 
 
 class Listener:
@@ -77,7 +87,7 @@ class Listener:
     Args:
         pipe: of the model.
         aligner: finds words in time, or none.
-        max_seconds: longest recording taken whole.
+        max_seconds: longest recording taken whole, if the model reads as much at once.
         about: which model it is and what it can hear, in Markdown.
         max_call_seconds: longest recording that is followed in segments.
     """
@@ -110,13 +120,15 @@ class Listener:
         Args:
             checkpoint: folder, or name on the Hub.
             aligner: CTC head of the speech encoder; by default that of the folder.
-            max_seconds: longest recording taken whole.
+            max_seconds: longest recording taken whole, if the model reads as much at once.
             name: what to call the model; by default as its run or repository is called.
             max_call_seconds: longest recording that is followed in segments.
         """
         # Our own classes, so that the code beside the weights need not be trusted.
         task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack
-        pipe: Any = pipeline(task, model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline)
+        pipe: Any = pipeline(
+            task, model=checkpoint, pipeline_class=AudioEmotionReasoningPipeline, max_new_tokens=LONGEST_ANSWER
+        )
         if aligner is not None:
             found = Aligner(pipe.model, pipe.processor, load_file(aligner))
         elif Path(checkpoint).is_dir():
@@ -130,8 +142,42 @@ class Listener:
     def rate(self) -> int:
         return self.pipe.processor.feature_extractor.sampling_rate
 
-    def read(self, path: str | None) -> np.ndarray:
+    def longest_seconds(self, question: str | None = None) -> float:
+        """Longest recording taken whole: as it was set, or what the model reads beside a question and its answer.
+
+        Args:
+            question: a free one; by default those of the page.
+        """
+        model = self.pipe.model
+        context, beyond = model.model.context_tokens, model.context_seconds + model.config.window_seconds
+        if context is None:
+            return self.max_seconds
+        room = context - max(map(self._tokens, self._prompts(question))) - LONGEST_ANSWER
+        heard = self.pipe.processor.num_audio_tokens
+        whole = range(1, math.ceil(min(self.max_seconds, beyond)) + 1)
+        fitting = bisect_right(whole, room, key=lambda seconds: heard(seconds * self.rate))
+        return self.max_seconds if fitting == len(whole) else fitting
+
+    def _prompts(self, question: str | None) -> list[str]:
+        """Everything in front of an answer but what is heard."""
+        prompt, config = self.pipe.processor.prompt, self.pipe.model.config
+        if question is not None:
+            return [prompt(question)]
+        about_labels = [
+            f"{prompt(asked)}{opening} {max(getattr(config, labels), key=len)}."
+            for asked, opening, labels in TASKS.values()
+        ]
+        return [prompt(POOLS["asr"][0]), *about_labels]
+
+    def _tokens(self, text: str) -> int:
+        return len(self.pipe.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def read(self, path: str | None, question: str | None = None) -> np.ndarray:
         """The samples of a recording.
+
+        Args:
+            path: of it.
+            question: a free one that is to be asked about it.
 
         Raises:
             Unusable: if there is none, it is no audio, too long, too short, or holds no speech.
@@ -139,7 +185,8 @@ class Listener:
         if not path:
             raise Unusable("No recording yet: record one or upload a file.")
         try:
-            self._check_length(path, self.max_seconds)
+            most = self.longest_seconds(question)
+            self._check_length(path, most, "" if most == self.max_seconds else ", as much as this model reads at once")
             samples = load_audio(path, self.rate)
         except AudioError as error:
             raise Unusable(
@@ -151,14 +198,16 @@ class Listener:
             raise Unusable(f"{NO_SPEECH[reason]} Check the microphone, and that it is not muted.")
         return samples
 
-    def _check_length(self, path: str, most: float) -> None:
+    def _check_length(self, path: str, most: float, why: str = "") -> None:
         """Count what is there, whatever the header says, and no more than may be heard."""
         heard = 0
         with open_audio(path) as clip:
             for block in clip.blocks():
                 heard += len(block)
                 if heard > most * clip.rate:
-                    raise Unusable(f"Too long: the recording has more than {most:g} s. Cut out the part that matters.")
+                    raise Unusable(
+                        f"Too long: the recording has more than {most:g} s{why}. Cut out the part that matters."
+                    )
 
     def listen(self, path: str | None) -> Findings:
         """Everything about a recording; raises what [`read`] does."""
@@ -166,7 +215,7 @@ class Listener:
         with self._turn:
             emotion = self.pipe(samples)
             sentiment = self.pipe(samples, task="sentiment")
-            transcript = self.pipe(samples, question=POOLS["asr"][0])["generated_text"]
+            transcript, cut = self._transcript(samples)
             words, note = self._word_times(samples, transcript)
             timeline = self._timeline(samples)
         quotes = [
@@ -191,6 +240,7 @@ class Listener:
             cues=voice_cues(samples, self.rate),
             timeline=timeline,
             alignment_note=note,
+            transcript_cut=cut,
         )
 
     def ask(self, path: str | None, question: str) -> str:
@@ -204,7 +254,7 @@ class Listener:
             raise Unusable("No question yet: type one.")
         if len(question) > LONGEST_QUESTION:
             raise Unusable(f"Too long a question: at most {LONGEST_QUESTION} characters.")
-        samples = self.read(path)
+        samples = self.read(path, question)
         with self._turn:
             return self.pipe(samples, question=question)["generated_text"]
 
@@ -229,6 +279,20 @@ class Listener:
         except ListenError as error:
             raise Unusable(str(error)) from error
 
+    def _transcript(self, samples: np.ndarray) -> tuple[str, bool]:
+        """What is said, in as many tokens as that may need and the model has room for; and whether it needs more."""
+        question, model = POOLS["asr"][0], self.pipe.model
+        longest = max(LONGEST_ANSWER, math.ceil(SPOKEN_TOKENS * len(samples) / self.rate))
+        if model.model.context_tokens is not None:
+            heard = self.pipe.processor.num_audio_tokens(len(samples))
+            (prompt,) = self._prompts(question)
+            longest = min(longest, model.model.context_tokens - self._tokens(prompt) - heard)
+        last = _Last()
+        settings = {"max_new_tokens": longest, "stopping_criteria": StoppingCriteriaList([last])}
+        text = self.pipe(samples, question=question, quote_confidence=0, **settings)["generated_text"]
+        ends = model.generation_config.eos_token_id
+        return text, last.count >= longest and last.token not in (ends if isinstance(ends, list) else [ends])
+
     def _word_times(self, samples: np.ndarray, transcript: str) -> tuple[list, str | None]:
         if self.aligner is None:
             return [], f"this checkpoint has no aligner ({CTC_NAME}), so where a quote was said is left out."
@@ -243,6 +307,18 @@ class Listener:
             return []
         classifier = _LabelClassifier(self.pipe)
         return list(emotion_timeline(classifier, samples, TIMELINE_WINDOW, TIMELINE_HOP, sampling_rate=self.rate))
+
+
+class _Last(StoppingCriteria):
+    """Stops nothing; keeps the last token of an answer, and how many it has."""
+
+    def __init__(self):
+        self.token: int | None = None
+        self.count = 0
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        self.token, self.count = int(input_ids[0, -1]), self.count + 1
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 class _LabelClassifier:

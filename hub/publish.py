@@ -23,7 +23,7 @@ from ..eval.tables import Table, class_table, interval_table, overall_table
 from ..files import replacing
 from ..processing.alignment import CTC_NAME
 from ..processing.audio import AudioError
-from ..redact import redact
+from ..redact import redact, special_tokens
 from ..training.delta import is_delta
 from ..training.facts import FACTS_NAME, dataset_card_facts
 from . import PublishError
@@ -51,6 +51,7 @@ TEXTS = (
     "added_tokens_decoder",
     "additional_special_tokens",
     "extra_special_tokens",
+    "stop_strings",
 )  # stay as they are
 EMISSIONS = "emissions.csv"  # codecarbon's, which transformers' CodeCarbonCallback writes into the output folder
 _IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.M)
@@ -258,12 +259,13 @@ def _checkpoint_files(model: Path, config: Mapping[str, Any]) -> tuple[dict[str,
     if missing:
         raise PublishError(f"{model}: {', '.join(missing)} missing; save the processor there too.")
     files: dict[str, Path | bytes] = {}
+    tokens = special_tokens(model)
     for name in names:
         _check_place(here[name], model)
         files[name] = here[name]
         if name in SETTINGS:
             said = _read_json(here[name])
-            public_ones = redact(said) | {key: said[key] for key in TEXTS if key in said}
+            public_ones = redact(said, texts=tokens) | {key: said[key] for key in TEXTS if key in said}
             files[name] = here[name] if public_ones == said else _json_bytes(public_ones)
     return files, [name for name in here if name not in (*names, README, LICENCE)]
 

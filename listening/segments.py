@@ -68,7 +68,7 @@ class Recording:
         self.problems: list[str] = []
         self.peaks: dict[str | None, array] = {}
         with open_audio(audio, RATE, whole=False) as clip:
-            self.channels, self.promised = clip.channels, clip.seconds
+            self.channels, self.promised = clip.by_channel().channels, clip.seconds
 
     def by_voice(self, by_channel: bool = False) -> Iterator[Segment]:
         """Segments by voice activity, by their end.
@@ -109,7 +109,8 @@ class Recording:
         rest = np.zeros(0, np.float32)
         step, heard = RATE // PEAKS_PER_SECOND, 0
         try:
-            with open_audio(self.audio, RATE, whole=False) as clip:
+            with open_audio(self.audio, RATE, whole=False) as opened:
+                clip = opened if channel is None else opened.by_channel()
                 checked = (within_scale(block, clip.source) for block in clip.blocks())
                 one = (block.mean(axis=1) if channel is None else block[:, channel] for block in checked)
                 for block in resampled(one, clip.rate, RATE):

@@ -22,6 +22,8 @@ from .modeling_audiollm import AUDIO_INPUTS
 from .replies import final_answer
 
 
+# Settings of `generate` by which several tokens are proposed at once, and only then looked at by the model.
+ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
 _SENTENCE_END = re.compile(r"[.!?\n]+[\"'\u201d\u2019)\]]*(?=\s|\Z)")
 
 
@@ -75,13 +77,14 @@ def generate_answers(
         stand beside each other.
 
     Raises:
-        ValueError: for a beam search with a confidence above 0: its tokens have no one probability.
+        ValueError: for a beam search or assisted decoding with a confidence above 0: there, a token has no one
+            probability.
     """
     least = model.config.quote_confidence if quote_confidence is None else quote_confidence
     prompts, prompt_tokens = inputs["input_ids"].shape
     leasts = list(least) if isinstance(least, Sequence) else [least] * prompts
-    if any(leasts) and (settings.get("num_beams") or model.generation_config.num_beams or 1) > 1:
-        raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
+    if any(leasts):
+        _refuse_without_probabilities(model, settings)
     inputs, heard = _with_heard_words(model, processor, inputs) if any(leasts) else (inputs, [None] * prompts)
     sureness = TokenSureness() if any(leasts) else None
     if sureness:
@@ -95,6 +98,25 @@ def generate_answers(
     sure = sureness.of_tokens(tokens.shape[1]) if sureness else [None] * len(rows)
     texts = [_decode(processor.tokenizer, *row) for row in zip(begun, rows, sure, heard, leasts, strict=True)]
     return [_join(beginning, final_answer(text)) for beginning, text in zip(begun, texts)], tokens
+
+
+def in_effect(model: Any, settings: dict[str, Any], name: str) -> Any:
+    """A setting of `generate` as that reads it: given by itself, else in a configuration, else the checkpoint's."""
+    if name in settings:
+        return settings[name]
+    given = getattr(settings.get("generation_config"), name, None)
+    return getattr(model.generation_config, name, None) if given is None else given
+
+
+def _refuse_without_probabilities(model: Any, settings: dict[str, Any]):
+    """Refuse ways of generating in which a token has no one probability."""
+    if (in_effect(model, settings, "num_beams") or 1) > 1:
+        raise ValueError("Quotes are cut by token probabilities, which beams do not have; pass quote_confidence=0.")
+    assisted = [name for name in ASSISTED if in_effect(model, settings, name)]
+    if assisted:
+        raise ValueError(
+            f"Quotes are cut by token probabilities, which {assisted[0]} leaves unknown; pass quote_confidence=0."
+        )
 
 
 def contradicts(text: str, label: str, labels: Sequence[str]) -> bool:
@@ -230,4 +252,4 @@ def _decode(
     return cut_quotes(text, sure, least).strip()
 
 
-__all__ = ["TokenSureness", "contradicts", "generate_answers", "keep_to_label"]
+__all__ = ["TokenSureness", "contradicts", "generate_answers", "in_effect", "keep_to_label"]

@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig, Pipeline
 from transformers.utils import logging
 
-from .answering import contradicts, generate_answers, keep_to_label
+from .answering import contradicts, generate_answers, in_effect, keep_to_label
 from .evidence import find_quotes, ground_quote
 from .speech_presence import NO_SPEECH, why_no_speech
 from .voice_cues import voice_cues
@@ -58,7 +58,8 @@ class AudioEmotionReasoningPipeline(Pipeline):
         return_cues (`bool`, *optional*, defaults to `False`): also measure how it was said, see [`voice_cues`].
         quote_confidence (`float`, *optional*): least probability of a word that stays in a quote, 0 to 1; by default
             that of the model's configuration.
-        max_new_tokens and others: as for `generate`.
+        max_new_tokens, generation_config and others: as for `generate`. Where neither the caller nor the checkpoint
+            says how long an answer may be, it has 128 tokens at most; it is sampled only if the caller says so.
 
     Returns:
         For each clip a mapping, or with `num_return_sequences` above 1 a list of so many, with one label and set of
@@ -90,6 +91,10 @@ class AudioEmotionReasoningPipeline(Pipeline):
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=128, do_sample=False)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        _check_generation(kwargs)
+        super().__init__(*args, **_without_unsaid(kwargs))
 
     def __call__(
         self, inputs: Any, num_workers: int | None = None, batch_size: int | None = None, **kwargs: Any
@@ -178,7 +183,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         generate_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, list[dict]]:
         clips, rate = model_inputs["clips"], self.processor.feature_extractor.sampling_rate
-        settings = {**self._generation_defaults, **self._generate_kwargs, **(generate_kwargs or {})}
+        settings = self._generation_settings(generate_kwargs or {})
         if labels is None and question is None:
             labels = getattr(self.model.config, TASKS[task][2])
         for_all = {"context": context, "speaker": speaker} if context else {}
@@ -202,8 +207,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         answered = iter(
             self._answer(**asked, task=task, labels=labels, settings=settings, free=free) if spoken else []
         )
-        default = settings.get("generation_config") or self.model.generation_config
-        sequences = settings.get("num_return_sequences") or default.num_return_sequences or 1
+        sequences = in_effect(self.model, settings, "num_return_sequences") or 1
         answers = [_unanswered(reason, sequences) if reason else next(answered) for reason in missing]
         answers = [{**answer, "context": told.get("context")} for answer, told in zip(answers, before)]
         if return_cues:
@@ -213,6 +217,16 @@ class AudioEmotionReasoningPipeline(Pipeline):
                 for answer, of_item in zip(answers, cues)
             ]
         return {"answers": answers}
+
+    def _generation_settings(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Settings of `generate`: those of the call on top of those at the start, and defaults for what nobody set."""
+        # transformers keeps only those at the start whose names it knows; others are in `_forward_params`.
+        given = _without_unsaid({**self._forward_params.get("generate_kwargs", {}), **given})
+        said = given if "generation_config" in given else {**self._generate_kwargs, **given}
+        sampled = said.get("do_sample", getattr(said.get("generation_config"), "do_sample", None))
+        # A checkpoint has its own `do_sample` from its language model, which was made to chat.
+        greedy = {"do_sample": False} if sampled is None else {}
+        return self._prepare_generate_kwargs(given, return_dict_in_generate=False, **greedy)
 
     def _answer(
         self,
@@ -309,7 +323,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
         beginning = f"{TASKS[task][1]} {max(labels, key=len)}." if labels else ""
         texts = [prompt + beginning for prompt in prompts]
         asked = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        new = settings.get("max_new_tokens") or settings["generation_config"].max_new_tokens or 0
+        new = in_effect(self.model, settings, "max_new_tokens") or 1  # `max_length` counts the prompt, too
         for of_item, prompt in zip(clips, asked):
             heard = sum(self.processor.num_audio_tokens(len(clip)) for clip in of_item)
             self.model.refuse_beyond_context(len(prompt) + heard + new)
@@ -382,6 +396,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
 
 
+def _without_unsaid(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings but those that, given as None, ask for what holds without them."""
+    unsaid = ("max_new_tokens", "max_length", "do_sample", "generation_config")
+    return {name: value for name, value in settings.items() if value is not None or name not in unsaid}
+
+
 def _check_generation(settings: dict[str, Any]):
     """Refuse settings of `generate` that can't be meant, or that the pipeline makes itself."""
     for name in ("num_beams", "num_return_sequences", "max_new_tokens"):
@@ -391,7 +411,8 @@ def _check_generation(settings: dict[str, Any]):
     least = settings.get("quote_confidence")
     if least is not None and (not isinstance(least, Real) or not 0 <= float(least) <= 1):
         raise ValueError(f"quote_confidence must be a number from 0 to 1; got {least!r}.")
-    own = [name for name in ("return_dict_in_generate", "streamer", *MODEL_INPUTS) if settings.get(name) is not None]
+    others = ("return_dict_in_generate", "streamer", "assistant_model", *MODEL_INPUTS)
+    own = [name for name in others if settings.get(name) is not None]
     if own:
         raise ValueError(f"{own[0]} is not for this pipeline; use the model's `generate`.")
 

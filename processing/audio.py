@@ -21,7 +21,8 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -97,12 +98,13 @@ class AudioClip:
     Args:
         source: the file, URL or kind of input, for messages.
         rate: in Hz, valid.
-        channels: at most [`MAX_CHANNELS`].
+        channels: at most [`MAX_CHANNELS`]; one of a film, which comes mixed.
         frames: samples a channel that its header promises; None if that is unknown.
         read: gives blocks `[frames, channels]`, float32.
         seek: to a frame, for files that can.
         kind: suffix that its files usually have; `film` for what FFmpeg reads, none for arrays.
         full_scale: what 1.0 was in the samples; known when all blocks were read.
+        unmixed: of a film, how many channels it has, and what gives its blocks with these.
         fault: that the file ends too early, as its form tells.
     """
 
@@ -114,12 +116,20 @@ class AudioClip:
     seek: Callable[[int], Any] | None = None
     kind: str = ""
     full_scale: float = 1.0
+    unmixed: tuple[int, Callable[[], Iterator[np.ndarray]]] | None = None
     fault: AudioError | None = None
 
     @property
     def seconds(self) -> float | None:
         """Length that the header promises."""
         return None if self.frames is None else self.frames / self.rate
+
+    def by_channel(self) -> AudioClip:
+        """The same audio with all its channels, to be read instead of this."""
+        if self.unmixed is None:
+            return self
+        channels, read = self.unmixed
+        return replace(self, channels=channels, read=read, unmixed=None)
 
     def blocks(self, max_seconds: float | None = None) -> Iterator[np.ndarray]:
         """All samples, `[frames, channels]`, float32 and finite.
@@ -420,7 +430,7 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
     if stream is None or stream.codec_context is None:
         raise AudioError(source, "holds no sound that can be decoded. Is it whole?")
     rate = _valid_rate(stream.codec_context.sample_rate, source)
-    _valid_channels(stream.codec_context.channels, source, MAX_FILM_CHANNELS)
+    channels = _valid_channels(stream.codec_context.channels, source, MAX_FILM_CHANNELS)
     promised = None
     if stream.duration and stream.time_base:
         promised = float(stream.duration * stream.time_base)
@@ -429,20 +439,21 @@ def _open_av(file: BinaryIO, container: str, source: str, stack: contextlib.Exit
     # A length counts what an encoder adds at both ends, which a decoder may leave out.
     frames = None if promised is None else max(1, int((promised - max(0.15, promised / 50)) * rate))
 
-    def read() -> Iterator[np.ndarray]:
+    def read(layout: Any, channels: int) -> Iterator[np.ndarray]:
         try:
             # FFmpeg knows how much of each channel of a film makes its sound; of floats the sum may clip.
-            resampler = ffmpeg.AudioResampler("s16", "mono", rate)
+            resampler = ffmpeg.AudioResampler("s16", layout, rate)
             for frame in film.decode(stream):
                 _valid_channels(len(frame.layout.channels), source, MAX_FILM_CHANNELS)  # they may change on the way
                 for part in resampler.resample(frame):
-                    yield part.to_ndarray().reshape(-1, 1).astype(np.float32) / (1 << 15)
+                    yield part.to_ndarray().reshape(-1, channels).astype(np.float32) / (1 << 15)
         except AudioError:
             raise
         except Exception as error:
             raise _undecodable(source, error) from error
 
-    return AudioClip(source, rate, 1, frames, read, kind="film")
+    unmixed = channels, partial(read, stream.codec_context.layout, channels)
+    return AudioClip(source, rate, 1, frames, partial(read, "mono", 1), kind="film", unmixed=unmixed)
 
 
 def _cut_off(file: BinaryIO, head: bytes, size: int, container: str | None) -> str | None:

@@ -60,16 +60,17 @@ class Pipe(io.RawIOBase):
         return len(data)
 
 
-def film(form, codec, options=None, out=None):
+def film(form, codec, options=None, out=None, sides=None):
     av = pytest.importorskip("av")
     out = io.BytesIO() if out is None else out
     with av.open(out, "w", format=form, options=options or {}) as container:
         stream = container.add_stream(codec, rate=48_000 if codec == "libopus" else RATE)
-        stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray((tone() * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        sides = tone()[None] if sides is None else sides
+        stream.layout = layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sides)]
+        frame = av.AudioFrame.from_ndarray((sides * 32767).astype(np.int16), format="s16p", layout=layout)
         frame.sample_rate = RATE
         resampler = av.AudioResampler(
-            stream.format.name, "mono", stream.rate, frame_size=stream.codec_context.frame_size or None
+            stream.format.name, layout, stream.rate, frame_size=stream.codec_context.frame_size or None
         )
         for part in [*resampler.resample(frame), *resampler.resample(None), None]:
             for packet in stream.encode(part):
@@ -99,6 +100,36 @@ def test_films_and_aac_are_read_whole_or_refused(form, codec):
     for share in (0.9, 0.5, 0.2):
         with pytest.raises(AudioError, match="cut off|can't be decoded|no sound"):
             load_audio(whole[: int(len(whole) * share)])
+
+
+@pytest.mark.parametrize("form, codec", FILMS)
+def test_the_channels_of_films_and_aac_are_apart_where_they_are_asked_for(form, codec):
+    raw = film(form, codec, sides=np.stack([tone(), 0 * tone()]))
+    with open_audio(raw) as clip:
+        assert clip.channels == 1
+        apart = clip.by_channel()
+        loud, silent = np.abs(np.concatenate(list(apart.blocks()))).max(axis=0)
+        assert (apart.channels, apart.rate, apart.seconds) == (2, clip.rate, clip.seconds)
+        assert 0.25 < loud < 0.4 and silent < 0.01
+    assert 0.12 < np.abs(load_audio(raw)).max() < 0.2
+    with open_audio(film(form, codec)) as clip:
+        assert clip.by_channel().channels == 1
+
+
+def test_a_cut_film_is_refused_with_its_channels_apart_too():
+    raw = film("matroska", "libopus", sides=np.stack([tone(2), tone(2)]))
+    with open_audio(raw[: len(raw) * 9 // 10], whole=False) as clip, pytest.raises(AudioError, match="cut off"):
+        list(clip.by_channel().blocks())
+
+
+def test_the_six_channels_of_a_film_are_mixed_by_their_places_and_apart_in_their_order():
+    sides = np.zeros((6, 8000), np.float32)
+    sides[3] = tone()  # the low frequencies, which a mix leaves out
+    raw = film("avi", "pcm_s16le", sides=sides)
+    with open_audio(raw) as clip:
+        levels = np.abs(np.concatenate(list(clip.by_channel().blocks()))).max(axis=0)
+    np.testing.assert_allclose(levels, [0, 0, 0, 0.3, 0, 0], atol=1e-3)
+    assert np.abs(load_audio(raw)).max() < 0.05
 
 
 def test_films_without_pyav_are_refused_with_advice(monkeypatch):

@@ -104,6 +104,20 @@ def test_the_sides_of_a_call_are_found_where_they_speak(call):
     assert len(mixed) == len(truth) and {row["speaker"] for row in mixed} == {None}
 
 
+def test_the_sides_of_a_call_in_m4a_are_found_where_they_speak(call, tmp_path):
+    av = pytest.importorskip("av")
+    path, truth = call
+    two = soundfile.read(path, stop=round(truth[2][1] * RATE) - RATE // 4, dtype="float32")[0].T
+    with av.open(tmp_path / "call.m4a", "w") as film:
+        stream = film.add_stream("aac", rate=RATE, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(two), format="fltp", layout="stereo")
+        frame.rate = RATE
+        film.mux([*stream.encode(frame), *stream.encode(None)])
+    rows = hear(tmp_path / "call.m4a", by_channel=True).rows
+    expected = [(speaker, pytest.approx(start, abs=0.3)) for speaker, start, _ in truth[:2]]
+    assert [(row["speaker"], row["start"]) for row in rows] == expected
+
+
 def test_segments_know_what_was_said_before_them_and_quotes_of_it_are_told_apart(call):
     rows = hear(call[0], by_channel=True, context=2, batch_size=4).rows
     assert [len(row["context"]) for row in rows] == [0, 1, 2, 2, 2, 2]

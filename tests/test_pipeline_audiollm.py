@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import re
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import LogitsProcessorList, pipeline
+from transformers import GenerationConfig, LogitsProcessorList, pipeline
 
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.modeling_audiollm.answering import TokenSureness, generate_answers, keep_to_label
@@ -313,8 +314,73 @@ def test_quotes_are_cut_where_the_model_is_unsure(pipe, tone, monkeypatch):
     for least, expected in ((0.0, "my dog died today"), (0.9, "my dog")):
         (text,), _ = generate_answers(pipe.model, pipe.processor, dict(inputs), least)
         assert text == f'They say "{expected}".'
-    with pytest.raises(ValueError, match="quote_confidence=0"):
-        generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=2)
+    own = copy.deepcopy(pipe.model.generation_config)
+    monkeypatch.setattr(pipe.model, "generation_config", own)
+    for way in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 3}, {"assistant_early_exit": 1}):
+        for settings in (way, {"generation_config": GenerationConfig(**way)}):
+            with pytest.raises(ValueError, match=r"probabilities, which .*quote_confidence=0"):
+                generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, **settings)
+            generate_answers(pipe.model, pipe.processor, dict(inputs), 0, **settings)
+    own.num_beams = 2
+    with pytest.raises(ValueError, match="beams do not have"):
+        generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, generation_config=GenerationConfig())
+    generate_answers(pipe.model, pipe.processor, dict(inputs), 0.9, num_beams=1)
+
+
+@pytest.mark.parametrize(
+    "at_start, of_checkpoint, given, expected",
+    [
+        ({}, {}, {}, (128, None, False)),
+        ({}, {}, {"max_new_tokens": None, "do_sample": None}, (128, None, False)),
+        ({}, {}, {"generation_config": GenerationConfig(max_new_tokens=5, do_sample=True)}, (5, None, True)),
+        ({}, {}, {"generation_config": GenerationConfig(do_sample=True), "max_new_tokens": 5}, (5, None, True)),
+        ({}, {}, {"generation_config": GenerationConfig()}, (128, None, False)),
+        ({}, {}, {"max_length": 300}, (None, 300, False)),
+        ({}, {"max_new_tokens": 7, "do_sample": True}, {}, (7, None, False)),
+        ({}, {"max_new_tokens": 7, "do_sample": True}, {"generation_config": GenerationConfig()}, (7, None, False)),
+        ({}, {"max_new_tokens": 7}, {"max_new_tokens": 5, "do_sample": True}, (5, None, True)),
+        ({"max_new_tokens": None}, {}, {}, (128, None, False)),
+        ({"max_new_tokens": 6, "do_sample": True}, {}, {"max_new_tokens": None}, (6, None, True)),
+        ({"max_new_tokens": 6}, {}, {"generation_config": GenerationConfig(max_new_tokens=5)}, (5, None, False)),
+    ],
+)
+def test_defaults_of_the_pipeline_count_where_neither_caller_nor_checkpoint_say(
+    pipe, tone, monkeypatch, at_start, of_checkpoint, given, expected
+):
+    model, found = pipe.model, []
+
+    def generate(input_ids, generation_config=None, attention_mask=None, mm_encoder_outputs=None, **settings):
+        config, unknown = model._prepare_generation_config(generation_config, **settings)
+        assert not unknown
+        found.append((config.max_new_tokens, config.max_length, config.do_sample))
+        return torch.cat([input_ids, input_ids[:, :1]], dim=1)
+
+    monkeypatch.setattr(model, "generate", generate)
+    monkeypatch.setattr(model, "generation_config", GenerationConfig(**of_checkpoint))
+    asked = AudioEmotionReasoningPipeline(model=model, processor=pipe.processor, require_speech=False, **at_start)
+    asked(tone(0.3), **given)
+    assert [(new, whole if new is None else None, sampled) for new, whole, sampled in found] == [expected]
+
+
+def test_settings_at_the_start_hold_beside_those_of_a_call(pipe, tone, monkeypatch):
+    found = []
+    asked = AudioEmotionReasoningPipeline(
+        model=pipe.model, processor=pipe.processor, require_speech=False, quote_confidence=0.5
+    )
+    monkeypatch.setattr(
+        sys.modules[AudioEmotionReasoningPipeline.__module__],
+        "generate_answers",
+        lambda model, processor, inputs, beginnings, **settings: found.append(settings) or (["It is."], None),
+    )
+    asked(tone(0.3), max_new_tokens=3)
+    assert (found[0]["quote_confidence"], found[0]["max_new_tokens"]) == (0.5, 3)
+
+
+def test_an_assistant_is_refused_at_once(pipe, tone):
+    with pytest.raises(ValueError, match="assistant_model is not for this pipeline"):
+        AudioEmotionReasoningPipeline(model=pipe.model, processor=pipe.processor, assistant_model=pipe.model)
+    with pytest.raises(ValueError, match="assistant_model is not for this pipeline"):
+        pipe(tone(0.3), assistant_model=pipe.model)
 
 
 @pytest.mark.parametrize(

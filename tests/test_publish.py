@@ -14,7 +14,7 @@ import soundfile
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 import audiollm
 from audiollm.commands import main
@@ -27,6 +27,7 @@ from audiollm.hub.publish import model_publication
 from audiollm.hub.space import page_files
 from audiollm.modeling_audiollm import AudioEmotionReasoningPipeline
 from audiollm.processing.alignment import CTC_NAME
+from audiollm.redact import HIDDEN
 from audiollm.training.checkpoints import save_merged
 from audiollm.training.facts import training_facts, write_facts
 from audiollm.training.sft import train
@@ -174,6 +175,25 @@ def test_settings_travel_without_secrets_and_folders(run, tmp_path):
     assert json.loads(files["config.json"])["auto_map"] == config["auto_map"]
 
 
+def test_special_tokens_of_a_tokenizer_travel_and_secrets_beside_them_do_not(run, tmp_path):
+    model = shutil.copytree(run / "model", tmp_path / "model")
+    added = {"eot_token": "[/INST]", "boi_token": "<start_of_image>"}
+    tokenizer = AutoTokenizer.from_pretrained(model, extra_special_tokens=added)
+    tokenizer.save_pretrained(model)
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    assert settings["boi_token"] == "<start_of_image>" and settings["model_specific_special_tokens"] == added
+    settings |= {"call_token": {"content": "[/INST]", "special": True}, "end_tokens": ["[/INST]", "<start_of_image>"]}
+    settings_with_secret = {**settings, "hub_token": "open sesame"}
+    (model / "tokenizer_config.json").write_text(json.dumps(settings_with_secret))
+    generation = json.loads((model / "generation_config.json").read_text()) | {"stop_strings": ["[/CALL]", "</s>"]}
+    (model / "generation_config.json").write_text(json.dumps(generation))
+    folder = model_publication(model).write(tmp_path / "published")
+    assert json.loads((folder / "tokenizer_config.json").read_text()) == {**settings, "hub_token": HIDDEN}
+    assert json.loads((folder / "generation_config.json").read_text()) == generation
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert len(AutoTokenizer.from_pretrained(folder)) == len(tokenizer)
+
+
 def test_facts_are_written_without_secrets_and_folders(tmp_path):
     config = {"training": {"hub_token": "sesame", "output_dir": "/home/me/runs/7"}, "data": {"train": ["/home/me/x"]}}
     text = write_facts({"config": config}, tmp_path).read_text()
@@ -315,7 +335,7 @@ ELSEWHERE = textwrap.dedent("""
             if name.split(".")[0] == "audiollm":
                 raise ImportError("the package is not to be used here")
     sys.meta_path.insert(0, Refuse())
-    from transformers import pipeline
+    from transformers import AutoTokenizer, pipeline
     pipe = pipeline("audio-emotion-reasoning", model=source, max_new_tokens=6, trust_remote_code=True)
     answers = {"plain": pipe(clip), "asked": pipe(clip, question="Who?"), "cues": pipe(clip, return_cues=True)["cues"]}
     assert "audiollm" not in sys.modules

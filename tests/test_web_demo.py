@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from audiollm.commands import main
 from audiollm.corpora.schema import read_rows
+from audiollm.demo import listen
 from audiollm.demo.about import FACTS_NAME, describe, model_name, read_facts
 from audiollm.demo.listen import Listener, Unusable
 from audiollm.demo.render import call, page
@@ -122,6 +123,57 @@ def test_a_long_recording_has_a_timeline_without_gaps_and_with_the_pipeline_s_pr
 def test_what_can_not_be_answered_says_why_and_what_to_do(pipe, clips, name, said):
     with pytest.raises(Unusable, match=said):
         Listener(pipe, max_seconds=10).listen(str(clips / name))
+
+
+@pytest.fixture
+def reads_little(pipe, monkeypatch):
+    """The pipeline's model with room for 6 s of audio beside the longest prompt and an answer."""
+    listener = Listener(pipe)
+    prompts = max(map(listener._tokens, listener._prompts(None)))
+    text = pipe.model.config.get_text_config()
+    monkeypatch.setattr(text, "max_position_embeddings", prompts + 128 + pipe.processor.num_audio_tokens(6 * 16_000))
+    return listener
+
+
+def test_a_recording_longer_than_the_model_reads_is_refused_with_that_length(reads_little, clips, tmp_path):
+    assert reads_little.longest_seconds() == 6
+    assert Listener(reads_little.pipe, max_seconds=5.5).longest_seconds() == 5.5
+    for question, seconds in ((None, 6), ("why " * 100, reads_little.longest_seconds("why " * 100))):
+        with pytest.raises(Unusable, match=f"more than {seconds} s, as much as this model reads at once"):
+            reads_little.read(str(clips / "long.wav"), question)
+    assert seconds < 6
+    soundfile.write(tmp_path / "fits.wav", like_a_voice(6), 16_000)
+    assert reads_little.listen(str(tmp_path / "fits.wav")).transcript == TRANSCRIPT
+
+
+def test_a_transcript_may_be_as_long_as_its_recording_and_one_that_is_cut_says_so(pipe, clips, monkeypatch):
+    asked, end = [], pipe.model.generation_config.eos_token_id
+
+    def generate(model, processor, inputs, beginnings=None, max_new_tokens=None, stopping_criteria=(), **settings):
+        for number in range(min(written, max_new_tokens) if stopping_criteria else 0):
+            last = end if number == written - 1 else end + 1
+            assert not stopping_criteria(torch.tensor([[last]]), None).any()
+        asked.append((max_new_tokens, settings.get("quote_confidence")))
+        return script(model, processor, inputs, beginnings)
+
+    monkeypatch.setattr(pipeline_audiollm, "generate_answers", generate)
+    listener = Listener(pipe)
+    for tokens, name, most, cut in ((200, "long", 200, False), (201, "long", 200, True), (9, "short", 128, False)):
+        written = tokens
+        found = listener.listen(str(clips / f"{name}.wav"))
+        assert (asked[-1], found.transcript_cut) == ((most, 0), cut)
+        assert ("Cut: the model" in page(found)) == cut
+
+
+def test_a_long_transcript_takes_the_room_that_the_model_has(reads_little, clips, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        pipeline_audiollm, "generate_answers", lambda *a, **k: asked.append(k["max_new_tokens"]) or script(*a, **k)
+    )
+    monkeypatch.setattr(listen, "SPOKEN_TOKENS", 1000)
+    soundfile.write(tmp_path / "fits.wav", like_a_voice(6), 16_000)
+    reads_little.listen(str(tmp_path / "fits.wav"))
+    assert asked[:2] == [128, 128] and 128 <= asked[2] < 500
 
 
 FACTS = {"corpora": [{"name": "audiollm_samples", "title": "AudioLLM samples (synthetic speech)"}]}

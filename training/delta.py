@@ -26,7 +26,7 @@ from ..modeling_audiollm import AudioLLMConfig, AudioLLMForConditionalGeneration
 from ..modeling_audiollm.saving import open_to_readers
 from ..processing.ctc import CTC_NAME
 from ..processing.processing_audiollm import AudioLLMProcessor
-from ..redact import redact
+from ..redact import redact, special_tokens
 from .assemble import assemble
 from .bases import (
     CONFIG,
@@ -402,9 +402,10 @@ def _write_settings(checkpoint: str | Path, folder: Path) -> dict[str, Any]:
     settings, template = PROCESSOR
     shutil.copy(Path(checkpoint) / template, folder)
     processor = json.loads((Path(checkpoint) / settings).read_text(encoding="utf-8"))
+    tokens = special_tokens(checkpoint)
     for name, content in ((CONFIG, config), (settings, processor)):
         own = {key: value for key, value in content.items() if key not in CODE}
-        write_whole(folder / name, json.dumps(redact(own), ensure_ascii=False, indent=1) + "\n")
+        write_whole(folder / name, json.dumps(redact(own, texts=tokens), ensure_ascii=False, indent=1) + "\n")
     return config
 
 
