@@ -15,6 +15,7 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.commands.eval import system_folders
+from audiollm.corpora.questions import draw_number
 from audiollm.corpora.schema import RowError, read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.judges import Judge, Rating, Verdict
@@ -166,6 +167,24 @@ def test_controls_read_the_words_or_hear_another_clip_and_the_difference_is_show
     assert [line[5].value for line in table.rows] == [100.0, 75.0]
     assert controls_table(runs[1], runs[:1]) is None
     assert "Controls: what parrot hears" in write_report(tmp_path / "own", compare=[tmp_path / "words"]).read_text()
+
+
+def test_another_recording_is_drawn_by_the_row_without_going_through_all_of_them(monkeypatch):
+    rows = [
+        {"id": f"r{number}", "task": "er", "audio": f"{number // 2}.wav", "label": "angry" if number % 3 else "sad"}
+        for number in range(200)
+    ]
+    looked_at = []
+    monkeypatch.setattr(
+        "audiollm.eval.systems.swapped.clip_of", lambda row: looked_at.append(row["id"]) or row["audio"]
+    )
+    system = Swapped(Fake())
+    system.meet(rows)
+    assert len(looked_at) <= 3 * len(rows)
+    clips = {row["audio"]: row for row in rows}
+    for row in rows:
+        unlike = [o for o in clips.values() if o["label"] != row["label"] and o["audio"] != row["audio"]]
+        assert system._others[row["id"]] == unlike[draw_number(row["id"]) % len(unlike)]
 
 
 def test_where_words_and_voice_differ_it_is_counted_what_the_answer_follows(corpus, tmp_path):
