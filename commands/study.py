@@ -181,7 +181,7 @@ def _evaluate_control(control: RunFolder, jobs: int) -> bool:
 
 
 def _evaluate(left: dict[str, dict[str, Any]], system: str, run: RunFolder, jobs: int) -> bool:
-    """Evaluate a system on sets, and stamp its folder with each that has results; whether all have."""
+    """Evaluate a system on sets, and stamp its folder with each on which nothing is left; whether all are so."""
     done = []
     for data, settings in left.items():
         out = run.results_folder(data)
@@ -192,12 +192,29 @@ def _evaluate(left: dict[str, dict[str, Any]], system: str, run: RunFolder, jobs
         before = run.written(data)
         code = _call(*words, folder=run.path, jobs=jobs)
         # With rows left there are results; after an error that nobody expected, with the same exit code, none.
-        done.append(code == DONE or (code == LEFT and run.written(data) != before))
+        written = code == LEFT and run.written(data) != before
+        left = _left_in(out) if written else None
+        done.append(code == DONE or (written and not left))
         if done[-1]:
             run.stamp(data)
+        elif left:
+            run.withdraw(data)
+            print(f"{out}: not done: {left}; the same command asks for them again.", file=sys.stderr)
         elif before:
             print(f"{out}: is of before; delete it to answer anew.", file=sys.stderr)
     return all(done)
+
+
+def _left_in(results: Path) -> str | None:
+    """What of an evaluation may come out otherwise if it is asked for again; nothing of rows that a system refuses."""
+    from ..eval.results import read_results
+
+    found = read_results(results)
+    counts = found["counts"]
+    rows = counts["rows"] - counts["answered"] - counts["refused"]
+    told = [f"{rows} of {counts['rows']} rows have no answer"] if rows else []
+    told += ["too many of the judge's verdicts failed"] if found["judging"]["failed"] else []
+    return " and ".join(told) or None
 
 
 def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:

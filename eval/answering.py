@@ -15,6 +15,7 @@ from ..processing.audio import AudioError, load_audio
 from ..processing.conversation import asked
 from . import EvalError
 from .systems import SAMPLING_RATE, System
+from .systems.base import NoReply
 from .systems.swapped import ask_rows
 
 
@@ -47,25 +48,28 @@ def answer_rows(
         done = len(rows) - len(waiting)
         with tqdm(total=len(rows), initial=done, unit="row", desc=system.name, disable=not progress) as bar:
 
-            def record(row: dict, prediction: str | None, error: str | None) -> None:
-                journal.append({**_without_place(row), "prediction": prediction, "error": error})
+            def record(row: dict, answer: str | ValueError) -> None:
+                journal.append({**_without_place(row), **_entry(answer)})
                 bar.update()
 
             for chunk in _chunks(waiting, batch_size * BATCHES_PER_CHUNK):
-                for batch in _batches(chunk, batch_size, lambda row, error: record(row, None, error)):
-                    for row, prediction, error in _answer_batch(system, batch):
-                        record(row, prediction, error)
+                for batch in _batches(chunk, batch_size, record):
+                    for row, answer in _answer_batch(system, batch):
+                        record(row, answer)
                     after_batch()
     return len(waiting)
 
 
 def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tuple[list[dict], list[dict]]:
-    """Rows with their `prediction`, and rows with their `error`."""
+    """Rows with their `prediction`, and rows with their `error`, and with `refused` where the system can't answer."""
     answered, failed = [], []
     for row in rows:
         found = predictions.get(row["id"], {"prediction": None, "error": "no answer was recorded."})
         joined = {**row, "prediction": found["prediction"], "error": found["error"]}
-        (answered if joined["error"] is None else failed).append(joined)
+        if joined["error"] is None:
+            answered.append(joined)
+        else:
+            failed.append({**joined, "refused": found.get("refused", False)})
     return answered, failed
 
 
@@ -94,35 +98,37 @@ def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
         yield rows[start : start + size]
 
 
-def _batches(rows: list[dict], size: int, reject: Callable[[dict, str], None]) -> Iterator[list[tuple]]:
+def _batches(rows: list[dict], size: int, reject: Callable[[dict, ValueError], None]) -> Iterator[list[tuple]]:
     """Batches of `(row, audio)`, by task and length; rows without usable audio go to `reject`."""
     loaded = []
     for row in rows:
         try:
             loaded.append((row, load_audio(row["audio"], SAMPLING_RATE)))
         except AudioError as error:
-            reject(row, str(error))
+            reject(row, error)
     # By task first: transcripts and explanations end at different lengths, and a batch takes as long as its longest.
     loaded.sort(key=lambda item: (item[0]["task"], len(item[1])))
     yield from _chunks(loaded, size)
 
 
 def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
-    """`(row, prediction, error)` of a batch; if the batch is refused, row by row."""
+    """`(row, answer or error)` of a batch; if the batch is refused, row by row."""
     rows = [row for row, _ in batch]
     try:
         answers = ask_rows(system, rows, [audio for _, audio in batch])
     except ValueError as error:
         if len(batch) == 1:
-            return [(rows[0], None, _describe(error))]
+            return [(rows[0], error)]
         return [answer for item in batch for answer in _answer_batch(system, [item])]
     if len(answers) != len(rows):
         raise EvalError(f"system {system.name} gave {len(answers)} answers to {len(rows)} questions.")
-    return [
-        (row, None, _describe(answer)) if isinstance(answer, ValueError) else (row, answer, None)
-        for row, answer in zip(rows, answers)
-    ]
+    return list(zip(rows, answers))
 
 
-def _describe(error: ValueError) -> str:
-    return f"{type(error).__name__}: {error}"
+def _entry(answer: str | ValueError) -> dict:
+    """What is recorded of an answer; of an error, whether the system refuses the row, as it would again."""
+    if not isinstance(answer, ValueError):
+        return {"prediction": answer, "error": None}
+    unheard = isinstance(answer, AudioError)
+    error = str(answer) if unheard else f"{type(answer).__name__}: {answer}"
+    return {"prediction": None, "error": error, "refused": not unheard and not isinstance(answer, NoReply)}

@@ -218,6 +218,7 @@ def _evaluate(
             "rows": len(rows),
             "answered": len(answered),
             "errors": len(failed),
+            "refused": sum(row["refused"] for row in failed),
             "unscored": sum(verdict.score is None for verdict in verdicts.values()),
             "rows_by_task": dict(Counter(row["task"] for row in rows)),
         },

@@ -369,6 +369,7 @@ def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
     results = run(corpus, tmp_path / "out")
     assert [error["id"] for error in results["errors"]] == ["a", "g"]
     assert results["counts"]["errors"] == 2 and results["counts"]["answered"] == len(ROWS) - 2
+    assert results["counts"]["refused"] == 0
     assert "a.wav" in results["errors"][0]["error"] and results["figures"]["er"]["n"] == 3
     assert "sqa" not in results["figures"]
 
@@ -392,7 +393,7 @@ def test_a_row_the_system_refuses_does_not_take_its_batch_along(corpus, tmp_path
 
     results = run(corpus, tmp_path / "out", Picky())
     assert [error["id"] for error in results["errors"]] == ["b"] and "no b, please" in results["errors"][0]["error"]
-    assert results["counts"]["answered"] == len(ROWS) - 1
+    assert results["counts"]["answered"] == len(ROWS) - 1 and results["counts"]["refused"] == 1
 
 
 def test_a_fault_of_the_system_stops_the_run_and_keeps_what_was_answered(corpus, tmp_path):

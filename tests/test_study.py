@@ -392,6 +392,40 @@ def test_a_set_counts_as_done_when_its_results_were_written(folder, monkeypatch,
     assert json.loads(stamp.read_text())["evaluate"]["toy"]["max_new_tokens"] == 4
 
 
+def test_a_set_with_rows_that_may_be_answered_yet_is_not_done(folder, monkeypatch, capsys):
+    """Those that a system refuses would not be answered by asking again."""
+    counts, judging = {"rows": 4, "answered": 0, "refused": 0}, {"failed": False}
+
+    def call(*words, **_):
+        _leave(words)
+        if "majority" not in words or "eval-toy" not in " ".join(words):
+            return 0
+        results = Path(words[words.index("--out") + 1]) / "results.json"
+        found = dict.fromkeys(("system", "settings", "label_sets", "figures", "groups"), {})
+        results.write_text(json.dumps(found | {"counts": counts, "judging": judging}))
+        return 1
+
+    monkeypatch.setattr(study, "_call", call)
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
+    folder_of = Path(yaml.safe_load((folder / "study.yaml").read_text())["out"]) / "majority"
+
+    def done():
+        code = main(["study", str(folder)])
+        assert ("toy" in json.loads((folder_of / "done.json").read_text())["evaluate"]) == (code == 0)
+        return code, capsys.readouterr().err
+
+    code, said = done()
+    assert code == 1 and "eval-toy: not done: 4 of 4 rows have no answer; the same command" in said
+    counts.update(answered=3, refused=1)
+    judging["failed"] = True
+    assert "too many of the judge's verdicts failed" in done()[1]
+    judging["failed"] = False
+    assert done()[0] == 0
+    (folder_of / "eval-toy" / "results.json").unlink()
+    counts.update(refused=0)
+    assert done()[0] == 1 and done()[0] == 1
+
+
 def test_a_claim_is_decided_by_which_way_its_figure_is_better():
     by_name = {metric.name: metric for metric in METRICS}
     found = Comparison("", 30.0, 20.0, 0.01, 9, 9, Interval(-10.0, -15.0, -5.0))

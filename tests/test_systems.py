@@ -454,7 +454,7 @@ def test_an_endpoints_failures_are_recorded_and_asked_again(tmp_path, monkeypatc
         settings = Settings(system="endpoint", data=str(tmp_path), batch_size=4)
         results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)
         assert [error["id"] for error in results["errors"]] == ["1", "4"]
-        assert "InternalServerError" in results["errors"][0]["error"]
+        assert "InternalServerError" in results["errors"][0]["error"] and results["counts"]["refused"] == 0
         assert results["figures"]["er"]["n"] == 4 and results["figures"]["er"]["weighted_average"] == 100.0
         broken["now"], asked = False, len(server.requests)
         results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)

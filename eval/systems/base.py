@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # loads torch, which some systems do without
 SAMPLING_RATE = 16_000
 
 
+class NoReply(ValueError):
+    """A model or server gave no answer to a row; asked again, it may."""
+
+
 class System(Protocol):
     """Answers questions about recordings. Subclass it, or offer the same methods.
 
@@ -40,6 +44,7 @@ class System(Protocol):
 
         Raises:
             ValueError: if this clip or question can't be answered; the row is then recorded with the error.
+            NoReply: if it was not answered this time.
         """
         ...
 

@@ -12,7 +12,7 @@ from ...language_models import LanguageModel
 from ...modeling_audiollm.replies import final_answer
 from ...processing.conversation import asked as asked_of
 from ...processing.conversation import bare_question
-from .base import System, checkpoint_of, describe_language_model, fingerprint_of, put_question
+from .base import NoReply, System, checkpoint_of, describe_language_model, fingerprint_of, put_question
 
 
 PROMPT = """Here is what a recogniser wrote down of a voice recording:
@@ -82,7 +82,7 @@ def read_and_answer(
     ]
     requests = [_messages(str(answers[number]), put_question(question_format, questions[number])) for number in asked]
     for number, reply in model.ask(requests):
-        failed = ValueError(f"the language model gave no answer: {reply.error}")
+        failed = NoReply(f"the language model gave no answer: {reply.error}")
         answers[asked[number]] = failed if reply.text is None else final_answer(reply.text)
     return answers
 
