@@ -18,6 +18,7 @@ from audiollm.commands.eval import system_folders
 from audiollm.corpora.questions import draw_number
 from audiollm.corpora.schema import RowError, read_rows
 from audiollm.eval import EvalError
+from audiollm.eval.emotion_judge.emotion_judge import mismatch
 from audiollm.eval.judges import Judge, Rating, Verdict
 from audiollm.eval.metrics import METRICS, find_metric
 from audiollm.eval.report import write_report
@@ -199,6 +200,24 @@ def test_where_words_and_voice_differ_it_is_counted_what_the_answer_follows(corp
     told = read_run(tmp_path / "out")
     counts = find_metric("follows_voice").counts(told, told.of_task("er"))
     assert np.nansum(counts, axis=0).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label", "prediction", "followed"),
+    [
+        (Verdict(1, "", judge="llm:m"), "sad", "They sound down.", "voice"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds happy.", "words"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds angry.", "neither"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds sad.", "neither"),  # the judge does not think so
+        (Verdict(None, "", judge="llm:m", failure="no_reply"), "sad", "The speaker sounds sad.", "voice"),
+        (Verdict(1, "", ("happy", "sad"), "several_emotions", "llm:m"), "sad", "Happy and sad.", "voice"),
+        (Verdict(0, "", ("happy", "sad"), "several_emotions", "llm:m"), "sad", "Happy and sad.", "neither"),
+        (Verdict(1, "", judge="llm:m"), "happy", "They sound glad.", "words"),  # whichever of the two is the label
+    ],
+)
+def test_what_an_answer_follows_is_told_whoever_judges(verdict, label, prediction, followed):
+    row = {"label": label, "prediction": prediction, "voice_label": "sad", "words_label": "happy"}
+    assert mismatch(row, verdict, ("neutral", "happy", "sad", "angry")) == followed
 
 
 def test_controls_are_systems_that_a_command_names(corpus, tmp_path):
