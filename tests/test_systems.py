@@ -28,13 +28,14 @@ from transformers import (
     WhisperTokenizerFast,
 )
 
+from audiollm.corpora.questions import STYLES
 from audiollm.eval import EvalError
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import PRESETS, load_system
 from audiollm.eval.systems.cascade import Cascade
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
-from audiollm.eval.systems.transcript import asks_for_transcript
+from audiollm.eval.systems.transcript import Transcript, asks_for_transcript
 from audiollm.language_models import Reply
 from audiollm.language_models.base import split_server
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
@@ -379,6 +380,19 @@ def test_questions_for_the_transcript_are_known():
     assert all(asks_for_transcript(question) for question in asked)
     others = ["What does the speaker say about dogs in the story and why?", "How do they feel?", "What is sad?"]
     assert not any(asks_for_transcript(question) for question in others[1:])
+    assert all(asks_for_transcript(question) for pools in STYLES.values() for question in pools["asr"])
+
+
+def test_rows_get_the_transcript_by_their_task_whatever_words_ask_for_it(whisper):
+    said, spoken = "They lost the cup.", "What did the speaker say about the cup?"
+    rows = [{"task": "asr", "question": "Now, in letters:"}, {"task": "sqa", "question": spoken}]
+    assert Transcript(Reader()).answer_rows([row | {"transcript": said} for row in rows], [None] * 2) == [
+        said,
+        f"{spoken}!",
+    ]
+    system = Cascade(whisper, Reader())
+    audios = clips(8_000, 12_000)
+    assert system.answer_rows(rows, audios) == [system.transcribe(audios)[0], f"{spoken}!"]
 
 
 def test_presets_name_every_baseline_of_the_paper():
