@@ -527,6 +527,12 @@ def test_the_majority_answers_without_listening(corpus):
     ]
 
 
+def test_the_majority_answers_rows_by_their_task_whatever_they_ask(corpus):
+    rows = [{"task": task, "question": "A question of nobody"} for task in ("er", "sr", "asr", "sqa")]
+    answers = load_system("majority", corpus).answer_rows(rows, [None] * 4)
+    assert answers == ["The speaker sounds angry.", "The speaker sounds negative.", "", "ten"]
+
+
 def test_the_majority_does_not_depend_on_the_order_of_rows(corpus):
     rows = read_rows(corpus, "train")
     assert Majority(rows).fingerprint == Majority(rows[::-1]).fingerprint

@@ -61,6 +61,10 @@ def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(
     answers = system.answer_batch(audios, ["How does the speaker feel?", "Name the sentiment of the speaker."])
     assert answers == ["The speaker sounds happy.", "The sentiment is positive."]
     assert system.answer(audios[0], "How does the speaker feel?") == answers[0]
+    rows = [{"task": task, "question": "What attitude does it convey?"} for task in ("er", "asr", "sr", "sqa")]
+    told = system.answer_rows(rows, clips(8_000, 8_000, 12_345, 9_000))
+    assert (told[0], told[2]) == (answers[0], answers[1])  # by the task, whatever words ask
+    assert all(isinstance(answer, ValueError) for answer in told[1::2])
 
 
 def test_parts_answer_with_what_adapters_hear_and_feel(tmp_path, monkeypatch):
