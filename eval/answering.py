@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ def answer_rows(
     system: System,
     rows: Sequence[dict],
     path: Path,
+    clips: Mapping[str, str],
     batch_size: int = 8,
     progress: bool = True,
     after_batch: Callable[[], object] = lambda: None,
@@ -34,7 +34,8 @@ def answer_rows(
     """Ask a system for the rows that a predictions file does not answer yet, adding answers as they arrive.
 
     A row whose audio can't be read, or that the system refuses with a ValueError, is recorded with its error, and the
-    run goes on. `after_batch` is called whenever the answers of a batch are kept.
+    run goes on. `after_batch` is called whenever the answers of a batch are kept, and `clips` names the recording of
+    each row in the file (see [`name_clips`](rows.py)).
 
     Returns:
         Number of rows asked now.
@@ -44,12 +45,12 @@ def answer_rows(
     """
     with Journal(path) as journal:
         waiting = [row for row in rows if _unanswered(row, journal.entries.get(row["id"]))]
-        _keep_corrections(journal, rows, {row["id"] for row in waiting})
+        _keep_corrections(journal, rows, {row["id"] for row in waiting}, clips)
         done = len(rows) - len(waiting)
         with tqdm(total=len(rows), initial=done, unit="row", desc=system.name, disable=not progress) as bar:
 
             def record(row: dict, answer: str | ValueError) -> None:
-                journal.append({**_without_place(row), **_entry(answer)})
+                journal.append({**row, "audio": clips[row["id"]], **_entry(answer)})
                 bar.update()
 
             for chunk in _chunks(waiting, batch_size * BATCHES_PER_CHUNK):
@@ -73,20 +74,14 @@ def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tupl
     return answered, failed
 
 
-def _keep_corrections(journal: Journal, rows: Sequence[dict], waiting: set[str]) -> None:
+def _keep_corrections(journal: Journal, rows: Sequence[dict], waiting: set[str], clips: Mapping[str, str]) -> None:
     """Note what became of answered rows since: a label or transcript that was put right."""
     for row in rows:
         entry = journal.entries.get(row["id"])
         if entry is not None and row["id"] not in waiting:
-            line = {**entry, **_without_place(row)}
+            line = {**entry, **row, "audio": clips[row["id"]]}
             if json.dumps(line, sort_keys=True) != json.dumps(entry, sort_keys=True):
                 journal.append(line)
-
-
-def _without_place(row: dict) -> dict:
-    """A row with the name of its audio file alone."""
-    audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
-    return {**row, "audio": os.path.basename(audio or "")}
 
 
 def _unanswered(row: dict, prediction: dict | None) -> bool:

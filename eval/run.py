@@ -40,7 +40,7 @@ from .results import (
     write_json,
     write_lines,
 )
-from .rows import asked_for, find_label_sets, read_data, select_rows, with_context
+from .rows import asked_for, find_label_sets, name_clips, read_data, select_rows, with_context
 from .systems import System, load_system
 from .systems.swapped import meet_rows
 from .voice import check_claims
@@ -188,7 +188,8 @@ def _evaluate(
         _note_claim(out, system, before + seconds)
         return seconds
 
-    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress, seconds_so_far)
+    clips = name_clips(rows, settings.data)
+    fresh = answer_rows(system, rows, out / PREDICTIONS, clips, settings.batch_size, progress, seconds_so_far)
     seconds = seconds_so_far()
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     claims = check_claims(answered, out / MEASURES, progress)

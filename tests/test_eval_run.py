@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from audiollm.corpora.schema import RowError, read_rows
 from audiollm.eval import EvalError
 from audiollm.eval.emotion_judge.emotion_judge import mismatch
 from audiollm.eval.judges import Judge, Rating, Verdict
-from audiollm.eval.metrics import METRICS, find_metric
+from audiollm.eval.metrics import METRICS, cluster_names, find_metric
 from audiollm.eval.report import write_report
 from audiollm.eval.results import read_predictions, read_run
 from audiollm.eval.run import Settings, evaluate_system
@@ -391,6 +392,22 @@ def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
     assert results["counts"]["refused"] == 0
     assert "a.wav" in results["errors"][0]["error"] and results["figures"]["er"]["n"] == 3
     assert "sqa" not in results["figures"]
+
+
+def test_different_recordings_of_one_file_name_have_different_names_without_the_machines_folders(corpus, tmp_path):
+    (corpus / "one").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    names = {"a": "a.wav", "b": "one/a.wav", "c": "../elsewhere/a.wav", "d": str(tmp_path / "elsewhere" / "a.wav")}
+    for name in names.values():
+        shutil.copy(corpus / "a.wav", corpus / name) if not (corpus / name).exists() else None
+    lines = [json.loads(line) for line in (corpus / "test.jsonl").read_text().splitlines()]
+    lines = [line | {"audio": names.get(line["id"], line["audio"])} for line in lines]
+    (corpus / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(corpus, tmp_path / "out")
+    rows = {row["id"]: row for row in read_run(tmp_path / "out").of_task("er")}
+    assert (rows["a"]["audio"], rows["b"]["audio"]) == ("a.wav", "one/a.wav")
+    assert re.fullmatch(r"[0-9a-f]{8}/a\.wav", rows["c"]["audio"]) and rows["c"]["audio"] == rows["d"]["audio"]
+    assert len(set(cluster_names(list(rows.values()), "audio"))) == 3
 
 
 def test_rows_with_errors_are_tried_again(corpus, tmp_path):
