@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..redact import redact
 from . import EvalError
 from .audiobench import read_scores
 from .metrics import METRICS, TASK_NAMES, find_metric
@@ -164,7 +165,7 @@ def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
 
 
 def _about(run: Run, task: str, corpora: str) -> str:
-    settings, figures = run.results["settings"], run.results["figures"][task]
+    settings, figures = redact(run.results["settings"]), run.results["figures"][task]
     n, judge = figures["n"], f"judge {settings['judge']}"
     if task == "asr":
         details = f"{n} answers, normaliser {settings['normalizer']}"
