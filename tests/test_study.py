@@ -171,6 +171,42 @@ def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsy
     assert "long.yaml: evaluate: tyo is no set; sets are brief, toy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "place", "message"),
+    [
+        ({"taskz": ["er"]}, "study", "error: study.yaml: evaluate: toy: unrecognized arguments: --taskz er"),
+        ({"batch_size": 0}, "short", "short.yaml, or study.yaml: evaluate: toy: argument --batch-size"),
+        ({"seed": 1}, "short", "evaluate: toy: --seed belongs to --limit"),
+        ({"tasks": ["er", "emotion"]}, "study", "invalid choice: 'emotion'"),
+        ({"out": "elsewhere"}, "study", "evaluate: toy: system and out are given by the study"),
+    ],
+)
+def test_options_of_an_evaluation_are_checked_before_anything_is_trained(
+    options, place, message, folder, monkeypatch, capsys
+):
+    written = yaml.safe_load((folder / f"{place}.yaml").read_text())
+    written.setdefault("evaluate", {}).setdefault("toy", {}).update(options)
+    (folder / f"{place}.yaml").write_text(yaml.safe_dump(written))
+    monkeypatch.setattr(study, "_call", lambda *words, **_: pytest.fail("something was run"))
+    assert main(["study", str(folder)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_option_that_is_true_is_a_flag_and_one_that_is_false_or_none_is_left_out(folder, monkeypatch):
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    shared["evaluate"]["toy"] |= {"trust_remote_code": True, "replace_results": False, "context": None}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
+    assert main(["study", str(folder)]) == 0
+    asked = [words[5:] for words in called if "eval-toy" in " ".join(words)]
+    data = shared["evaluate"]["toy"]["data"]
+    assert [sorted(words) for words in asked] == [
+        sorted(["--data", data, "--max-new-tokens", "4", "--trust-remote-code"])
+    ] * 3
+
+
 def _leave(words):
     """What a command leaves where it was told to: a model, or results."""
     if words[0] == "train":
