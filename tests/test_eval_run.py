@@ -394,6 +394,28 @@ def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
     assert "sqa" not in results["figures"]
 
 
+class Counting(Fake):
+    def counted(self):
+        return {"answers_given": len(self.asked), "answers_cut": sum(id_ in "ab" for id_ in self.asked)}
+
+
+def test_what_a_system_counts_is_added_up_over_the_processes_of_a_run(corpus, tmp_path):
+    good, out = (corpus / "a.wav").read_bytes(), tmp_path / "out"
+    (corpus / "a.wav").write_text("this is no audio")
+
+    def told(system):
+        results = run(corpus, out, system)["system"]
+        return results["answers_given"], results["answers_cut"]
+
+    system = Counting()
+    assert told(system) == (len(ROWS) - 1, 1) == told(system)  # the second time nothing is asked
+    (corpus / "a.wav").write_bytes(good)
+    assert told(Counting()) == (len(ROWS), 2)
+    kept = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({name: kept[name] for name in ("name", "fingerprint", "seconds")}))
+    assert "answers_given" not in run(corpus, out, Counting())["system"]  # of a run from before it was kept
+
+
 def test_different_recordings_of_one_file_name_have_different_names_without_the_machines_folders(corpus, tmp_path):
     (corpus / "one").mkdir()
     (tmp_path / "elsewhere").mkdir()

@@ -172,7 +172,7 @@ def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, t
     assert together == [system.answer(audio, question) for audio, question in zip(audios, questions)]
     tokens = (given[0]["input_ids"] == system.tokenizer.convert_tokens_to_ids(audio_token)).sum(1).tolist()
     assert 0 < tokens[0] < tokens[2] < tokens[1]
-    assert system.describe()["answers_given"] == 6 and system.describe()["parameters"] > 0
+    assert system.counted()["answers_given"] == 6 and system.describe()["parameters"] > 0
     assert system.describe()["checkpoint_generation"] == {"repetition_penalty": 1.3}
 
 
@@ -250,7 +250,7 @@ def test_clips_longer_than_a_model_hears_are_counted(tmp_path):
     save_qwen2_audio(tmp_path)
     system = load_system(str(tmp_path), max_new_tokens=2)
     system.answer_batch(clips(8_000, 20_000), ["How?", "How?"])  # it hears one second
-    assert system.describe()["clips_cut"] == 1
+    assert system.counted()["clips_cut"] == 1
 
 
 def test_a_model_that_does_not_load_is_an_error_that_points_to_the_endpoint(tmp_path):

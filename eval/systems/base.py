@@ -56,6 +56,10 @@ class System(Protocol):
         """What else a reader needs to reproduce the answers: settings, device, size."""
         return {}
 
+    def counted(self) -> dict[str, int]:
+        """What is counted of its answers since it was loaded, as how many were cut; a run adds up its processes."""
+        return {}
+
 
 def put_question(form: str, question: str) -> str:
     """A question as `--question-format` says; braces elsewhere in it, as of JSON, stay as they are."""

@@ -49,11 +49,19 @@ class Swapped(System):
     def describe(self) -> dict:
         return {**self.system.describe(), "hears": "another recording"}
 
+    def counted(self) -> dict[str, int]:
+        return counted_by(self.system)
+
 
 def meet_rows(system: Any, rows: Sequence[dict]) -> None:
     """Show a system the rows before it is asked, if it has use for them."""
     if hasattr(system, "meet"):
         system.meet(rows)
+
+
+def counted_by(system: Any) -> dict[str, int]:
+    """What a system has counted of its answers so far; nothing of one that does not count."""
+    return system.counted() if hasattr(system, "counted") else {}
 
 
 def ask_rows(system: Any, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
