@@ -84,12 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..eval.run import Settings, command_line, evaluate_system
 
-    server = "a judge at a server (`llm:server:NAME@URL`)"
-    refuse_unread(options, ["--judge-concurrency", "--judge-timeout"], server, ":server:" in options.judge)
-    refuse_unread(options, ["--judge-prompts", "--max-unscored"], "a language model as judge", options.judge != "rule")
-    drawn = options.limit is not None or options.judge != "rule"
-    refuse_unread(options, ["--seed"], "--limit, and a language model as judge", drawn)
-    refuse_unread(options, ["--train-log"], "--report", options.report)
+    check_options(options)
     _say_unread(options)
     labels = ",".join(options.label_set) or None
     settings = settings_of(Settings, options, system="", prompts=options.judge_prompts, label_set=labels)
@@ -116,6 +111,20 @@ def run(options: argparse.Namespace) -> int:
         return REFUSED
     _show(done, options)
     return DONE if complete and len(done) == len(folders) else LEFT
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse options that nothing would read.
+
+    Raises:
+        ValueError: naming the option, and what it belongs to.
+    """
+    server = "a judge at a server (`llm:server:NAME@URL`)"
+    refuse_unread(options, ["--judge-concurrency", "--judge-timeout"], server, ":server:" in options.judge)
+    refuse_unread(options, ["--judge-prompts", "--max-unscored"], "a language model as judge", options.judge != "rule")
+    drawn = options.limit is not None or options.judge != "rule"
+    refuse_unread(options, ["--seed"], "--limit, and a language model as judge", drawn)
+    refuse_unread(options, ["--train-log"], "--report", options.report)
 
 
 def _say_unread(options: argparse.Namespace) -> None:

@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
     check_folders(study, kinds)
     failed = []
     if not options.tables:
+        _check_evaluations(study, kinds)
         _train_base(study.base)
         failed += _train_and_evaluate_all(study, kinds, options.jobs)
         controls = [control_folder(study, system) for system in study.controls]
@@ -181,23 +182,71 @@ def _evaluate_control(control: RunFolder, jobs: int) -> bool:
 
 
 def _evaluate(left: dict[str, dict[str, Any]], system: str, run: RunFolder, jobs: int) -> bool:
-    """Evaluate a system on sets, and stamp its folder with each that has results; whether all have."""
+    """Evaluate a system on sets, and stamp its folder with each on which nothing is left; whether all are so."""
     done = []
     for data, settings in left.items():
-        out = run.results_folder(data)
-        words = ["eval", "--system", system, "--out", str(out)]
-        for option, value in settings.items():
-            values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-            words += [f"--{option.replace('_', '-')}", *map(str, values)]
-        before = run.written(data)
-        code = _call(*words, folder=run.path, jobs=jobs)
+        out, before = run.results_folder(data), run.written(data)
+        code = _call(*_eval_words(system, out, settings), folder=run.path, jobs=jobs)
         # With rows left there are results; after an error that nobody expected, with the same exit code, none.
-        done.append(code == DONE or (code == LEFT and run.written(data) != before))
+        written = code == LEFT and run.written(data) != before
+        left = _left_in(out) if written else None
+        done.append(code == DONE or (written and not left))
         if done[-1]:
             run.stamp(data)
+        elif left:
+            run.withdraw(data)
+            print(f"{out}: not done: {left}; the same command asks for them again.", file=sys.stderr)
         elif before:
             print(f"{out}: is of before; delete it to answer anew.", file=sys.stderr)
     return all(done)
+
+
+def _eval_words(system: str, out: Path, settings: dict[str, Any]) -> list[str]:
+    """The command that evaluates a system on a set: true gives an option as a flag, false leaves it out."""
+    words = ["eval", "--system", system, "--out", str(out)]
+    for option, value in settings.items():
+        if value is None or value is False:
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        values = [json.dumps(value) if isinstance(value, dict) else str(value) for value in values]
+        words += [f"--{option.replace('_', '-')}", *values]
+    return words
+
+
+def _check_evaluations(study: Study, kinds: dict[str, Kind]):
+    """Refuse options of `audiollm eval` that are not right before anything is trained.
+
+    Raises:
+        ValueError: with the run, the set, and what is wrong.
+    """
+    from ..studies.description import STUDY
+    from ..studies.folders import control_folder, run_folder
+    from . import parse
+    from .eval import check_options
+
+    folders = {STUDY: control_folder(study, study.controls[0])} if study.controls else {}  # controls share options
+    folders |= {f"{name}.yaml, or {STUDY}": run_folder(study, kinds, name, study.seeds[0]) for name in kinds}
+    for where, folder in folders.items():
+        for data, settings in folder.wanted["evaluate"].items():
+            try:
+                options = parse(_eval_words("SYSTEM", Path("OUT"), settings))
+                check_options(options)
+            except ValueError as error:
+                raise ValueError(f"{where}: evaluate: {data}: {error}") from error
+            if (options.system, options.out) != (["SYSTEM"], "OUT"):
+                raise ValueError(f"{where}: evaluate: {data}: system and out are given by the study; leave them out.")
+
+
+def _left_in(results: Path) -> str | None:
+    """What of an evaluation may come out otherwise if it is asked for again; nothing of rows that a system refuses."""
+    from ..eval.results import read_results
+
+    found = read_results(results)
+    counts = found["counts"]
+    rows = counts["rows"] - counts["answered"] - counts["refused"]
+    told = [f"{rows} of {counts['rows']} rows have no answer"] if rows else []
+    told += ["too many of the judge's verdicts failed"] if found["judging"]["failed"] else []
+    return " and ".join(told) or None
 
 
 def _call(*words: str, folder: Path | None = None, jobs: int = 1) -> int:

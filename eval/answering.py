@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..processing.audio import AudioError, load_audio
 from ..processing.conversation import asked
 from . import EvalError
 from .systems import SAMPLING_RATE, System
+from .systems.base import NoReply
 from .systems.swapped import ask_rows
 
 
@@ -26,6 +26,7 @@ def answer_rows(
     system: System,
     rows: Sequence[dict],
     path: Path,
+    clips: Mapping[str, str],
     batch_size: int = 8,
     progress: bool = True,
     after_batch: Callable[[], object] = lambda: None,
@@ -33,7 +34,8 @@ def answer_rows(
     """Ask a system for the rows that a predictions file does not answer yet, adding answers as they arrive.
 
     A row whose audio can't be read, or that the system refuses with a ValueError, is recorded with its error, and the
-    run goes on. `after_batch` is called whenever the answers of a batch are kept.
+    run goes on. `after_batch` is called whenever the answers of a batch are kept, and `clips` names the recording of
+    each row in the file (see [`name_clips`](rows.py)).
 
     Returns:
         Number of rows asked now.
@@ -43,46 +45,43 @@ def answer_rows(
     """
     with Journal(path) as journal:
         waiting = [row for row in rows if _unanswered(row, journal.entries.get(row["id"]))]
-        _keep_corrections(journal, rows, {row["id"] for row in waiting})
+        _keep_corrections(journal, rows, {row["id"] for row in waiting}, clips)
         done = len(rows) - len(waiting)
         with tqdm(total=len(rows), initial=done, unit="row", desc=system.name, disable=not progress) as bar:
 
-            def record(row: dict, prediction: str | None, error: str | None) -> None:
-                journal.append({**_without_place(row), "prediction": prediction, "error": error})
+            def record(row: dict, answer: str | ValueError) -> None:
+                journal.append({**row, "audio": clips[row["id"]], **_entry(answer)})
                 bar.update()
 
             for chunk in _chunks(waiting, batch_size * BATCHES_PER_CHUNK):
-                for batch in _batches(chunk, batch_size, lambda row, error: record(row, None, error)):
-                    for row, prediction, error in _answer_batch(system, batch):
-                        record(row, prediction, error)
+                for batch in _batches(chunk, batch_size, record):
+                    for row, answer in _answer_batch(system, batch):
+                        record(row, answer)
                     after_batch()
     return len(waiting)
 
 
 def join_predictions(rows: Iterable[dict], predictions: dict[str, dict]) -> tuple[list[dict], list[dict]]:
-    """Rows with their `prediction`, and rows with their `error`."""
+    """Rows with their `prediction`, and rows with their `error`, and with `refused` where the system can't answer."""
     answered, failed = [], []
     for row in rows:
         found = predictions.get(row["id"], {"prediction": None, "error": "no answer was recorded."})
         joined = {**row, "prediction": found["prediction"], "error": found["error"]}
-        (answered if joined["error"] is None else failed).append(joined)
+        if joined["error"] is None:
+            answered.append(joined)
+        else:
+            failed.append({**joined, "refused": found.get("refused", False)})
     return answered, failed
 
 
-def _keep_corrections(journal: Journal, rows: Sequence[dict], waiting: set[str]) -> None:
+def _keep_corrections(journal: Journal, rows: Sequence[dict], waiting: set[str], clips: Mapping[str, str]) -> None:
     """Note what became of answered rows since: a label or transcript that was put right."""
     for row in rows:
         entry = journal.entries.get(row["id"])
         if entry is not None and row["id"] not in waiting:
-            line = {**entry, **_without_place(row)}
+            line = {**entry, **row, "audio": clips[row["id"]]}
             if json.dumps(line, sort_keys=True) != json.dumps(entry, sort_keys=True):
                 journal.append(line)
-
-
-def _without_place(row: dict) -> dict:
-    """A row with the name of its audio file alone."""
-    audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
-    return {**row, "audio": os.path.basename(audio or "")}
 
 
 def _unanswered(row: dict, prediction: dict | None) -> bool:
@@ -94,35 +93,37 @@ def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
         yield rows[start : start + size]
 
 
-def _batches(rows: list[dict], size: int, reject: Callable[[dict, str], None]) -> Iterator[list[tuple]]:
+def _batches(rows: list[dict], size: int, reject: Callable[[dict, ValueError], None]) -> Iterator[list[tuple]]:
     """Batches of `(row, audio)`, by task and length; rows without usable audio go to `reject`."""
     loaded = []
     for row in rows:
         try:
             loaded.append((row, load_audio(row["audio"], SAMPLING_RATE)))
         except AudioError as error:
-            reject(row, str(error))
+            reject(row, error)
     # By task first: transcripts and explanations end at different lengths, and a batch takes as long as its longest.
     loaded.sort(key=lambda item: (item[0]["task"], len(item[1])))
     yield from _chunks(loaded, size)
 
 
 def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
-    """`(row, prediction, error)` of a batch; if the batch is refused, row by row."""
+    """`(row, answer or error)` of a batch; if the batch is refused, row by row."""
     rows = [row for row, _ in batch]
     try:
         answers = ask_rows(system, rows, [audio for _, audio in batch])
     except ValueError as error:
         if len(batch) == 1:
-            return [(rows[0], None, _describe(error))]
+            return [(rows[0], error)]
         return [answer for item in batch for answer in _answer_batch(system, [item])]
     if len(answers) != len(rows):
         raise EvalError(f"system {system.name} gave {len(answers)} answers to {len(rows)} questions.")
-    return [
-        (row, None, _describe(answer)) if isinstance(answer, ValueError) else (row, answer, None)
-        for row, answer in zip(rows, answers)
-    ]
+    return list(zip(rows, answers))
 
 
-def _describe(error: ValueError) -> str:
-    return f"{type(error).__name__}: {error}"
+def _entry(answer: str | ValueError) -> dict:
+    """What is recorded of an answer; of an error, whether the system refuses the row, as it would again."""
+    if not isinstance(answer, ValueError):
+        return {"prediction": answer, "error": None}
+    unheard = isinstance(answer, AudioError)
+    error = str(answer) if unheard else f"{type(answer).__name__}: {answer}"
+    return {"prediction": None, "error": error, "refused": not unheard and not isinstance(answer, NoReply)}

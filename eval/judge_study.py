@@ -83,10 +83,17 @@ class Agreement:
     kappa: Interval
 
 
+def _decided_by_rule(run: Run, verdict: dict) -> bool:
+    """Whether a verdict is the rule's; one of a judge of somebody's own may not say whose it is."""
+    judge = run.results["settings"]["judge"]
+    return verdict.get("judge", judge) == "rule" and judge.partition(":")[0] in ("rule", "hybrid")
+
+
 def draw_cases(runs: Sequence[Run], count: int = 50, seed: int = 0) -> tuple[list[StudyCase], list[tuple]]:
     """Draw special cases that a judge has decided, so many of each corpus and task, and shuffle them together.
 
-    Special is what the rule judge calls so, whichever judge decided: it depends on answer and label set alone.
+    Special is what the rule judge calls so, whichever judge decided, an answer of a class that overlaps with the right
+    one among them. What the rule decided itself is left out.
 
     Args:
         runs: runs whose judge decides special cases (`hybrid:...`, `llm:...`).
@@ -106,10 +113,10 @@ def draw_cases(runs: Sequence[Run], count: int = 50, seed: int = 0) -> tuple[lis
                 continue
             verdict = run.verdicts[row["id"]]
             labels = run.labels(row["task"])
-            special = verdict.get("special") or rule.stated_labels(row["prediction"], labels)[1]
+            special = rule.judge_one(row["prediction"], row["label"], labels).special
             if special and verdict["score"] is None:
                 undecided += 1
-            elif special:
+            elif special and not _decided_by_rule(run, verdict):
                 key = (str(row.get("corpus") or "unnamed"), row["task"])
                 strata[key].append((run, row, labels, verdict, special))
     if not strata:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from ..corpora.schema import EMOTION_TASKS
+from ..redact import redact
 from . import EvalError
 from .audiobench import read_scores
-from .metrics import METRICS, TASK_NAMES, find_metric
+from .metrics import METRICS, TASK_NAMES, Metric, find_metric
 from .results import RESULTS, Run, read_run
 from .tables import Cell, Table
 
@@ -37,6 +42,7 @@ class SetFigure:
         figures: all figures of the run; none for a score of AudioBench.
         about: what a reader must know: classes, answers, judge.
         column: the paper's column that the user gave the run for.
+        run: that it is of; none for a score of AudioBench.
     """
 
     corpora: str
@@ -46,6 +52,7 @@ class SetFigure:
     figures: dict
     about: str
     column: str | None = None
+    run: Run | None = None
 
 
 def paper_table(number: int, rows: Sequence[str] = ()) -> Table:
@@ -71,6 +78,11 @@ def paper_table(number: int, rows: Sequence[str] = ()) -> Table:
     for row in rows:
         name, figures = _read_row(row, {*sets, *(column["name"] for column in columns)})
         ours.setdefault(name, []).extend(figures)
+    if any("evidence" in column for column in columns):  # of which the rows are sets
+        ours = {
+            name: [f for f in figures if f.task in _tasks_of_set(f.column or name, sets)]
+            for name, figures in ours.items()
+        }
     known = {row["name"]: row for row in table["rows"]}
     names = [*known, *(name for name in ours if name not in known)]
     cells = {name: [_our_cell(column, ours.get(name, []), sets, table) for column in columns] for name in names}
@@ -102,8 +114,7 @@ def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dic
         # A mean without a part of what it is over would be another figure.
         return sum(found) / len(found) if all(groups) and len(found) == sum(map(len, groups)) else None
     if "evidence" in column:
-        metric = find_metric(column["evidence"])
-        return next((metric.value(f.figures) for f in figures if f.figures.get("evidence")), None)
+        return _mean([_evidence(figure, find_metric(column["evidence"])) for figure in figures])
     wanted = column.get("set") or table["set"]
     figure = next((f for f in figures if _fills(f, wanted, sets[wanted])), None)
     if figure is None or "set" in column:
@@ -113,6 +124,27 @@ def _our_cell(column: dict, figures: Sequence[SetFigure], sets: dict, table: dic
         return of_task.get(column["average"]) if of_task else figure.value
     per_class = of_task.get("per_class", {})
     return next((per_class[label].get("accuracy") for label in column["class"] if label in per_class), None)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None without values, and where one is missing: the mean would be another figure."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there and len(there) == len(values) else None
+
+
+def _evidence(figure: SetFigure, metric: Metric) -> float | None:
+    """A figure of explanations, of the rows of one task alone."""
+    if figure.run is None:
+        return None
+    rows = [row for row in metric.rows(figure.run.rows) if row["task"] == figure.task]
+    counts = metric.added(figure.run, rows) if rows else np.zeros((0, 2))
+    scored = counts[~np.isnan(counts).any(axis=1)]
+    value = float(metric.statistic(scored.sum(axis=0))) if len(scored) else float("nan")
+    return None if math.isnan(value) else value
+
+
+def _tasks_of_set(name: str, sets: dict) -> tuple[str, ...]:
+    return (sets[name]["task"],) if name in sets else EMOTION_TASKS
 
 
 def _fills(figure: SetFigure, name: str, wanted: dict) -> bool:
@@ -159,12 +191,12 @@ def _set_figures(path: Path, column: str | None) -> list[SetFigure]:
             corpora = " + ".join(sorted({str(row.get("corpus") or "unnamed") for row in rows}))
             subset = " + ".join(sorted({str(row["subset"]) for row in rows if row.get("subset")}))
             about = _about(run, task, f"{corpora} ({subset})" if subset else corpora)
-            found.append(SetFigure(corpora, subset, task, headline.value(figures), figures, about, column))
+            found.append(SetFigure(corpora, subset, task, headline.value(figures), figures, about, column, run))
     return found
 
 
 def _about(run: Run, task: str, corpora: str) -> str:
-    settings, figures = run.results["settings"], run.results["figures"][task]
+    settings, figures = redact(run.results["settings"]), run.results["figures"][task]
     n, judge = figures["n"], f"judge {settings['judge']}"
     if task == "asr":
         details = f"{n} answers, normaliser {settings['normalizer']}"
@@ -197,10 +229,10 @@ def _note(table: dict, theirs: dict, ours: dict, cells: dict, columns: Sequence[
     if filled:
         sources = [f"{name}: {_sources(figures, tasks)}" for name, figures in filled.items()]
         notes.append(f"Ours, {'; '.join(sources)}.")
-        if any("mean" in column for column in columns):
+        if any("mean" in column or "evidence" in column for column in columns):
             notes.append("Our means are over these sets, whichever the paper's are over.")
     for name in ours.keys() - filled.keys():
-        corpora = ", ".join(dict.fromkeys(figure.corpora for figure in ours[name])) or "no corpus"
+        corpora = ", ".join(dict.fromkeys(figure.corpora for figure in ours[name])) or "no such set"
         notes.append(f"{name}: its figures are on {corpora} and fill no column here; RUN@COLUMN says which to fill.")
     notes.append("Empty: no figure, or none that a source gives.")
     return " ".join(notes)
@@ -215,7 +247,7 @@ def _tasks_of(column: dict, table: dict, sets: dict) -> list[str]:
     if "mean" in column:
         return [task for group in column["mean"] for task in group]
     if "evidence" in column:
-        return ["er", "sr"]
+        return [*EMOTION_TASKS]
     return [sets[column.get("set") or table["set"]]["task"]]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,30 @@ def clip_of(row: Mapping[str, Any]) -> str:
     """A name for the recording of a row: its path, or the row's id where it has none."""
     audio = row["audio"]
     return str((audio.get("path") if isinstance(audio, Mapping) else audio) or row["id"])
+
+
+def name_clips(rows: Sequence[Mapping[str, Any]], data: str | Path | dict[str, Any]) -> dict[str, str]:
+    """A name for the recording of each row, by the row's id: the same for the same file, and of no other one.
+
+    It is the path in the folder of the data. Of a recording that lies elsewhere it is the file's name after eight
+    digits that stand for its folder, so that nothing of the machine is told.
+    """
+    source = _source(data)
+    path = Path(source if isinstance(source, str) else source.get("path") or "")
+    root = os.path.join(os.path.realpath(path if path.is_dir() else path.parent), "")
+    real = lru_cache(maxsize=1024)(os.path.realpath)
+
+    def name(row: Mapping[str, Any]) -> str:
+        audio = row["audio"]["path"] if isinstance(row["audio"], Mapping) else row["audio"]
+        if not audio:
+            return ""
+        folder, file = os.path.split(audio)
+        folder = os.path.join(real(folder), "")
+        if folder.startswith(root):
+            return Path(folder.removeprefix(root), file).as_posix()
+        return f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}/{file}"
+
+    return {row["id"]: name(row) for row in rows}
 
 
 def read_data(data: str | Path | dict[str, Any], split: str) -> list[dict]:

@@ -40,9 +40,9 @@ from .results import (
     write_json,
     write_lines,
 )
-from .rows import asked_for, find_label_sets, read_data, select_rows, with_context
+from .rows import asked_for, find_label_sets, name_clips, read_data, select_rows, with_context
 from .systems import System, load_system
-from .systems.swapped import meet_rows
+from .systems.swapped import counted_by, meet_rows
 from .voice import check_claims
 
 
@@ -179,16 +179,23 @@ def _evaluate(
     if overwrite:
         for name in (PREDICTIONS, RUN, VERDICTS, RATED, CLAIMS, MEASURES, RESULTS, REPORT):
             (out / name).unlink(missing_ok=True)
-    before = _claim_folder(out, system)
+    before, counted_before = _claim_folder(out, system)
     meet_rows(system, rows)
-    started, clock = time.time(), time.monotonic()
+    started, clock, at_first = time.time(), time.monotonic(), counted_by(system)
+
+    def counted_so_far() -> dict[str, int] | None:
+        if counted_before is None:
+            return None
+        now = {name: count - at_first.get(name, 0) for name, count in counted_by(system).items()}
+        return {name: counted_before.get(name, 0) + count for name, count in now.items()}
 
     def seconds_so_far() -> float:
         seconds = time.monotonic() - clock
-        _note_claim(out, system, before + seconds)
+        _note_claim(out, system, before + seconds, counted_so_far())
         return seconds
 
-    fresh = answer_rows(system, rows, out / PREDICTIONS, settings.batch_size, progress, seconds_so_far)
+    clips = name_clips(rows, settings.data)
+    fresh = answer_rows(system, rows, out / PREDICTIONS, clips, settings.batch_size, progress, seconds_so_far)
     seconds = seconds_so_far()
     answered, failed = join_predictions(rows, read_predictions(out / PREDICTIONS))
     claims = check_claims(answered, out / MEASURES, progress)
@@ -211,6 +218,7 @@ def _evaluate(
             "spec": settings.system,
             "fingerprint": system.fingerprint,
             **system.describe(),
+            **(counted_so_far() or {}),
         },
         "settings": _plain(settings),
         "label_sets": {task: {"name": name, "labels": list(labels)} for task, (name, labels) in label_sets.items()},
@@ -218,6 +226,7 @@ def _evaluate(
             "rows": len(rows),
             "answered": len(answered),
             "errors": len(failed),
+            "refused": sum(row["refused"] for row in failed),
             "unscored": sum(verdict.score is None for verdict in verdicts.values()),
             "rows_by_task": dict(Counter(row["task"] for row in rows)),
         },
@@ -320,9 +329,14 @@ def _drop_old_report(out: Path, results: dict) -> None:
         logger.warning("%s showed other figures and is gone; write it again with `audiollm report`.", out / REPORT)
 
 
-def _claim_folder(out: Path, system: System) -> float:
-    """Note whose answers a folder holds, and refuse to mix them with others; gives the seconds that they took."""
-    before = 0.0
+def _claim_folder(out: Path, system: System) -> tuple[float, dict[str, int] | None]:
+    """Note whose answers a folder holds, and refuse to mix them with others.
+
+    Returns:
+        The seconds that they took, and what was counted of them; None if it was not kept, as it once was not.
+    """
+    before: float = 0.0
+    counted: dict[str, int] | None = {}
     if (out / RUN).exists() and (out / PREDICTIONS).exists():
         theirs = json.loads((out / RUN).read_text(encoding="utf-8"))
         if theirs["fingerprint"] != system.fingerprint:
@@ -330,13 +344,14 @@ def _claim_folder(out: Path, system: System) -> float:
                 f"{out} holds answers of {theirs['name']} ({theirs['fingerprint']}), not of {system.name} "
                 f"({system.fingerprint}): give another folder, or --overwrite to answer anew."
             )
-        before = theirs.get("seconds", 0.0)
-    _note_claim(out, system, before)
-    return before
+        before, counted = theirs.get("seconds", 0.0), theirs.get("counted")
+    _note_claim(out, system, before, counted)
+    return before, counted
 
 
-def _note_claim(out: Path, system: System, seconds: float) -> None:
-    write_json(out / RUN, {"name": system.name, "fingerprint": system.fingerprint, "seconds": seconds})
+def _note_claim(out: Path, system: System, seconds: float, counted: dict[str, int] | None) -> None:
+    claim = {"name": system.name, "fingerprint": system.fingerprint, "seconds": seconds, "counted": counted}
+    write_json(out / RUN, claim)
 
 
 def _versions() -> dict[str, str]:

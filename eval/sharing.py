@@ -74,8 +74,13 @@ def _public(results: dict[str, Any]) -> dict[str, Any]:
     """Results without what a system, an error or a command line may tell beside figures."""
     system = {name: results["system"][name] for name in SYSTEM if name in results["system"]}
     errors = [{"id": error["id"]} for error in results["errors"]]
-    kept = {name: value for name, value in results.items() if name != "command"}
-    return {**kept, "system": redact(system), "settings": redact(results["settings"]), "errors": errors}
+    kept = {name: redact(value) for name, value in results.items() if name not in ("command", "groups")}
+    # What groups are called was looked at row by row; of pairs of names the text would not be theirs any more.
+    groups = {
+        column: {value: redact(figures) for value, figures in found.items()}
+        for column, found in results["groups"].items()
+    }
+    return {**kept, "system": redact(system), "groups": groups, "errors": errors}
 
 
 def _column(run: Run, metric: Metric) -> list[list[float | None] | None]:

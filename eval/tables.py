@@ -432,7 +432,7 @@ def comparison_tables(first: Run, others: Sequence[Run], cluster: str | None = N
             )
             for name, result in found
         ]
-        judges = [run.results["settings"]["judge"] for run in (first, other)]
+        judges = [redact(run.results["settings"]["judge"]) for run in (first, other)]
         judged = f" Judges: {' and '.join(judges)}." if judges[0] != judges[1] else ""
         columns = ("figure", first.name, other.name, "second minus first", "test", "rows", "p", "p (Holm)")
         tables.append(Table(f"Paired tests: {first.name} and {other.name}", columns, tuple(rows), note + judged))
@@ -549,7 +549,8 @@ def _check_conditions(first: Run, second: Run, tasks: set[str]) -> None:
                 f"{first.folder} and {second.folder} have other {TASK_NAMES[task]} classes ({'; '.join(classes)}): "
                 "evaluate both with the same --label-set."
             )
-    normalizers = [run.results["settings"]["normalizer"] for run in (first, second)]
+    # One may have been shared.
+    normalizers = [redact(run.results["settings"]["normalizer"]) for run in (first, second)]
     if "asr" in tasks and len(set(normalizers)) > 1:
         raise EvalError(
             f"{first.folder} and {second.folder} have the WER normalisers {' and '.join(normalizers)}: evaluate both "
@@ -575,6 +576,6 @@ def _conditions(results: Sequence[dict]) -> str:
         for result in results
         for task, labels in result["label_sets"].items()
     }
-    judges = {f"judge: {result['settings']['judge']}" for result in results}
-    normalizers = {f"WER normaliser: {r['settings']['normalizer']}" for r in results if "asr" in r["figures"]}
+    judges = {f"judge: {redact(result['settings']['judge'])}" for result in results}
+    normalizers = {f"WER normaliser: {redact(r['settings']['normalizer'])}" for r in results if "asr" in r["figures"]}
     return "; ".join([*sorted(sets), *sorted(judges), *sorted(normalizers)]) + "."

@@ -82,6 +82,12 @@ class RunFolder:
         done = {**self.wanted, "evaluate": {**kept, data: self.wanted["evaluate"][data]}}
         write_whole(self.path / STAMP, json.dumps(done, indent=1) + "\n")
 
+    def withdraw(self, data: str):
+        """Note that a set is not done, whatever was stamped before."""
+        made = self.made
+        if made.get("evaluate", {}).pop(data, None) is not None:
+            write_whole(self.path / STAMP, json.dumps(made, indent=1) + "\n")
+
     def share(self, out: Path, study: Study) -> int:
         """Write the results of sets that are done into a folder of this name in `out`; gives how many there are."""
         found = {data: path for data in self.wanted["evaluate"] if (path := self.results(data))}

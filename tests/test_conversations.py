@@ -17,7 +17,8 @@ from audiollm.corpora.rejects import Reject
 from audiollm.corpora.schema import COLUMNS, RowError, features, validate_row
 from audiollm.eval import EvalError
 from audiollm.eval.evidence_score.evidence_score import evidence_figures
-from audiollm.eval.results import read_predictions, read_run
+from audiollm.eval.metrics import find_metric
+from audiollm.eval.results import Run, read_predictions, read_run
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import System
 from audiollm.eval.systems.majority import Majority
@@ -173,9 +174,30 @@ def test_a_quote_of_an_earlier_turn_is_a_kind_of_its_own_and_not_grounded():
     answer = 'Sad: "needed it", as they "sold the house".'
     assert [s.kind for s in mark_quotes(answer, "I needed it", context=before) if s.kind] == ["said", "before"]
     figures = evidence_figures([answer, 'Sad: "nothing"'], ["I needed it", "Nothing"], contexts=[before, []])
-    wanted = {"quotes_grounded": 200 / 3, "quotes_from_context": 100 / 3, "answers_grounded": 50.0}
+    wanted = {"quotes_grounded": 200 / 3, "quotes_from_context": 50.0, "answers_grounded": 50.0}
     assert {name: figures[name] for name in wanted} == pytest.approx(wanted)
     assert evidence_figures([answer], ["I needed it"])["quotes_from_context"] is None
+
+
+def test_quotes_of_earlier_turns_are_a_share_of_those_in_rows_that_have_some_wherever_it_is_given():
+    turns = [{"speaker": "A", "text": "I sold the house."}]
+    rows = [
+        {
+            "id": "a",
+            "task": "er",
+            "prediction": 'Sad: "sold the house".',
+            "transcript": "I needed it",
+            "context": turns,
+        },
+        {"id": "b", "task": "er", "prediction": 'Sad: "needed it".', "transcript": "I needed it", "context": turns},
+        {"id": "c", "task": "er", "prediction": 'Sad: "needed it".', "transcript": "I needed it", "context": None},
+    ]
+    contexts = [[turn["text"] for turn in row["context"] or ()] for row in rows]
+    said, heard = ([row[name] for row in rows] for name in ("prediction", "transcript"))
+    figure = evidence_figures(said, heard, contexts=contexts)["quotes_from_context"]
+    metric = find_metric("quotes_from_context")
+    run = Run(Path(), {}, rows)
+    assert figure == float(metric.statistic(metric.counts(run, rows).sum(axis=0))) == 50.0
 
 
 class Told(System):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import soundfile
 
 from audiollm.commands import main
 from audiollm.commands.eval import system_folders
+from audiollm.corpora.questions import draw_number
 from audiollm.corpora.schema import RowError, read_rows
 from audiollm.eval import EvalError
+from audiollm.eval.emotion_judge.emotion_judge import mismatch
 from audiollm.eval.judges import Judge, Rating, Verdict
-from audiollm.eval.metrics import METRICS, find_metric
+from audiollm.eval.metrics import METRICS, cluster_names, find_metric
 from audiollm.eval.report import write_report
 from audiollm.eval.results import read_predictions, read_run
 from audiollm.eval.run import Settings, evaluate_system
@@ -168,6 +171,24 @@ def test_controls_read_the_words_or_hear_another_clip_and_the_difference_is_show
     assert "Controls: what parrot hears" in write_report(tmp_path / "own", compare=[tmp_path / "words"]).read_text()
 
 
+def test_another_recording_is_drawn_by_the_row_without_going_through_all_of_them(monkeypatch):
+    rows = [
+        {"id": f"r{number}", "task": "er", "audio": f"{number // 2}.wav", "label": "angry" if number % 3 else "sad"}
+        for number in range(200)
+    ]
+    looked_at = []
+    monkeypatch.setattr(
+        "audiollm.eval.systems.swapped.clip_of", lambda row: looked_at.append(row["id"]) or row["audio"]
+    )
+    system = Swapped(Fake())
+    system.meet(rows)
+    assert len(looked_at) <= 3 * len(rows)
+    clips = {row["audio"]: row for row in rows}
+    for row in rows:
+        unlike = [o for o in clips.values() if o["label"] != row["label"] and o["audio"] != row["audio"]]
+        assert system._others[row["id"]] == unlike[draw_number(row["id"]) % len(unlike)]
+
+
 def test_where_words_and_voice_differ_it_is_counted_what_the_answer_follows(corpus, tmp_path):
     lines = [json.loads(line) for line in (corpus / "test.jsonl").read_text().splitlines()]
     emotions = {"a": ("sad", "angry"), "b": ("happy", "sad"), "c": ("sad", "angry"), "d": ("angry", "angry")}
@@ -180,6 +201,24 @@ def test_where_words_and_voice_differ_it_is_counted_what_the_answer_follows(corp
     told = read_run(tmp_path / "out")
     counts = find_metric("follows_voice").counts(told, told.of_task("er"))
     assert np.nansum(counts, axis=0).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label", "prediction", "followed"),
+    [
+        (Verdict(1, "", judge="llm:m"), "sad", "They sound down.", "voice"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds happy.", "words"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds angry.", "neither"),
+        (Verdict(0, "", judge="llm:m"), "sad", "The speaker sounds sad.", "neither"),  # the judge does not think so
+        (Verdict(None, "", judge="llm:m", failure="no_reply"), "sad", "The speaker sounds sad.", "voice"),
+        (Verdict(1, "", ("happy", "sad"), "several_emotions", "llm:m"), "sad", "Happy and sad.", "voice"),
+        (Verdict(0, "", ("happy", "sad"), "several_emotions", "llm:m"), "sad", "Happy and sad.", "neither"),
+        (Verdict(1, "", judge="llm:m"), "happy", "They sound glad.", "words"),  # whichever of the two is the label
+    ],
+)
+def test_what_an_answer_follows_is_told_whoever_judges(verdict, label, prediction, followed):
+    row = {"label": label, "prediction": prediction, "voice_label": "sad", "words_label": "happy"}
+    assert mismatch(row, verdict, ("neutral", "happy", "sad", "angry")) == followed
 
 
 def test_controls_are_systems_that_a_command_names(corpus, tmp_path):
@@ -350,8 +389,47 @@ def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
     results = run(corpus, tmp_path / "out")
     assert [error["id"] for error in results["errors"]] == ["a", "g"]
     assert results["counts"]["errors"] == 2 and results["counts"]["answered"] == len(ROWS) - 2
+    assert results["counts"]["refused"] == 0
     assert "a.wav" in results["errors"][0]["error"] and results["figures"]["er"]["n"] == 3
     assert "sqa" not in results["figures"]
+
+
+class Counting(Fake):
+    def counted(self):
+        return {"answers_given": len(self.asked), "answers_cut": sum(id_ in "ab" for id_ in self.asked)}
+
+
+def test_what_a_system_counts_is_added_up_over_the_processes_of_a_run(corpus, tmp_path):
+    good, out = (corpus / "a.wav").read_bytes(), tmp_path / "out"
+    (corpus / "a.wav").write_text("this is no audio")
+
+    def told(system):
+        results = run(corpus, out, system)["system"]
+        return results["answers_given"], results["answers_cut"]
+
+    system = Counting()
+    assert told(system) == (len(ROWS) - 1, 1) == told(system)  # the second time nothing is asked
+    (corpus / "a.wav").write_bytes(good)
+    assert told(Counting()) == (len(ROWS), 2)
+    kept = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({name: kept[name] for name in ("name", "fingerprint", "seconds")}))
+    assert "answers_given" not in run(corpus, out, Counting())["system"]  # of a run from before it was kept
+
+
+def test_different_recordings_of_one_file_name_have_different_names_without_the_machines_folders(corpus, tmp_path):
+    (corpus / "one").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    names = {"a": "a.wav", "b": "one/a.wav", "c": "../elsewhere/a.wav", "d": str(tmp_path / "elsewhere" / "a.wav")}
+    for name in names.values():
+        shutil.copy(corpus / "a.wav", corpus / name) if not (corpus / name).exists() else None
+    lines = [json.loads(line) for line in (corpus / "test.jsonl").read_text().splitlines()]
+    lines = [line | {"audio": names.get(line["id"], line["audio"])} for line in lines]
+    (corpus / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(corpus, tmp_path / "out")
+    rows = {row["id"]: row for row in read_run(tmp_path / "out").of_task("er")}
+    assert (rows["a"]["audio"], rows["b"]["audio"]) == ("a.wav", "one/a.wav")
+    assert re.fullmatch(r"[0-9a-f]{8}/a\.wav", rows["c"]["audio"]) and rows["c"]["audio"] == rows["d"]["audio"]
+    assert len(set(cluster_names(list(rows.values()), "audio"))) == 3
 
 
 def test_rows_with_errors_are_tried_again(corpus, tmp_path):
@@ -373,7 +451,7 @@ def test_a_row_the_system_refuses_does_not_take_its_batch_along(corpus, tmp_path
 
     results = run(corpus, tmp_path / "out", Picky())
     assert [error["id"] for error in results["errors"]] == ["b"] and "no b, please" in results["errors"][0]["error"]
-    assert results["counts"]["answered"] == len(ROWS) - 1
+    assert results["counts"]["answered"] == len(ROWS) - 1 and results["counts"]["refused"] == 1
 
 
 def test_a_fault_of_the_system_stops_the_run_and_keeps_what_was_answered(corpus, tmp_path):
@@ -486,6 +564,12 @@ def test_the_majority_answers_without_listening(corpus):
         "The speaker sounds negative.",
         "The speaker sounds angry.",
     ]
+
+
+def test_the_majority_answers_rows_by_their_task_whatever_they_ask(corpus):
+    rows = [{"task": task, "question": "A question of nobody"} for task in ("er", "sr", "asr", "sqa")]
+    answers = load_system("majority", corpus).answer_rows(rows, [None] * 4)
+    assert answers == ["The speaker sounds angry.", "The speaker sounds negative.", "", "ten"]
 
 
 def test_the_majority_does_not_depend_on_the_order_of_rows(corpus):

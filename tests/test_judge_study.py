@@ -20,12 +20,13 @@ from audiollm.eval.judge_study import (
     study_tables,
     write_study,
 )
+from audiollm.eval.judges import RuleJudge
 from audiollm.eval.results import Run
 from audiollm.eval.sheets import safe_text
 
 
 LABELS = ["neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised"]
-FORMULA = '=HYPERLINK("http://x.test","sad or angry")'
+FORMULA = '=HYPERLINK("http://x.test") They sound sad or angry.'
 
 
 def make_run(folder="run", count=12, judge="hybrid:test"):
@@ -68,6 +69,27 @@ def test_only_special_cases_are_drawn_and_the_same_each_time():
     cases, rows = draw_cases([make_run()], count=6, seed=1)
     assert len(cases) == 6 and all(case.special == "several_emotions" for case in cases)
     assert (cases, rows) == draw_cases([make_run()], count=6, seed=1) != draw_cases([make_run()], count=6, seed=2)
+
+
+def test_answers_of_an_overlapping_class_are_drawn_where_a_language_model_decided():
+    labels = ["neutral", "happy", "excited", "sad", "angry", "frustrated"]
+    row = {"id": "1", "task": "er", "corpus": "toy", "question": "How?", "label": "happy", "transcript": ""}
+    row["prediction"] = "The speaker sounds excited."
+    rule = RuleJudge().judge_one(row["prediction"], "happy", labels).to_dict()
+    asked = {"score": 1, "reason": "near", "special": None, "stated": [], "judge": "llm:m"}
+    runs = {
+        judge: Run(
+            "run",
+            {"system": {"name": "s"}, "settings": {"judge": judge}, "label_sets": {"er": {"labels": labels}}},
+            [row],
+            {"1": verdict},
+        )
+        for judge, verdict in {"rule": rule, "llm:m": asked, "hybrid:m": asked | {"special": rule["special"]}}.items()
+    }
+    for judge in ("llm:m", "hybrid:m"):
+        assert [case.special for case in draw_cases([runs[judge]])[0]] == ["overlapping_classes"]
+    with pytest.raises(EvalError, match="no special case that a judge has decided"):
+        draw_cases([runs["rule"]])
 
 
 def test_special_is_told_by_the_rule_where_the_judge_does_not_say():

@@ -13,7 +13,7 @@ from audiollm.eval.contrasts import contrast
 from audiollm.eval.metrics import METRICS, find_metric, shared_as
 from audiollm.eval.results import read_results, read_run
 from audiollm.eval.sharing import share_run
-from audiollm.eval.tables import compare_runs, folds_table, interval_table, interval_tables
+from audiollm.eval.tables import compare_runs, folds_table, interval_table, interval_tables, overall_table
 from tests.test_tables import runs  # noqa: F401
 
 
@@ -107,6 +107,26 @@ def test_what_a_system_or_an_error_tells_and_folders_stay_at_home(runs, tmp_path
     results, written = read_results(tmp_path / "out"), (tmp_path / "out" / "results.json").read_text()
     assert results["settings"]["data"] == "meld" and results["errors"] == [{"id": "e77"}]
     assert not [text for text in ("a dog", "someone", "sk-1", "words_of_it", "audiollm eval") if text in written]
+
+
+def test_a_normalisers_folder_stays_at_home_and_its_runs_are_compared(runs, tmp_path):  # noqa: F811
+    run = read_run(runs / "good")
+    normalizer = "whisper_english:/home/someone/whisper"
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper" / "normalizer.json").write_text("{}")
+    own = changed(
+        run,
+        settings=run.results["settings"] | {"normalizer": f"whisper_english:{tmp_path / 'whisper'}"},
+        figures=run.results["figures"] | {"asr": {"wer": 1.0, "normalizer": normalizer}},
+        groups={"wording": {"s1 / words": {"asr": {"normalizer": normalizer}}}},
+        judging={"judge": "llm:/home/someone/models/m@server", "failed": False},
+    )
+    share_run(own, tmp_path / "out")
+    written = (tmp_path / "out" / "results.json").read_text()
+    assert "someone" not in written and str(tmp_path) not in written and "s1 / words" in written
+    shared = read_run(tmp_path / "out", answers=False)
+    assert compare_runs(own, shared) and "someone" not in str(overall_table([own.results]))
+    assert overall_table([own.results]).note == overall_table([shared.results]).note
 
 
 @pytest.mark.parametrize(

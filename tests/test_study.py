@@ -171,6 +171,42 @@ def test_a_run_may_be_asked_otherwise_than_the_others(folder, monkeypatch, capsy
     assert "long.yaml: evaluate: tyo is no set; sets are brief, toy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "place", "message"),
+    [
+        ({"taskz": ["er"]}, "study", "error: study.yaml: evaluate: toy: unrecognized arguments: --taskz er"),
+        ({"batch_size": 0}, "short", "short.yaml, or study.yaml: evaluate: toy: argument --batch-size"),
+        ({"seed": 1}, "short", "evaluate: toy: --seed belongs to --limit"),
+        ({"tasks": ["er", "emotion"]}, "study", "invalid choice: 'emotion'"),
+        ({"out": "elsewhere"}, "study", "evaluate: toy: system and out are given by the study"),
+    ],
+)
+def test_options_of_an_evaluation_are_checked_before_anything_is_trained(
+    options, place, message, folder, monkeypatch, capsys
+):
+    written = yaml.safe_load((folder / f"{place}.yaml").read_text())
+    written.setdefault("evaluate", {}).setdefault("toy", {}).update(options)
+    (folder / f"{place}.yaml").write_text(yaml.safe_dump(written))
+    monkeypatch.setattr(study, "_call", lambda *words, **_: pytest.fail("something was run"))
+    assert main(["study", str(folder)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_option_that_is_true_is_a_flag_and_one_that_is_false_or_none_is_left_out(folder, monkeypatch):
+    shared = yaml.safe_load((folder / "study.yaml").read_text())
+    shared["evaluate"]["toy"] |= {"trust_remote_code": True, "replace_results": False, "context": None}
+    (folder / "study.yaml").write_text(yaml.safe_dump(shared))
+    called = []
+    monkeypatch.setattr(study, "_call", lambda *words, **_: called.append(words) or _leave(words))
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
+    assert main(["study", str(folder)]) == 0
+    asked = [words[5:] for words in called if "eval-toy" in " ".join(words)]
+    data = shared["evaluate"]["toy"]["data"]
+    assert [sorted(words) for words in asked] == [
+        sorted(["--data", data, "--max-new-tokens", "4", "--trust-remote-code"])
+    ] * 3
+
+
 def _leave(words):
     """What a command leaves where it was told to: a model, or results."""
     if words[0] == "train":
@@ -390,6 +426,40 @@ def test_a_set_counts_as_done_when_its_results_were_written(folder, monkeypatch,
     assert main(["study", str(folder)]) == 1  # with the results of before, which are of four tokens
     assert "eval-toy: is of before; delete it to answer anew" in capsys.readouterr().err
     assert json.loads(stamp.read_text())["evaluate"]["toy"]["max_new_tokens"] == 4
+
+
+def test_a_set_with_rows_that_may_be_answered_yet_is_not_done(folder, monkeypatch, capsys):
+    """Those that a system refuses would not be answered by asking again."""
+    counts, judging = {"rows": 4, "answered": 0, "refused": 0}, {"failed": False}
+
+    def call(*words, **_):
+        _leave(words)
+        if "majority" not in words or "eval-toy" not in " ".join(words):
+            return 0
+        results = Path(words[words.index("--out") + 1]) / "results.json"
+        found = dict.fromkeys(("system", "settings", "label_sets", "figures", "groups"), {})
+        results.write_text(json.dumps(found | {"counts": counts, "judging": judging}))
+        return 1
+
+    monkeypatch.setattr(study, "_call", call)
+    monkeypatch.setattr("audiollm.studies.report.study_report", lambda *_: ("", {}))
+    folder_of = Path(yaml.safe_load((folder / "study.yaml").read_text())["out"]) / "majority"
+
+    def done():
+        code = main(["study", str(folder)])
+        assert ("toy" in json.loads((folder_of / "done.json").read_text())["evaluate"]) == (code == 0)
+        return code, capsys.readouterr().err
+
+    code, said = done()
+    assert code == 1 and "eval-toy: not done: 4 of 4 rows have no answer; the same command" in said
+    counts.update(answered=3, refused=1)
+    judging["failed"] = True
+    assert "too many of the judge's verdicts failed" in done()[1]
+    judging["failed"] = False
+    assert done()[0] == 0
+    (folder_of / "eval-toy" / "results.json").unlink()
+    counts.update(refused=0)
+    assert done()[0] == 1 and done()[0] == 1
 
 
 def test_a_claim_is_decided_by_which_way_its_figure_is_better():

@@ -28,13 +28,14 @@ from transformers import (
     WhisperTokenizerFast,
 )
 
+from audiollm.corpora.questions import STYLES
 from audiollm.eval import EvalError
 from audiollm.eval.run import Settings, evaluate_system
 from audiollm.eval.systems import PRESETS, load_system
 from audiollm.eval.systems.cascade import Cascade
 from audiollm.eval.systems.endpoint import Endpoint
 from audiollm.eval.systems.serve import make_server
-from audiollm.eval.systems.transcript import asks_for_transcript
+from audiollm.eval.systems.transcript import Transcript, asks_for_transcript
 from audiollm.language_models import Reply
 from audiollm.language_models.base import split_server
 from audiollm.modeling_audiollm import Emotion2VecConfig, Emotion2VecForAudioClassification
@@ -60,6 +61,10 @@ def test_emotion2vec_answers_with_its_likeliest_emotion_and_the_sentiment_of_it(
     answers = system.answer_batch(audios, ["How does the speaker feel?", "Name the sentiment of the speaker."])
     assert answers == ["The speaker sounds happy.", "The sentiment is positive."]
     assert system.answer(audios[0], "How does the speaker feel?") == answers[0]
+    rows = [{"task": task, "question": "What attitude does it convey?"} for task in ("er", "asr", "sr", "sqa")]
+    told = system.answer_rows(rows, clips(8_000, 8_000, 12_345, 9_000))
+    assert (told[0], told[2]) == (answers[0], answers[1])  # by the task, whatever words ask
+    assert all(isinstance(answer, ValueError) for answer in told[1::2])
 
 
 def test_parts_answer_with_what_adapters_hear_and_feel(tmp_path, monkeypatch):
@@ -167,7 +172,7 @@ def test_audio_chat_models_hear_and_answer_in_batches_as_they_do_alone(family, t
     assert together == [system.answer(audio, question) for audio, question in zip(audios, questions)]
     tokens = (given[0]["input_ids"] == system.tokenizer.convert_tokens_to_ids(audio_token)).sum(1).tolist()
     assert 0 < tokens[0] < tokens[2] < tokens[1]
-    assert system.describe()["answers_given"] == 6 and system.describe()["parameters"] > 0
+    assert system.counted()["answers_given"] == 6 and system.describe()["parameters"] > 0
     assert system.describe()["checkpoint_generation"] == {"repetition_penalty": 1.3}
 
 
@@ -245,7 +250,7 @@ def test_clips_longer_than_a_model_hears_are_counted(tmp_path):
     save_qwen2_audio(tmp_path)
     system = load_system(str(tmp_path), max_new_tokens=2)
     system.answer_batch(clips(8_000, 20_000), ["How?", "How?"])  # it hears one second
-    assert system.describe()["clips_cut"] == 1
+    assert system.counted()["clips_cut"] == 1
 
 
 def test_a_model_that_does_not_load_is_an_error_that_points_to_the_endpoint(tmp_path):
@@ -379,6 +384,19 @@ def test_questions_for_the_transcript_are_known():
     assert all(asks_for_transcript(question) for question in asked)
     others = ["What does the speaker say about dogs in the story and why?", "How do they feel?", "What is sad?"]
     assert not any(asks_for_transcript(question) for question in others[1:])
+    assert all(asks_for_transcript(question) for pools in STYLES.values() for question in pools["asr"])
+
+
+def test_rows_get_the_transcript_by_their_task_whatever_words_ask_for_it(whisper):
+    said, spoken = "They lost the cup.", "What did the speaker say about the cup?"
+    rows = [{"task": "asr", "question": "Now, in letters:"}, {"task": "sqa", "question": spoken}]
+    assert Transcript(Reader()).answer_rows([row | {"transcript": said} for row in rows], [None] * 2) == [
+        said,
+        f"{spoken}!",
+    ]
+    system = Cascade(whisper, Reader())
+    audios = clips(8_000, 12_000)
+    assert system.answer_rows(rows, audios) == [system.transcribe(audios)[0], f"{spoken}!"]
 
 
 def test_presets_name_every_baseline_of_the_paper():
@@ -454,7 +472,7 @@ def test_an_endpoints_failures_are_recorded_and_asked_again(tmp_path, monkeypatc
         settings = Settings(system="endpoint", data=str(tmp_path), batch_size=4)
         results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)
         assert [error["id"] for error in results["errors"]] == ["1", "4"]
-        assert "InternalServerError" in results["errors"][0]["error"]
+        assert "InternalServerError" in results["errors"][0]["error"] and results["counts"]["refused"] == 0
         assert results["figures"]["er"]["n"] == 4 and results["figures"]["er"]["weighted_average"] == 100.0
         broken["now"], asked = False, len(server.requests)
         results = evaluate_system(settings, tmp_path / "out", system=system, progress=False)

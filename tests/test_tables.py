@@ -268,6 +268,31 @@ def test_the_user_may_say_which_column_a_run_fills(runs):
     assert cells["IEMOCAP ours"] == 80 and cells["MELD-ER ours"] is None
 
 
+def test_evidence_figures_are_of_the_sets_task_and_means_over_all_runs(runs, tmp_path):
+    soundfile.write(tmp_path / "clip.wav", np.zeros(800, np.float32), 16_000)
+    rows = [
+        {"id": f"{task}{number}", "task": task, "label": label, "corpus": "meld", "split": "test", "audio": "clip.wav"}
+        | {"question": f"what of {task}{number}", "transcript": "words", "answer": "x", "target": "evidence"}
+        for task, label in (("er", "happy"), ("sr", "negative"))
+        for number in range(2)
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = {"er0": 'Happy: "words".', "er1": 'Sad: "words".', "sr0": 'Negative: "words".', "sr1": "Negative."}
+    evaluate_system(Settings("s", str(tmp_path)), tmp_path / "out", Scripted("s", answers), progress=False)
+    of = tmp_path / "out"
+    table = paper_table(
+        4, [f"MELD-ER={of}", f"MELD-SR={of}", f"mine={of}@MELD-SR", f"Avg.={of}", f"Avg.={runs / 'good'}"]
+    )
+    wanted = {"MELD-ER": 100, "MELD-SR": 50, "mine": 50, "Avg.": (100 + 50 + 100) / 3}
+    assert {name: cells_of(table, name)["Quotation ours"] for name in wanted} == pytest.approx(wanted)
+    assert "MELD-SR: Sentiment on meld (3 classes" in table.note and "MELD-ER: Emotion on meld (7" in table.note
+    log = tmp_path / "m" / "iemocap_emotion_test_llama3_70b_judge_score.json"
+    log.parent.mkdir()
+    log.write_text(json.dumps({"llama3_70b_judge": {"judge_score": 50.0, "success_rate": 1.0}}))
+    lacking = paper_table(4, [f"Avg.={of}", f"Avg.={log}"])
+    assert cells_of(lacking, "Avg.")["Quotation ours"] is None
+
+
 def test_a_set_in_audiobenchs_form_is_known_by_its_subset(runs, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
-from audiollm.eval.judges import Case, Verdict, load_judge
+from audiollm.eval.judges import Case, RuleJudge, Verdict, load_judge
 from audiollm.modeling_audiollm.emotion_lexicon import find_label_set, named_label_set, spell_label
 
 
@@ -139,7 +139,8 @@ def mismatch_figures(rows: Sequence[dict], verdicts: Sequence[Verdict], labels: 
     """What answers follow where the words say one emotion and the voice another.
 
     Args:
-        rows: with `words_label` and `voice_label`; those without, or with the same in both, are left out.
+        rows: with `label`, `prediction`, `words_label` and `voice_label`; those without the last two, or with the same
+            in both, are left out.
         verdicts: one per row.
         labels: the label set.
 
@@ -161,7 +162,20 @@ def mismatch(row: dict, verdict: Verdict, labels: tuple[str, ...]) -> str | None
     emotions = {what: spell_label(row[f"{what}_label"], labels) for what in ("words", "voice")}
     if emotions["words"] == emotions["voice"]:
         return None
-    return next((what for what, label in emotions.items() if label == verdict.predicted), "neither")
+    named = _named(row, verdict, labels)
+    return next((what for what, label in emotions.items() if label == named), "neither")
+
+
+def _named(row: dict, verdict: Verdict, labels: tuple[str, ...]) -> str | None:
+    """The class that an answer names: the label where it was judged right, and never where it was judged wrong."""
+    label = spell_label(row["label"], labels)
+    if verdict.score == 1:
+        return label
+    if verdict.stated or verdict.special:
+        return verdict.predicted
+    # A language model's verdict names no class.
+    read = RuleJudge().judge_one(row["prediction"], label, labels).predicted
+    return None if verdict.score == 0 and read == label else read
 
 
 def _class_figures(label: str, verdicts: list[Verdict]) -> dict:

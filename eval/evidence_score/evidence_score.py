@@ -32,8 +32,8 @@ Returns:
     quotes_grounded: quotes that occur in the transcript, in percent of all quotes with a transcript.
     quotes_exact, quotes_normalised: the same with exact, and with exact or normalised matches only.
     answers_grounded: explanations whose quotes all occur, in percent of the explanations that quote.
-    quotes_from_context: quotes that occur in an earlier turn alone, in percent as above; they are not grounded. None
-        without context.
+    quotes_from_context: quotes that occur in an earlier turn alone, in percent of the quotes with a transcript in
+        explanations whose system was told earlier turns; they are not grounded. None without context.
     n, n_quoting, n_quotes, n_quotes_without_transcript; threshold.
     groundedness, relevance (with a language model as judge): mean rating of all explanations that were scored, 0 to
         100; groundedness_judge, relevance_judge: counts of ratings and failures behind them.
@@ -109,7 +109,7 @@ def evidence_figures(
     contexts: Sequence[Sequence[str]] | None = None,
 ) -> dict:
     """Quotation and groundedness of explanations, as described for the module."""
-    kinds, quoting, answers, grounded_answers, without = [], 0, 0, 0, 0
+    kinds, with_turns, quoting, answers, grounded_answers, without = [], 0, 0, 0, 0, 0
     before = contexts or [()] * len(predictions)
     for prediction, transcript, context in zip(predictions, transcripts, before):
         quotes = find_quotes(prediction)
@@ -119,6 +119,7 @@ def evidence_figures(
             continue
         found = [ground_quote(quote.text, transcript, threshold, context) for quote in quotes]
         kinds += [grounding.kind for grounding in found]
+        with_turns += len(found) if context else 0
         answers += bool(found)
         grounded_answers += bool(found) and all(grounding.grounded for grounding in found)
     exact, normalised, fuzzy = (kinds.count(kind) for kind in ("exact", "normalised", "fuzzy"))
@@ -127,7 +128,7 @@ def evidence_figures(
         "quotes_grounded": _percent(exact + normalised + fuzzy, len(kinds)),
         "quotes_exact": _percent(exact, len(kinds)),
         "quotes_normalised": _percent(exact + normalised, len(kinds)),
-        "quotes_from_context": _percent(kinds.count("context"), len(kinds)) if any(before) else None,
+        "quotes_from_context": _percent(kinds.count("context"), with_turns),
         "answers_grounded": _percent(grounded_answers, answers),
         "n": len(predictions),
         "n_quoting": quoting,

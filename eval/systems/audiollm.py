@@ -22,7 +22,7 @@ class AudioLLM(System):
 
     Args:
         folder: model and processor.
-        max_new_tokens: longest answer, in tokens; answers that are cut there are counted in `describe()`.
+        max_new_tokens: longest answer, in tokens; answers that are cut there are counted in `counted()`.
         quote_confidence: least probability of a word that stays in a quote; by default that of the checkpoint.
 
     Raises:
@@ -83,9 +83,10 @@ class AudioLLM(System):
             "device": str(self.device),
             "max_new_tokens": self.max_new_tokens,
             "quote_confidence": self.quote_confidence,
-            "answers_given": self._answered,
-            "answers_cut": self._cut,
         }
+
+    def counted(self) -> dict[str, int]:
+        return {"answers_given": self._answered, "answers_cut": self._cut}
 
     def _end_ids(self) -> torch.Tensor:
         ends = self.model.generation_config.eos_token_id

@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # loads torch, which some systems do without
 SAMPLING_RATE = 16_000
 
 
+class NoReply(ValueError):
+    """A model or server gave no answer to a row; asked again, it may."""
+
+
 class System(Protocol):
     """Answers questions about recordings. Subclass it, or offer the same methods.
 
@@ -40,6 +44,7 @@ class System(Protocol):
 
         Raises:
             ValueError: if this clip or question can't be answered; the row is then recorded with the error.
+            NoReply: if it was not answered this time.
         """
         ...
 
@@ -49,6 +54,10 @@ class System(Protocol):
 
     def describe(self) -> dict:
         """What else a reader needs to reproduce the answers: settings, device, size."""
+        return {}
+
+    def counted(self) -> dict[str, int]:
+        """What is counted of its answers since it was loaded, as how many were cut; a run adds up its processes."""
         return {}
 
 

@@ -18,14 +18,14 @@ from .base import (
     describe_language_model,
     fingerprint_of,
 )
-from .transcript import PROMPT, read_and_answer
+from .transcript import PROMPT, WAY, read_and_answer, read_and_answer_rows
 
 
 class Cascade(System):
     """Any recogniser of transformers, and any language model.
 
-    A question that asks for the transcript is answered by the recogniser alone. A clip that several questions are
-    about is recognised once.
+    A row of transcription, and without rows a question for the transcript, is answered by the recogniser alone. A clip
+    that several questions are about is recognised once.
 
     Args:
         recogniser: folder or Hub id of a speech recogniser (Whisper, a CTC model, ...).
@@ -53,7 +53,7 @@ class Cascade(System):
         self.max_new_tokens, self.recogniser_name = max_new_tokens, recogniser.rstrip("/").rsplit("/", 1)[-1]
         self.name = f"{self.recogniser_name}+{model.name}"
         decoding = self._decoding()
-        parts = (recogniser, checkpoint_of(model), max_new_tokens, question_format, PROMPT, decoding)
+        parts = (recogniser, checkpoint_of(model), max_new_tokens, question_format, PROMPT, WAY, decoding)
         self.fingerprint = fingerprint_of("cascade", *parts)
         self._heard: dict[bytes, str] = {}
 
@@ -65,6 +65,9 @@ class Cascade(System):
 
     def answer_batch(self, audios: Sequence[np.ndarray], questions: Sequence[str]) -> list[str | ValueError]:
         return read_and_answer(self.model, self.transcribe(audios), questions, self.question_format)
+
+    def answer_rows(self, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
+        return read_and_answer_rows(self.model, self.transcribe(audios), rows, self.question_format)
 
     def transcribe(self, audios: Sequence[np.ndarray]) -> list[str]:
         """What was said in each clip, as the recogniser hears it."""

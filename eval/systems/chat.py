@@ -78,7 +78,7 @@ class ChatModel(System):
 
     Args:
         checkpoint: folder or Hub id, with `@REVISION` for a revision.
-        max_new_tokens: longest answer; those cut there are counted in `describe()`, as are clips longer than the
+        max_new_tokens: longest answer; those cut there are counted in `counted()`, as are clips longer than the
             model hears.
         question_format: how a question is put; holds `{question}`.
         system_prompt: said before, if given.
@@ -191,7 +191,7 @@ class ChatModel(System):
             "device": str(self.device),
             **self.settings,
             "checkpoint_generation": self._own_generation(),
-            "answers_given": self._answered,
-            "answers_cut": self._cut,
-            "clips_cut": self._clips_cut,
         }
+
+    def counted(self) -> dict[str, int]:
+        return {"answers_given": self._answered, "answers_cut": self._cut, "clips_cut": self._clips_cut}

@@ -11,7 +11,7 @@ import soundfile
 
 from ...language_models import ServerModel
 from ...modeling_audiollm.replies import final_answer
-from .base import SAMPLING_RATE, System, fingerprint_of, put_question
+from .base import SAMPLING_RATE, NoReply, System, fingerprint_of, put_question
 
 
 class Endpoint(System):
@@ -54,7 +54,7 @@ class Endpoint(System):
         requests = (self._messages(audio, question) for audio, question in zip(audios, questions))
         answers: list[str | ValueError] = [""] * len(audios)
         for number, reply in self.server.ask(requests):
-            failed = ValueError(f"the endpoint gave no answer: {reply.error}")
+            failed = NoReply(f"the endpoint gave no answer: {reply.error}")
             answers[number] = failed if reply.text is None else final_answer(reply.text)
         return answers
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ...corpora.questions import draw_number
 from ...processing.audio import load_audio
 from ...processing.conversation import asked
 from ..rows import clip_of
@@ -35,7 +35,7 @@ class Swapped(System):
         by_task = defaultdict(list)
         for row in rows:
             by_task[row["task"]].append(row)
-        self._others = {row["id"]: _other(row, by_task[row["task"]]) for row in rows}
+        self._others = {id_: other for some in by_task.values() for id_, other in _others(some).items()}
 
     def answer(self, audio: np.ndarray, question: str) -> str:
         raise ValueError("swapped recordings need the rows of an evaluation.")
@@ -49,11 +49,19 @@ class Swapped(System):
     def describe(self) -> dict:
         return {**self.system.describe(), "hears": "another recording"}
 
+    def counted(self) -> dict[str, int]:
+        return counted_by(self.system)
+
 
 def meet_rows(system: Any, rows: Sequence[dict]) -> None:
     """Show a system the rows before it is asked, if it has use for them."""
     if hasattr(system, "meet"):
         system.meet(rows)
+
+
+def counted_by(system: Any) -> dict[str, int]:
+    """What a system has counted of its answers so far; nothing of one that does not count."""
+    return system.counted() if hasattr(system, "counted") else {}
 
 
 def ask_rows(system: Any, rows: Sequence[dict], audios: Sequence[np.ndarray]) -> list[str | ValueError]:
@@ -63,10 +71,36 @@ def ask_rows(system: Any, rows: Sequence[dict], audios: Sequence[np.ndarray]) ->
     return system.answer_batch(audios, [asked(row) for row in rows])
 
 
-def _other(row: dict, rows: Sequence[dict]) -> dict:
-    clips = {clip_of(other): other for other in rows if clip_of(other) != clip_of(row)}
-    unlike = [other for other in clips.values() if other.get("label") != row.get("label")] or list(clips.values())
-    if not unlike:
-        raise ValueError(f"row {row['id']}: there is no other recording of the task {row['task']} to swap with.")
-    draw = int.from_bytes(hashlib.sha256(row["id"].encode()).digest()[:8], "big")
-    return unlike[draw % len(unlike)]
+def _others(rows: Sequence[dict]) -> dict[str, dict]:
+    """By id of each row of a task, one with another recording, and another label where there is one."""
+    clips = {clip_of(row): row for row in rows}
+    unlike = {
+        label: [clip for clip, row in clips.items() if row.get("label") != label]
+        for label in {row.get("label") for row in rows}
+    }
+    pools = {label: _Pool(found) for label, found in unlike.items()}
+    every = _Pool(list(clips))
+    others = {}
+    for row in rows:
+        clip, number = clip_of(row), draw_number(row["id"])
+        drawn = pools[row.get("label")].draw(clip, number) or every.draw(clip, number)
+        if drawn is None:
+            raise ValueError(f"row {row['id']}: there is no other recording of the task {row['task']} to swap with.")
+        others[row["id"]] = clips[drawn]
+    return others
+
+
+class _Pool:
+    """Recordings to draw from, however many there are, in one step."""
+
+    def __init__(self, clips: list[str]):
+        self.clips, self.places = clips, {clip: place for place, clip in enumerate(clips)}
+
+    def draw(self, own: str, number: int) -> str | None:
+        """The one that a number falls on among all but a row's own; None if there is no other."""
+        place = self.places.get(own)
+        others = len(self.clips) - (place is not None)
+        if not others:
+            return None
+        drawn = number % others
+        return self.clips[drawn + (place is not None and drawn >= place)]
