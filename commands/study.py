@@ -238,7 +238,7 @@ def _check_evaluations(study: Study, kinds: dict[str, Kind]):
 
 
 def _left_in(results: Path) -> str | None:
-    """What of an evaluation may come out otherwise if it is asked for again; nothing of rows that a system refuses."""
+    """What of an evaluation may come out otherwise if it is asked for again; nothing of rows that are refused."""
     from ..eval.results import read_results
 
     found = read_results(results)

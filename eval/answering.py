@@ -121,9 +121,8 @@ def _answer_batch(system: System, batch: list[tuple]) -> list[tuple]:
 
 
 def _entry(answer: str | ValueError) -> dict:
-    """What is recorded of an answer; of an error, whether the system refuses the row, as it would again."""
+    """What is recorded of an answer; of an error, whether the row is refused, as it would be again."""
     if not isinstance(answer, ValueError):
         return {"prediction": answer, "error": None}
-    unheard = isinstance(answer, AudioError)
-    error = str(answer) if unheard else f"{type(answer).__name__}: {answer}"
-    return {"prediction": None, "error": error, "refused": not unheard and not isinstance(answer, NoReply)}
+    error = str(answer) if isinstance(answer, AudioError) else f"{type(answer).__name__}: {answer}"
+    return {"prediction": None, "error": error, "refused": not isinstance(answer, NoReply)}

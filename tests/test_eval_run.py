@@ -389,7 +389,7 @@ def test_unreadable_audio_is_recorded_and_the_run_goes_on(corpus, tmp_path):
     results = run(corpus, tmp_path / "out")
     assert [error["id"] for error in results["errors"]] == ["a", "g"]
     assert results["counts"]["errors"] == 2 and results["counts"]["answered"] == len(ROWS) - 2
-    assert results["counts"]["refused"] == 0
+    assert results["counts"]["refused"] == 2
     assert "a.wav" in results["errors"][0]["error"] and results["figures"]["er"]["n"] == 3
     assert "sqa" not in results["figures"]
 
