@@ -189,13 +189,13 @@ def _evaluate(left: dict[str, dict[str, Any]], system: str, run: RunFolder, jobs
         code = _call(*_eval_words(system, out, settings), folder=run.path, jobs=jobs)
         # With rows left there are results; after an error that nobody expected, with the same exit code, none.
         written = code == LEFT and run.written(data) != before
-        left = _left_in(out) if written else None
-        done.append(code == DONE or (written and not left))
+        undone = _left_in(out) if written else None
+        done.append(code == DONE or (written and not undone))
         if done[-1]:
             run.stamp(data)
-        elif left:
+        elif undone:
             run.withdraw(data)
-            print(f"{out}: not done: {left}; the same command asks for them again.", file=sys.stderr)
+            print(f"{out}: not done: {undone}; the same command asks for them again.", file=sys.stderr)
         elif before:
             print(f"{out}: is of before; delete it to answer anew.", file=sys.stderr)
     return all(done)
