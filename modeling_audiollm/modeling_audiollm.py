@@ -43,7 +43,7 @@ from .configuration_audiollm import (
     output_frames,
 )
 from .modeling_emotion2vec import Emotion2VecModel
-from .saving import open_to_readers
+from .saving import weights_open_to_readers
 from .speech_decoder import CACHE, AudioLLMSpeechDecoder, cut_by_vllm
 
 
@@ -1399,8 +1399,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
                 "type": "multimodal",
             }
         }
-        super().save_pretrained(save_directory, **kwargs)
-        open_to_readers(save_directory)
+        with weights_open_to_readers(save_directory):
+            super().save_pretrained(save_directory, **kwargs)
 
     def add_emotion_encoder(
         self, emotion: str | PreTrainedModel, fusion: str = "sequence", emotion_tokens: int | None = None

@@ -1,3 +1,5 @@
+import os
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -551,6 +553,26 @@ def test_layer_mix_has_every_layer_in_training(encoder, tone):
         if hasattr(module, "layerdrop"):
             module.layerdrop = 1.0
     assert model.train()(**inputs_for(processor, tone(1.0))).logits.isfinite().all()
+
+
+def test_saving_leaves_the_permissions_of_files_that_are_not_its_own(tmp_path):
+    modes = {".env": 0o600, "run.sh": 0o755, "other.safetensors": 0o600, "nested/adapter.safetensors": 0o600}
+    outside, folder = tmp_path / "outside.safetensors", tmp_path / "folder"
+    (folder / "nested").mkdir(parents=True)
+    for name, mode in {**modes, "../outside.safetensors": 0o600}.items():
+        (folder / name).write_text("x")
+        (folder / name).chmod(mode)
+    (folder / "link.safetensors").symlink_to(outside)
+    model, _ = tiny_model_and_processor(emotion=None)
+    before = os.umask(0o027)
+    try:
+        for _ in range(2):  # the second time over weights that are there
+            model.save_pretrained(folder)
+            assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+    assert {name: stat.S_IMODE((folder / name).stat().st_mode) for name in modes} == modes
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
 
 
 def test_layer_mix_survives_saving(tmp_path, tone):
