@@ -1385,13 +1385,13 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def save_pretrained(self, save_directory: str, **kwargs: Any):
         """Save weights, configuration and code, so that the folder alone serves all Auto classes and the pipeline.
 
-        A class has one auto class of its own, `AutoModelForMultimodalLM`; `AutoModel` gives the same, generating one.
+        Saving maps one auto class, the one that a model's class was loaded by: both give the same, generating model.
         """
         # Importing here makes the loader of remote code, which follows relative imports, take the pipeline along.
         from .pipeline_audiollm import AudioEmotionReasoningPipeline as Pipeline
 
         code = {cls: f"{cls.__module__.rpartition('.')[-1]}.{cls.__name__}" for cls in (type(self), Pipeline)}
-        self.config.auto_map = {"AutoModel": code[type(self)]}
+        self.config.auto_map = dict.fromkeys(("AutoModel", "AutoModelForMultimodalLM"), code[type(self)])
         self.config.custom_pipelines = {
             "audio-emotion-reasoning": {
                 "impl": code[Pipeline],

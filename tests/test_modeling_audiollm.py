@@ -575,6 +575,15 @@ def test_saving_leaves_the_permissions_of_files_that_are_not_its_own(tmp_path):
     assert stat.S_IMODE(outside.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("auto_class", ["AutoModel", "AutoModelForMultimodalLM"])
+def test_a_model_is_saved_for_the_pipeline_whatever_auto_class_loaded_it(auto_class, tmp_path, monkeypatch):
+    monkeypatch.setattr(AudioLLMForConditionalGeneration, "_auto_class", auto_class)  # as loading remote code does
+    tiny_model_and_processor(emotion=None)[0].save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    (task,) = config.custom_pipelines.values()
+    assert {"AutoConfig", "AutoModel", *task["pt"]} <= config.auto_map.keys()
+
+
 def test_layer_mix_survives_saving(tmp_path, tone):
     model, processor = tiny_model_and_processor(emotion="wavlm", emotion_layer_mix=True)
     torch.nn.init.normal_(model.model.emotion_adapter.mixes[0].logits)
