@@ -1277,6 +1277,24 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         )
 
 
+def _refuse_unfit(language: PreTrainedModel):
+    """Refuse a causal language model that would not answer here as it does by itself.
+
+    Raises:
+        ValueError: naming its type and what it has.
+    """
+    config, words = language.config.get_text_config(), language.get_input_embeddings().weight
+    reason = None
+    if getattr(language.get_output_embeddings(), "bias", None) is not None:
+        reason = "has a head with a bias, which AudioLLM's head has not"
+    elif getattr(config, "num_attention_heads", None) is None:
+        reason = "has no attention, which AudioLLM needs"
+    elif words.shape[-1] != config.hidden_size:
+        reason = f"embeds words in {words.shape[-1]} channels, of {config.hidden_size} that AudioLLM gives it"
+    if reason:
+        raise ValueError(f"The language model {language.config.model_type!r} {reason}; choose another one.")
+
+
 class AnswerNoRepeatNGramLogitsProcessor(NoRepeatNGramLogitsProcessor):
     """`no_repeat_ngram_size` of what is generated alone: an answer may quote what its prompt says.
 
@@ -1302,7 +1320,6 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         config ([`AudioLLMConfig`]): the composite configuration.
     """
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: AudioLLMConfig):
@@ -1310,6 +1327,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         self.model = AudioLLMModel(config)
         text = config.get_text_config()
         self.lm_head = AudioLLMHead(text.hidden_size, text.vocab_size)
+        embeddings = self.get_input_embeddings()  # `embed_tokens` of most language models, `wte` of GPT-2's kin
+        name = next(name for name, module in self.named_modules() if module is embeddings)
+        self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"}
         self.post_init()
 
     @classmethod
@@ -1343,11 +1363,15 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
 
         Returns:
             A model of these very parts: models at hand are taken as they are, checkpoints are loaded in fp32.
+
+        Raises:
+            ValueError: for a language model whose head has a bias, or that has no attention.
         """
         window = config_kwargs.get("window_seconds", AudioLLMConfig.window_seconds)
         language: Any = text
         if isinstance(text, str):
             language = AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32)
+        _refuse_unfit(language)
         if vocab_size is not None and vocab_size > language.get_input_embeddings().num_embeddings:
             language.resize_token_embeddings(vocab_size)
         fp32 = {"dtype": torch.float32}

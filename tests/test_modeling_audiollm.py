@@ -485,6 +485,35 @@ def test_from_parts_keeps_all_pretrained_weights(parts, tone):
     assert model(**inputs_for(processor, tone(1.5))).logits.isfinite().all()
 
 
+def _from_language_model(kind, **sizes):
+    language = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=64, pad_token_id=0, **sizes))
+    speech = build_part(AutoConfig.for_model("whisper", **ENCODERS["whisper"]))
+    model = AudioLLMForConditionalGeneration.from_parts(speech, language, audio_token_id=63, window_seconds=1)
+    return language.eval(), model.eval()
+
+
+def test_a_tied_head_is_found_whatever_its_embedding_is_called(tmp_path):
+    gpt2, model = _from_language_model("gpt2", n_embd=32, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2)
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
+    ids = torch.tensor([[5, 9, 11]])
+    torch.testing.assert_close(loaded(input_ids=ids).logits, gpt2(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize(
+    "kind, sizes, reason",
+    [
+        ("phi", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}, "a head with a bias"),
+        ("mamba", {"hidden_size": 32, "state_size": 4}, "no attention"),
+        ("opt", {"hidden_size": 32, "num_attention_heads": 2, "word_embed_proj_dim": 16}, "16 channels, of 32"),
+    ],
+)
+def test_a_language_model_that_would_answer_otherwise_here_is_refused(kind, sizes, reason):
+    with pytest.raises(ValueError, match=f"{kind}.*{reason}"):
+        _from_language_model(kind, num_hidden_layers=1, **sizes)
+
+
 def test_a_window_longer_than_whisper_hears_is_refused(parts):
     with pytest.raises(ValueError, match="needs 200 positions; the Whisper encoder has 100"):
         load_encoder(parts["whisper"], window_seconds=4)
