@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,7 @@ from .configuration_audiollm import (
     encoder_frames,
     encoder_layers,
     encoder_width,
+    encodes_by_length,
     kept_tokens,
     output_frames,
 )
@@ -449,6 +451,20 @@ class AudioLLMStatisticsAdapter(nn.Module):
         return torch.stack([padded[:, first : first + sums.shape[1]] for first in range(2 * self.context + 1)]).sum(0)
 
 
+def _by_length(lengths: torch.Tensor, frames: int, hear: Callable[[torch.Tensor, int], torch.Tensor]) -> torch.Tensor:
+    """What is heard in windows, those of one length together, `[layers, windows, frames, width]`, zeros behind.
+
+    Args:
+        lengths: of each window's features, `[windows]`.
+        frames: of the longest window.
+        hear: gives `[layers, rows, frames, width]` for the rows of windows and the length that they have.
+    """
+    groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
+    heard = [hear(rows, length) for length, rows in groups.items()]
+    padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
+    return torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+
+
 class AudioLLMWhisperEncoder(WhisperEncoder):
     """Whisper's encoder, which also hears less than a whole window, with positions for the frames that there are."""
 
@@ -477,10 +493,9 @@ class AudioLLMWhisperEncoder(WhisperEncoder):
         if attention_mask is None:
             return super().forward(input_features, output_hidden_states=output_hidden_states, **kwargs)
         lengths, frames = attention_mask.sum(-1), output_frames(self.config, input_features.shape[-1])
-        groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
-        heard = [self._hear(input_features[rows, :, :n], output_hidden_states) for n, rows in groups.items()]
-        padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
-        states = torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+        states = _by_length(
+            lengths, frames, lambda rows, n: self._hear(input_features[rows, :, :n], output_hidden_states)
+        )
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
         )
@@ -564,19 +579,46 @@ def encode(
     mel_bins = getattr(encoder.config, "num_mel_bins", None)
     if mel_bins is not None and encoder.config.model_type != "whisper" and features.shape[-1] != mel_bins:
         features = features.transpose(-1, -2)
-    counts, inputs = None, {}
-    if mask is not None:
-        lengths = _heard_lengths(encoder.config, mask)
-        longest = int(lengths.max())
-        features = features[..., :longest] if encoder.config.model_type == "whisper" else features[:, :longest]
-        mask = torch.arange(longest, device=features.device) < lengths[:, None]
-        inputs = {"attention_mask": mask.long()}
-        counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
     if all_layers and encoder.training:
         _skip_no_layer(encoder)
-    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
-    states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+    if mask is None:
+        return EncodedWindows(_states(encoder, features, None, all_layers))
+    lengths = _heard_lengths(encoder.config, mask)
+    longest = int(lengths.max())
+    features = features[..., :longest] if encoder.config.model_type == "whisper" else features[:, :longest]
+    mask = torch.arange(longest, device=features.device) < lengths[:, None]
+    counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
+    if encoder.config.model_type == "whisper" or not encodes_by_length(encoder.config):  # our Whisper does it itself
+        states = _states(encoder, features, mask, all_layers)
+    else:
+
+        def hear(rows: torch.Tensor, length: int) -> torch.Tensor:
+            with _masking_what_fits(encoder, output_frames(encoder.config, length)):
+                return _states(encoder, features[rows, :length], mask[rows, :length], all_layers)
+
+        states = _by_length(lengths, int(counts.max()), hear)
     return EncodedWindows(states, counts)
+
+
+def _states(
+    encoder: PreTrainedModel, features: torch.Tensor, mask: torch.Tensor | None, all_layers: bool
+) -> torch.Tensor:
+    """States of an encoder for features of which `mask` is heard, or all, `[layers, windows, frames, width]`."""
+    inputs = {} if mask is None else {"attention_mask": mask.long()}
+    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
+    return torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+
+
+@contextmanager
+def _masking_what_fits(encoder: PreTrainedModel, frames: int) -> Iterator[None]:
+    """Leave SpecAugment out of windows with fewer frames than it masks in a row, which transformers refuses."""
+    config: Any = encoder.config
+    asked = getattr(config, "apply_spec_augment", False)
+    config.apply_spec_augment = asked and frames >= config.mask_time_length
+    try:
+        yield
+    finally:
+        config.apply_spec_augment = asked
 
 
 def _skip_no_layer(encoder: PreTrainedModel):
