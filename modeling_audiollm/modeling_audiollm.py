@@ -515,6 +515,8 @@ class AudioLLMWhisperEncoder(WhisperEncoder):
         return torch.stack([*states, last] if all_layers else [last])
 
 
+# What AutoModel gives for Parakeet's checkpoints with what recognises, and without.
+WHOLE_PARAKEETS = ("parakeet_ctc", "parakeet_rnnt", "parakeet_tdt")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
 # from another copy of the same remote code than AutoModel knows.
 OWN_ENCODERS = {"whisper": AudioLLMWhisperEncoder, "emotion2vec": Emotion2VecModel}
@@ -539,7 +541,8 @@ def build_part(config: Any) -> PreTrainedModel:
 def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> Any:
     """A pretrained audio encoder from a checkpoint (or a model at hand), ready for windows of `window_seconds`.
 
-    A Whisper encoder's positions are cut to the window, so that shorter windows cost less; they can't be longer.
+    Of a whole Whisper or Parakeet it is the encoder. A Whisper encoder's positions are cut to the window, so that
+    shorter windows cost less; they can't be longer.
     """
     encoder: Any
     if not isinstance(source, str):
@@ -551,6 +554,8 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
         encoder = Emotion2VecModel.from_pretrained(source, **kwargs)
     else:
         encoder = AutoModel.from_pretrained(source, **kwargs)
+    if encoder.config.model_type in WHOLE_PARAKEETS:
+        encoder = encoder.encoder
     if encoder.config.model_type == "whisper":
         positions = round(window_seconds * WHISPER_FRAMES_PER_SECOND)
         if positions > encoder.config.max_source_positions:

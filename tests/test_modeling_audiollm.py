@@ -11,6 +11,9 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     CompileConfig,
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
@@ -483,6 +486,23 @@ def test_from_parts_keeps_all_pretrained_weights(parts, tone):
     ids = torch.tensor([[5, 9, 11]])
     torch.testing.assert_close(model.eval()(input_ids=ids).logits, llama.eval()(input_ids=ids).logits)
     assert model(**inputs_for(processor, tone(1.5))).logits.isfinite().all()
+
+
+def test_a_parakeet_that_recognises_gives_its_encoder_and_its_features(parts, tone, tmp_path):
+    config = ParakeetCTCConfig(vocab_size=32, encoder_config={**ENCODERS["parakeet_encoder"]})
+    parakeet = ParakeetForCTC(config)
+    parakeet.save_pretrained(tmp_path)
+    ParakeetFeatureExtractor(feature_size=8).save_pretrained(tmp_path)
+    shared = {"speech_tokens": 10, "window_seconds": 1}
+    processor = AudioLLMProcessor.from_parts(str(tmp_path), parts["llama"], **shared)
+    model = AudioLLMForConditionalGeneration.from_parts(
+        str(tmp_path), parts["llama"], **shared, speech_length_aware=True, audio_token_id=processor.audio_token_id
+    )
+    weights = model.model.speech_encoder.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in parakeet.encoder.state_dict().items())
+    alone, together = inputs_for(processor, tone(0.3)), inputs_for(processor, tone(0.3), tone(0.9, seed=1))
+    heard = [model.eval().get_audio_features(**_audio(inputs)).pooler_output for inputs in (alone, together)]
+    torch.testing.assert_close(heard[1][:10], heard[0], rtol=1e-3, atol=1e-4)
 
 
 def _from_language_model(kind, **sizes):
