@@ -46,7 +46,7 @@ from .configuration_audiollm import (
 )
 from .modeling_emotion2vec import Emotion2VecModel
 from .saving import weights_open_to_readers
-from .speech_decoder import CACHE, AudioLLMSpeechDecoder, cut_by_vllm
+from .speech_decoder import CACHE, AudioLLMSpeechDecoder, look_up, only_looked_up
 
 
 logger = logging.get_logger(__name__)
@@ -958,10 +958,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             ids: of some tokens, `[tokens]`; the whole vocabulary by default.
         """
         embeddings: Any = self.get_input_embeddings()
-        weight = embeddings.weight.detach()
-        if cut_by_vllm(embeddings):
+        if only_looked_up(embeddings):
             ids = torch.arange(self.config.get_text_config().vocab_size) if ids is None else ids
-            return embeddings(ids.to(weight.device)).detach()
+            return look_up(embeddings, ids).detach()
+        weight = embeddings.weight.detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
         weight = weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
         weight = weight if ids is None else weight[ids]
@@ -1712,8 +1712,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         prompt = self(**inputs, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
         size, many = prompt.logits.shape[0], len(continuations)
-        lengths = torch.tensor([len(ids) for ids in continuations], device=self.device)
-        ids = torch.zeros(many, int(lengths.max()), dtype=torch.long, device=self.device)
+        device = prompt.logits.device  # the model's own is none while its weights are offloaded
+        lengths = torch.tensor([len(ids) for ids in continuations], device=device)
+        ids = torch.zeros(many, int(lengths.max()), dtype=torch.long, device=device)
         for row, continuation in zip(ids, continuations):
             row[: len(continuation)] = torch.tensor(continuation)
         first = prompt.logits[:, -1:].expand(-1, many, -1).flatten(0, 1).unsqueeze(1)
@@ -1728,7 +1729,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             later = self(**follow, use_cache=True).logits
             logits = torch.cat([first, later], dim=1)
         scores = logits.float().log_softmax(-1).gather(-1, ids.repeat(size, 1).unsqueeze(-1)).squeeze(-1)
-        real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         return (scores * real.repeat(size, 1)).sum(-1).view(size, many)
 
 
