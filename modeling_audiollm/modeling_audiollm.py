@@ -373,9 +373,13 @@ class AudioLLMRunningNorm(nn.BatchNorm1d):
         self.running_mean.add_(share * moved)
 
     def _apply(self, fn: Any, recurse: bool = True) -> AudioLLMRunningNorm:
-        """Move where the model moves, and stay float32."""
+        """Move where the model moves, and keep what is known as it is, in float32."""
+        before = {name: getattr(self, name) for name in ("running_mean", "running_var")}
         super()._apply(fn, recurse)
-        self.running_mean, self.running_var = self.running_mean.float(), self.running_var.float()
+        for name, known in before.items():
+            moved = getattr(self, name)
+            if moved.dtype != torch.float32:  # the values that were rounded, unless there were none yet
+                setattr(self, name, (moved if known.is_meta else known).to(moved.device, torch.float32))
         return self
 
 

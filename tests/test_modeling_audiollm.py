@@ -383,7 +383,18 @@ def test_the_norm_of_statistics_knows_all_rows_of_the_training_however_they_came
     torch.testing.assert_close((alone.running_mean, alone.running_var), (mean, variance))
     alone(rows[:0])
     (alone(rows.requires_grad_()).sum() + alone(2 * rows).sum()).backward()
-    assert alone.to(torch.bfloat16).running_mean.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_in_another_precision_knows_the_same_statistics_as_before(dtype):
+    norm = AudioLLMRunningNorm(5)
+    norm(300 + torch.randn(12, 5) / 300)
+    known = norm.running_mean.clone(), norm.running_var.clone()
+    torch.testing.assert_close((norm.to(dtype).running_mean, norm.running_var), known, rtol=0, atol=0)
+    nowhere = norm.to("meta", dtype)
+    assert nowhere.running_mean.is_meta and nowhere.running_var.dtype == torch.float32
+    emptied = nowhere.to_empty(device="cpu").to(dtype)
+    assert not emptied.running_mean.is_meta and emptied.running_var.dtype == torch.float32
 
 
 def test_statistics_that_are_left_out_are_so_for_all_tokens_of_a_window_and_in_training_only():
