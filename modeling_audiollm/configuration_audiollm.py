@@ -36,6 +36,14 @@ def encoder_layers(config: PreTrainedConfig) -> int:
     return 1 + (config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers)
 
 
+def encodes_by_length(config: PreTrainedConfig) -> bool:
+    """Whether a length-aware encoder of `config` runs once for each length in a batch, not once for all.
+
+    Whisper has no mask, and a group norm over time counts what the mask of wav2vec2, HuBERT or WavLM hides.
+    """
+    return config.model_type == "whisper" or getattr(config, "feat_extract_norm", None) == "group"
+
+
 def _conv_frames(length: int, kernels: list[int], strides: list[int], padding: int = 0) -> int:
     for kernel, stride in zip(kernels, strides):
         length = (length + 2 * padding - kernel) // stride + 1

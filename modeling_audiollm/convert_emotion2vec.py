@@ -24,7 +24,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from .configuration_emotion2vec import EMOTION2VEC_LABELS, EMOTION2VEC_SIZES, Emotion2VecConfig
 from .modeling_emotion2vec import Emotion2VecForAudioClassification, Emotion2VecModel
-from .saving import open_to_readers
+from .saving import weights_open_to_readers
 
 
 # SHA-256 of the published model.pt, by size. plus_large: huggingface.co/emotion2vec/emotion2vec_plus_large, revision
@@ -256,8 +256,8 @@ def save_portable(model: Emotion2VecModel | Emotion2VecForAudioClassification, o
     Emotion2VecForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
     # A classifier's folder is asked for its encoder too, and saving maps the saved class only.
     model.config.auto_map = {"AutoModel": "modeling_emotion2vec.Emotion2VecModel"}
-    model.save_pretrained(output)
-    open_to_readers(output)
+    with weights_open_to_readers(output):
+        model.save_pretrained(output)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(output)
 
 

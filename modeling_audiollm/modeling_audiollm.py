@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,12 +40,13 @@ from .configuration_audiollm import (
     encoder_frames,
     encoder_layers,
     encoder_width,
+    encodes_by_length,
     kept_tokens,
     output_frames,
 )
 from .modeling_emotion2vec import Emotion2VecModel
-from .saving import open_to_readers
-from .speech_decoder import CACHE, AudioLLMSpeechDecoder, cut_by_vllm
+from .saving import weights_open_to_readers
+from .speech_decoder import CACHE, AudioLLMSpeechDecoder, look_up, only_looked_up
 
 
 logger = logging.get_logger(__name__)
@@ -371,9 +373,13 @@ class AudioLLMRunningNorm(nn.BatchNorm1d):
         self.running_mean.add_(share * moved)
 
     def _apply(self, fn: Any, recurse: bool = True) -> AudioLLMRunningNorm:
-        """Move where the model moves, and stay float32."""
+        """Move where the model moves, and keep what is known as it is, in float32."""
+        before = {name: getattr(self, name) for name in ("running_mean", "running_var")}
         super()._apply(fn, recurse)
-        self.running_mean, self.running_var = self.running_mean.float(), self.running_var.float()
+        for name, known in before.items():
+            moved = getattr(self, name)
+            if moved.dtype != torch.float32:  # the values that were rounded, unless there were none yet
+                setattr(self, name, (moved if known.is_meta else known).to(moved.device, torch.float32))
         return self
 
 
@@ -449,6 +455,20 @@ class AudioLLMStatisticsAdapter(nn.Module):
         return torch.stack([padded[:, first : first + sums.shape[1]] for first in range(2 * self.context + 1)]).sum(0)
 
 
+def _by_length(lengths: torch.Tensor, frames: int, hear: Callable[[torch.Tensor, int], torch.Tensor]) -> torch.Tensor:
+    """What is heard in windows, those of one length together, `[layers, windows, frames, width]`, zeros behind.
+
+    Args:
+        lengths: of each window's features, `[windows]`.
+        frames: of the longest window.
+        hear: gives `[layers, rows, frames, width]` for the rows of windows and the length that they have.
+    """
+    groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
+    heard = [hear(rows, length) for length, rows in groups.items()]
+    padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
+    return torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+
+
 class AudioLLMWhisperEncoder(WhisperEncoder):
     """Whisper's encoder, which also hears less than a whole window, with positions for the frames that there are."""
 
@@ -477,10 +497,9 @@ class AudioLLMWhisperEncoder(WhisperEncoder):
         if attention_mask is None:
             return super().forward(input_features, output_hidden_states=output_hidden_states, **kwargs)
         lengths, frames = attention_mask.sum(-1), output_frames(self.config, input_features.shape[-1])
-        groups = {length: (lengths == length).nonzero().squeeze(-1) for length in lengths.unique().tolist()}
-        heard = [self._hear(input_features[rows, :, :n], output_hidden_states) for n, rows in groups.items()]
-        padded = [nn.functional.pad(group, (0, 0, 0, frames - group.shape[2])) for group in heard]
-        states = torch.cat(padded, dim=1)[:, torch.cat(list(groups.values())).argsort()]
+        states = _by_length(
+            lengths, frames, lambda rows, n: self._hear(input_features[rows, :, :n], output_hidden_states)
+        )
         return BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
         )
@@ -500,6 +519,8 @@ class AudioLLMWhisperEncoder(WhisperEncoder):
         return torch.stack([*states, last] if all_layers else [last])
 
 
+# What AutoModel gives for Parakeet's checkpoints with what recognises, and without.
+WHOLE_PARAKEETS = ("parakeet_ctc", "parakeet_rnnt", "parakeet_tdt")
 # Encoders that AutoModel does not give: the encoder half of Whisper, and our own, whose configuration class may come
 # from another copy of the same remote code than AutoModel knows.
 OWN_ENCODERS = {"whisper": AudioLLMWhisperEncoder, "emotion2vec": Emotion2VecModel}
@@ -524,7 +545,8 @@ def build_part(config: Any) -> PreTrainedModel:
 def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs) -> Any:
     """A pretrained audio encoder from a checkpoint (or a model at hand), ready for windows of `window_seconds`.
 
-    A Whisper encoder's positions are cut to the window, so that shorter windows cost less; they can't be longer.
+    Of a whole Whisper or Parakeet it is the encoder. A Whisper encoder's positions are cut to the window, so that
+    shorter windows cost less; they can't be longer.
     """
     encoder: Any
     if not isinstance(source, str):
@@ -536,6 +558,8 @@ def load_encoder(source: str | PreTrainedModel, window_seconds: float, **kwargs)
         encoder = Emotion2VecModel.from_pretrained(source, **kwargs)
     else:
         encoder = AutoModel.from_pretrained(source, **kwargs)
+    if encoder.config.model_type in WHOLE_PARAKEETS:
+        encoder = encoder.encoder
     if encoder.config.model_type == "whisper":
         positions = round(window_seconds * WHISPER_FRAMES_PER_SECOND)
         if positions > encoder.config.max_source_positions:
@@ -564,19 +588,46 @@ def encode(
     mel_bins = getattr(encoder.config, "num_mel_bins", None)
     if mel_bins is not None and encoder.config.model_type != "whisper" and features.shape[-1] != mel_bins:
         features = features.transpose(-1, -2)
-    counts, inputs = None, {}
-    if mask is not None:
-        lengths = _heard_lengths(encoder.config, mask)
-        longest = int(lengths.max())
-        features = features[..., :longest] if encoder.config.model_type == "whisper" else features[:, :longest]
-        mask = torch.arange(longest, device=features.device) < lengths[:, None]
-        inputs = {"attention_mask": mask.long()}
-        counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
     if all_layers and encoder.training:
         _skip_no_layer(encoder)
-    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
-    states = torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+    if mask is None:
+        return EncodedWindows(_states(encoder, features, None, all_layers))
+    lengths = _heard_lengths(encoder.config, mask)
+    longest = int(lengths.max())
+    features = features[..., :longest] if encoder.config.model_type == "whisper" else features[:, :longest]
+    mask = torch.arange(longest, device=features.device) < lengths[:, None]
+    counts = torch.tensor([output_frames(encoder.config, n) for n in lengths.tolist()], device=features.device)
+    if encoder.config.model_type == "whisper" or not encodes_by_length(encoder.config):  # our Whisper does it itself
+        states = _states(encoder, features, mask, all_layers)
+    else:
+
+        def hear(rows: torch.Tensor, length: int) -> torch.Tensor:
+            with _masking_what_fits(encoder, output_frames(encoder.config, length)):
+                return _states(encoder, features[rows, :length], mask[rows, :length], all_layers)
+
+        states = _by_length(lengths, int(counts.max()), hear)
     return EncodedWindows(states, counts)
+
+
+def _states(
+    encoder: PreTrainedModel, features: torch.Tensor, mask: torch.Tensor | None, all_layers: bool
+) -> torch.Tensor:
+    """States of an encoder for features of which `mask` is heard, or all, `[layers, windows, frames, width]`."""
+    inputs = {} if mask is None else {"attention_mask": mask.long()}
+    output = encoder(features.to(encoder.dtype), output_hidden_states=all_layers, **inputs)
+    return torch.stack(output.hidden_states) if all_layers else output.last_hidden_state.unsqueeze(0)
+
+
+@contextmanager
+def _masking_what_fits(encoder: PreTrainedModel, frames: int) -> Iterator[None]:
+    """Leave SpecAugment out of windows with fewer frames than it masks in a row, which transformers refuses."""
+    config: Any = encoder.config
+    asked = getattr(config, "apply_spec_augment", False)
+    config.apply_spec_augment = asked and frames >= config.mask_time_length
+    try:
+        yield
+    finally:
+        config.apply_spec_augment = asked
 
 
 def _skip_no_layer(encoder: PreTrainedModel):
@@ -911,10 +962,10 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
             ids: of some tokens, `[tokens]`; the whole vocabulary by default.
         """
         embeddings: Any = self.get_input_embeddings()
-        weight = embeddings.weight.detach()
-        if cut_by_vllm(embeddings):
+        if only_looked_up(embeddings):
             ids = torch.arange(self.config.get_text_config().vocab_size) if ids is None else ids
-            return embeddings(ids.to(weight.device)).detach()
+            return look_up(embeddings, ids).detach()
+        weight = embeddings.weight.detach()
         weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
         weight = weight[: self.config.get_text_config().vocab_size]  # vLLM pads them
         weight = weight if ids is None else weight[ids]
@@ -1277,6 +1328,24 @@ class AudioLLMModel(AudioLLMPreTrainedModel):
         )
 
 
+def _refuse_unfit(language: PreTrainedModel):
+    """Refuse a causal language model that would not answer here as it does by itself.
+
+    Raises:
+        ValueError: naming its type and what it has.
+    """
+    config, words = language.config.get_text_config(), language.get_input_embeddings().weight
+    reason = None
+    if getattr(language.get_output_embeddings(), "bias", None) is not None:
+        reason = "has a head with a bias, which AudioLLM's head has not"
+    elif getattr(config, "num_attention_heads", None) is None:
+        reason = "has no attention, which AudioLLM needs"
+    elif words.shape[-1] != config.hidden_size:
+        reason = f"embeds words in {words.shape[-1]} channels, of {config.hidden_size} that AudioLLM gives it"
+    if reason:
+        raise ValueError(f"The language model {language.config.model_type!r} {reason}; choose another one.")
+
+
 class AnswerNoRepeatNGramLogitsProcessor(NoRepeatNGramLogitsProcessor):
     """`no_repeat_ngram_size` of what is generated alone: an answer may quote what its prompt says.
 
@@ -1302,7 +1371,6 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         config ([`AudioLLMConfig`]): the composite configuration.
     """
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: AudioLLMConfig):
@@ -1310,6 +1378,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         self.model = AudioLLMModel(config)
         text = config.get_text_config()
         self.lm_head = AudioLLMHead(text.hidden_size, text.vocab_size)
+        embeddings = self.get_input_embeddings()  # `embed_tokens` of most language models, `wte` of GPT-2's kin
+        name = next(name for name, module in self.named_modules() if module is embeddings)
+        self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"}
         self.post_init()
 
     @classmethod
@@ -1343,11 +1414,15 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
 
         Returns:
             A model of these very parts: models at hand are taken as they are, checkpoints are loaded in fp32.
+
+        Raises:
+            ValueError: for a language model whose head has a bias, or that has no attention.
         """
         window = config_kwargs.get("window_seconds", AudioLLMConfig.window_seconds)
         language: Any = text
         if isinstance(text, str):
             language = AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32)
+        _refuse_unfit(language)
         if vocab_size is not None and vocab_size > language.get_input_embeddings().num_embeddings:
             language.resize_token_embeddings(vocab_size)
         fp32 = {"dtype": torch.float32}
@@ -1385,13 +1460,13 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
     def save_pretrained(self, save_directory: str, **kwargs: Any):
         """Save weights, configuration and code, so that the folder alone serves all Auto classes and the pipeline.
 
-        A class has one auto class of its own, `AutoModelForMultimodalLM`; `AutoModel` gives the same, generating one.
+        Saving maps one auto class, the one that a model's class was loaded by: both give the same, generating model.
         """
         # Importing here makes the loader of remote code, which follows relative imports, take the pipeline along.
         from .pipeline_audiollm import AudioEmotionReasoningPipeline as Pipeline
 
         code = {cls: f"{cls.__module__.rpartition('.')[-1]}.{cls.__name__}" for cls in (type(self), Pipeline)}
-        self.config.auto_map = {"AutoModel": code[type(self)]}
+        self.config.auto_map = dict.fromkeys(("AutoModel", "AutoModelForMultimodalLM"), code[type(self)])
         self.config.custom_pipelines = {
             "audio-emotion-reasoning": {
                 "impl": code[Pipeline],
@@ -1399,8 +1474,8 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
                 "type": "multimodal",
             }
         }
-        super().save_pretrained(save_directory, **kwargs)
-        open_to_readers(save_directory)
+        with weights_open_to_readers(save_directory):
+            super().save_pretrained(save_directory, **kwargs)
 
     def add_emotion_encoder(
         self, emotion: str | PreTrainedModel, fusion: str = "sequence", emotion_tokens: int | None = None
@@ -1641,8 +1716,9 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         prompt = self(**inputs, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
         size, many = prompt.logits.shape[0], len(continuations)
-        lengths = torch.tensor([len(ids) for ids in continuations], device=self.device)
-        ids = torch.zeros(many, int(lengths.max()), dtype=torch.long, device=self.device)
+        device = prompt.logits.device  # the model's own is none while its weights are offloaded
+        lengths = torch.tensor([len(ids) for ids in continuations], device=device)
+        ids = torch.zeros(many, int(lengths.max()), dtype=torch.long, device=device)
         for row, continuation in zip(ids, continuations):
             row[: len(continuation)] = torch.tensor(continuation)
         first = prompt.logits[:, -1:].expand(-1, many, -1).flatten(0, 1).unsqueeze(1)
@@ -1657,7 +1733,7 @@ class AudioLLMForConditionalGeneration(AudioLLMPreTrainedModel, GenerationMixin)
             later = self(**follow, use_cache=True).logits
             logits = torch.cat([first, later], dim=1)
         scores = logits.float().log_softmax(-1).gather(-1, ids.repeat(size, 1).unsqueeze(-1)).squeeze(-1)
-        real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         return (scores * real.repeat(size, 1)).sum(-1).view(size, many)
 
 

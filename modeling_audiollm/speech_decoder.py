@@ -154,8 +154,8 @@ class AudioLLMSpeechDecoder(nn.Module):
     def _head(self) -> torch.Tensor:
         """Whisper's words, `[words, width]`, which its decoder reads and says."""
         embeddings: Any = self.decoder.embed_tokens
-        if cut_by_vllm(embeddings):
-            return embeddings(torch.arange(len(self.words), device=embeddings.weight.device))
+        if only_looked_up(embeddings):
+            return look_up(embeddings, torch.arange(len(self.words)))
         return embeddings.weight[: len(self.words)]  # vLLM pads them
 
     def _words(self, said: torch.Tensor, sure: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,9 +164,19 @@ class AudioLLMSpeechDecoder(nn.Module):
         return words[there][:most], sure[:, None].expand_as(words)[there][:most]
 
 
-def cut_by_vllm(embeddings: nn.Module) -> bool:
-    """Whether each worker of vLLM has a part of an embedding (tensor parallel), and all look up together."""
-    return getattr(embeddings, "tp_size", 1) > 1
+def only_looked_up(embeddings: Any) -> bool:
+    """Whether the weight of an embedding is not here to be read, but whole when the embedding is called.
+
+    Each worker of vLLM has a part of it (tensor parallel), and all look up together; accelerate, where it keeps
+    weights elsewhere, brings them for the call.
+    """
+    return getattr(embeddings, "tp_size", 1) > 1 or embeddings.weight.is_meta
+
+
+def look_up(embeddings: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Embeddings of some tokens, by a call."""
+    weight = embeddings.weight
+    return embeddings(ids if weight.is_meta else ids.to(weight.device))
 
 
 def _prompt(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, language: str | None) -> list[str]:

@@ -9,7 +9,7 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ProcessorMixin
+from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ProcessorMixin, WhisperFeatureExtractor
 
 from .audio import load_audio
 from .conversation import in_context, said_before
@@ -359,7 +359,7 @@ class AudioLLMProcessor(ProcessorMixin):
         flat = [window for clip in windows for window in clip]
         rate, size = extractor.sampling_rate, self.window_samples
         raw = extractor.model_input_names[0] == "input_values"
-        if raw or hasattr(extractor, "n_fft"):
+        if raw or isinstance(extractor, WhisperFeatureExtractor):
             # Extractors of raw audio and Whisper's pad samples; a wav2vec2-type one normalises before it pads.
             values = extractor(
                 flat, sampling_rate=rate, padding="max_length", max_length=size, truncation=True, return_tensors="np"
@@ -367,7 +367,8 @@ class AudioLLMProcessor(ProcessorMixin):
             axis = -1
         else:
             frames = self._feature_time(extractor)
-            # A last window of a few samples is no frame of 25 ms, of which this extractor takes at least two.
+            # Of frames in time: wav2vec2-BERT's and Parakeet's. A last window of a few samples is no frame of 25 ms,
+            # of which they take at least two.
             least = [np.pad(window, (0, max(0, rate // 20 - len(window)))) for window in flat]
             values = extractor(least, sampling_rate=rate, return_tensors="np")["input_features"]
             values = np.pad(values, ((0, 0), (0, max(frames - values.shape[1], 0)), (0, 0)))[:, :frames]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 
 from audiollm.modeling_audiollm import AudioLLMForConditionalGeneration
 from audiollm.modeling_audiollm.modeling_audiollm import AudioLLMAlignment, _first_tokens
@@ -209,6 +210,24 @@ def test_words_are_whole_where_each_worker_has_a_part_of_them():
 
 
 LABELS = [[40, 41], [50], [60]]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"speech_alignment": True, "words_first": "adapter"},
+        {"words_first": "decoder", "speech_decoder": {"prompt": [30, 31], "positions": 50}},
+        {"label_first": True, "emotion_label_ids": LABELS},
+    ],
+)
+def test_a_model_whose_weights_are_offloaded_answers_as_it_does_with_all_in_place(settings, tone):
+    torch.manual_seed(0)
+    model, processor = tiny_model_and_processor(**settings)
+    inputs = processor(text=[processor.prompt("how")], audio=[tone(0.7)])
+    expected = model.eval()(**inputs).logits, model.score_continuations(LABELS, **inputs)
+    cpu_offload(model, torch.device("cpu"))
+    found = model(**inputs).logits, model.score_continuations(LABELS, **inputs)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_word_for_what_a_clip_feels_stands_in_place_of_its_first_emotion_token(tone, tmp_path):

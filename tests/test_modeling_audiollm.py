@@ -1,3 +1,5 @@
+import os
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,9 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     CompileConfig,
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
@@ -378,7 +383,18 @@ def test_the_norm_of_statistics_knows_all_rows_of_the_training_however_they_came
     torch.testing.assert_close((alone.running_mean, alone.running_var), (mean, variance))
     alone(rows[:0])
     (alone(rows.requires_grad_()).sum() + alone(2 * rows).sum()).backward()
-    assert alone.to(torch.bfloat16).running_mean.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_in_another_precision_knows_the_same_statistics_as_before(dtype):
+    norm = AudioLLMRunningNorm(5)
+    norm(300 + torch.randn(12, 5) / 300)
+    known = norm.running_mean.clone(), norm.running_var.clone()
+    torch.testing.assert_close((norm.to(dtype).running_mean, norm.running_var), known, rtol=0, atol=0)
+    nowhere = norm.to("meta", dtype)
+    assert nowhere.running_mean.is_meta and nowhere.running_var.dtype == torch.float32
+    emptied = nowhere.to_empty(device="cpu").to(dtype)
+    assert not emptied.running_mean.is_meta and emptied.running_var.dtype == torch.float32
 
 
 def test_statistics_that_are_left_out_are_so_for_all_tokens_of_a_window_and_in_training_only():
@@ -483,6 +499,52 @@ def test_from_parts_keeps_all_pretrained_weights(parts, tone):
     assert model(**inputs_for(processor, tone(1.5))).logits.isfinite().all()
 
 
+def test_a_parakeet_that_recognises_gives_its_encoder_and_its_features(parts, tone, tmp_path):
+    config = ParakeetCTCConfig(vocab_size=32, encoder_config={**ENCODERS["parakeet_encoder"]})
+    parakeet = ParakeetForCTC(config)
+    parakeet.save_pretrained(tmp_path)
+    ParakeetFeatureExtractor(feature_size=8).save_pretrained(tmp_path)
+    shared = {"speech_tokens": 10, "window_seconds": 1}
+    processor = AudioLLMProcessor.from_parts(str(tmp_path), parts["llama"], **shared)
+    model = AudioLLMForConditionalGeneration.from_parts(
+        str(tmp_path), parts["llama"], **shared, speech_length_aware=True, audio_token_id=processor.audio_token_id
+    )
+    weights = model.model.speech_encoder.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in parakeet.encoder.state_dict().items())
+    alone, together = inputs_for(processor, tone(0.3)), inputs_for(processor, tone(0.3), tone(0.9, seed=1))
+    heard = [model.eval().get_audio_features(**_audio(inputs)).pooler_output for inputs in (alone, together)]
+    torch.testing.assert_close(heard[1][:10], heard[0], rtol=1e-3, atol=1e-4)
+
+
+def _from_language_model(kind, **sizes):
+    language = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=64, pad_token_id=0, **sizes))
+    speech = build_part(AutoConfig.for_model("whisper", **ENCODERS["whisper"]))
+    model = AudioLLMForConditionalGeneration.from_parts(speech, language, audio_token_id=63, window_seconds=1)
+    return language.eval(), model.eval()
+
+
+def test_a_tied_head_is_found_whatever_its_embedding_is_called(tmp_path):
+    gpt2, model = _from_language_model("gpt2", n_embd=32, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2)
+    model.save_pretrained(tmp_path)
+    loaded = AudioLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
+    ids = torch.tensor([[5, 9, 11]])
+    torch.testing.assert_close(loaded(input_ids=ids).logits, gpt2(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize(
+    "kind, sizes, reason",
+    [
+        ("phi", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}, "a head with a bias"),
+        ("mamba", {"hidden_size": 32, "state_size": 4}, "no attention"),
+        ("opt", {"hidden_size": 32, "num_attention_heads": 2, "word_embed_proj_dim": 16}, "16 channels, of 32"),
+    ],
+)
+def test_a_language_model_that_would_answer_otherwise_here_is_refused(kind, sizes, reason):
+    with pytest.raises(ValueError, match=f"{kind}.*{reason}"):
+        _from_language_model(kind, num_hidden_layers=1, **sizes)
+
+
 def test_a_window_longer_than_whisper_hears_is_refused(parts):
     with pytest.raises(ValueError, match="needs 200 positions; the Whisper encoder has 100"):
         load_encoder(parts["whisper"], window_seconds=4)
@@ -553,6 +615,35 @@ def test_layer_mix_has_every_layer_in_training(encoder, tone):
     assert model.train()(**inputs_for(processor, tone(1.0))).logits.isfinite().all()
 
 
+def test_saving_leaves_the_permissions_of_files_that_are_not_its_own(tmp_path):
+    modes = {".env": 0o600, "run.sh": 0o755, "other.safetensors": 0o600, "nested/adapter.safetensors": 0o600}
+    outside, folder = tmp_path / "outside.safetensors", tmp_path / "folder"
+    (folder / "nested").mkdir(parents=True)
+    for name, mode in {**modes, "../outside.safetensors": 0o600}.items():
+        (folder / name).write_text("x")
+        (folder / name).chmod(mode)
+    (folder / "link.safetensors").symlink_to(outside)
+    model, _ = tiny_model_and_processor(emotion=None)
+    before = os.umask(0o027)
+    try:
+        for _ in range(2):  # the second time over weights that are there
+            model.save_pretrained(folder)
+            assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+    assert {name: stat.S_IMODE((folder / name).stat().st_mode) for name in modes} == modes
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("auto_class", ["AutoModel", "AutoModelForMultimodalLM"])
+def test_a_model_is_saved_for_the_pipeline_whatever_auto_class_loaded_it(auto_class, tmp_path, monkeypatch):
+    monkeypatch.setattr(AudioLLMForConditionalGeneration, "_auto_class", auto_class)  # as loading remote code does
+    tiny_model_and_processor(emotion=None)[0].save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    (task,) = config.custom_pipelines.values()
+    assert {"AutoConfig", "AutoModel", *task["pt"]} <= config.auto_map.keys()
+
+
 def test_layer_mix_survives_saving(tmp_path, tone):
     model, processor = tiny_model_and_processor(emotion="wavlm", emotion_layer_mix=True)
     torch.nn.init.normal_(model.model.emotion_adapter.mixes[0].logits)
@@ -614,7 +705,8 @@ def test_speech_tokens_of_a_length_aware_model_do_not_depend_on_the_batch(tone):
     torch.testing.assert_close(together[12:], alone, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("emotion", ["parakeet_encoder", "emotion2vec"])
+# In the tiny ones of the last three, a group norm over time would count padding.
+@pytest.mark.parametrize("emotion", ["parakeet_encoder", "emotion2vec", "hubert", "wav2vec2", "wavlm"])
 def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
     model, processor = tiny_model_and_processor(emotion=emotion, emotion_length_aware=True)
     model.eval()
@@ -622,6 +714,14 @@ def test_length_aware_tokens_do_not_depend_on_the_batch(emotion, tone):
     alone = model.get_audio_features(**_audio(inputs_for(processor, short))).pooler_output
     together = model.get_audio_features(**_audio(inputs_for(processor, long, short))).pooler_output
     torch.testing.assert_close(together[12:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_group_normed_encoder_learns_from_windows_that_are_too_short_to_mask(tone):
+    model, processor = tiny_model_and_processor(emotion="hubert", emotion_length_aware=True)
+    encoder = model.model.emotion_encoder.train()
+    model(**inputs_for(processor, tone(0.1), tone(0.9, seed=1))).logits.sum().backward()
+    assert encoder.config.apply_spec_augment
+    assert encoder.feature_projection.projection.weight.grad is not None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import AutoProcessor, WhisperFeatureExtractor
+from transformers import AutoProcessor, ParakeetFeatureExtractor, WhisperFeatureExtractor
 
 from audiollm.processing import AudioLLMProcessor
 from audiollm.processing.audio import AudioError, load_audio
@@ -39,6 +39,18 @@ def test_the_papers_processor_gives_110_tokens_a_window():
     assert inputs["input_features"].shape == (1, 3, 128, 3000)
     assert int((inputs["input_ids"] == processor.audio_token_id).sum()) == 330
     assert inputs["input_features_mask"].sum(-1).tolist() == [[3000, 3000, 500]]
+
+
+def test_parakeets_own_features_are_framed_and_masked_in_time(tone):
+    extractor = ParakeetFeatureExtractor(feature_size=8)
+    processor = AudioLLMProcessor(extractor, extractor, tiny_tokenizer(), tokens_per_window=10, window_seconds=1)
+    inputs = processor(text=[processor.prompt("?")] * 2, audio=[tone(1.0001), tone(0.5)])
+    features, mask = inputs["input_features"], inputs["input_features_mask"]
+    assert features.shape == (2, 2, 100, 8) and features.isfinite().all()
+    assert mask.sum(-1).tolist() == [[100, 1], [50, 0]]
+    alone = extractor(tone(0.5), sampling_rate=16_000, return_tensors="pt")["input_features"][0]
+    torch.testing.assert_close(features[1, 0, :50], alone[:50])
+    assert not features[1, 0, 50:].any()
 
 
 def test_features_that_both_encoders_take_are_computed_once(tone):

@@ -128,11 +128,10 @@ def naming_a_full_disk(folder: str | Path) -> Iterator[None]:
 
 
 def publish_checkpoint(staged: Path, run: Path):
-    """Move a checkpoint that was written in the staging folder to its place, in one step, readable as the umask says.
+    """Move a checkpoint that was written in the staging folder to its place, in one step.
 
     Its bytes are on the disk before its name is, so that even a loss of power leaves the checkpoint before it, or it.
     """
-    open_to_readers(staged)
     for path in [*staged.rglob("*"), staged]:
         _flush(path)
     target = run / staged.name
@@ -180,6 +179,7 @@ def save_trainable(tensors: dict[str, torch.Tensor], folder: str | Path):
     path = Path(folder) / TRAINABLE_NAME
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
+    open_to_readers(partial)
     partial.replace(path)
 
 

@@ -182,7 +182,6 @@ def write_delta(
     facts = {"format": 1, **(facts_of(checkpoint) or {}), **stated}
     facts["config"] = {**facts.get("config", {}), "model": model_section}
     write_facts(facts, folder)
-    open_to_readers(folder)
     _seal(folder, {"model": model_section, "bases": bases, "words": words, "tokenizer": vocabulary})
     parameters = {
         part: sum(parameter.numel() for _, parameter in named)
@@ -366,6 +365,7 @@ def _save(tensors: Mapping[str, torch.Tensor], file: Path, dtype: torch.dtype):
     if lost:
         raise DeltaError(f"{lost[0]} is not finite as {dtype}; choose another dtype.")
     save_file({name: tensor.contiguous() for name, tensor in packed.items()}, file, metadata={"format": "pt"})
+    open_to_readers(file)
 
 
 def _packed(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer import utils as trl_utils
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm.saving import open_to_readers
 from ..processing.conversation import asked
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import AlternationSampler, ScheduledRows, draw_speeds, set_learning
@@ -271,7 +272,9 @@ class RunTrainer(Trainer):
         os.makedirs(folder, exist_ok=True)
         save_trainable(tensors, folder)
         for name, companion in self.companions.items():
-            save_file(companion.state_dict(), os.path.join(folder, f"{name}.safetensors"))
+            file = os.path.join(folder, f"{name}.safetensors")
+            save_file(companion.state_dict(), file)
+            open_to_readers(file)
         if self.facts:
             write_facts(self.facts_so_far(), folder)
         if self.origin is not None:

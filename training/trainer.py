@@ -18,6 +18,7 @@ from transformers.integrations.liger import apply_liger_kernel
 from trl import SFTConfig, SFTTrainer
 
 from ..modeling_audiollm import AudioLLMForConditionalGeneration
+from ..modeling_audiollm.configuration_audiollm import encodes_by_length
 from ..processing.collator import IGNORED, AudioLLMCollator
 from .alternation import AlternationCallback
 from .averaging import AveragingCallback
@@ -65,10 +66,11 @@ def _refuse_distribution(args: SFTConfig, config: Any, cache: FeatureCache | Non
         )
     for part in ("speech", "emotion"):
         encoder = getattr(config, f"{part}_config")
-        if getattr(config, f"{part}_length_aware") and encoder.model_type == "whisper":
+        if getattr(config, f"{part}_length_aware") and encodes_by_length(encoder):
             raise ValueError(
-                f"{part}_length_aware does not work with Whisper and FSDP: Whisper runs once for each length in a "
-                "batch, which are not as many in every process. Leave it out."
+                f"{part}_length_aware does not work with FSDP and an encoder of type {encoder.model_type!r} as this "
+                "one, which runs once for each length in a batch: these are not as many in every process. Leave it "
+                "out."
             )
 
 

@@ -160,7 +160,10 @@ def test_deepspeed_and_the_first_fsdp_are_refused_at_the_start(config, monkeypat
 @pytest.mark.parametrize(
     "settings, problem",
     [
-        ({"speech_length_aware": True}, "speech_length_aware does not work with Whisper and FSDP"),
+        (
+            {"speech_length_aware": True},
+            "speech_length_aware does not work with FSDP and an encoder of type 'whisper'",
+        ),
         (
             {"words_first": "decoder", "speech_decoder": {"prompt": [1], "positions": 50}},
             "words_first: decoder does not work with FSDP",
