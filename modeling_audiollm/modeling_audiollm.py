@@ -1334,7 +1334,8 @@ def _refuse_unfit(language: PreTrainedModel):
     Raises:
         ValueError: naming its type and what it has.
     """
-    config, words = language.config.get_text_config(), language.get_input_embeddings().weight
+    config: Any = language.config.get_text_config()
+    words: Any = language.get_input_embeddings().weight
     reason = None
     if getattr(language.get_output_embeddings(), "bias", None) is not None:
         reason = "has a head with a bias, which AudioLLM's head has not"

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from audiollm.training import sft
 from audiollm.training.feature_cache import FeatureCache, fingerprint
+from audiollm.training.frozen_branches import _of_windows
 from tests.tiny import tiny_model_and_processor
 from tests.tiny_run import config, corpus  # noqa: F401
 
@@ -146,6 +147,16 @@ def test_a_cache_that_needs_room_deletes_nothing_that_it_did_not_write_nor_count
             cache.put(name, clip, TOKENS)
     assert all(other.stat().st_size == 20_000 for other in others)
     assert not (tmp_path / old).exists() and cache.get(new, "aa") is not None
+
+
+def test_frames_of_windows_that_are_encoded_by_length_have_a_name_of_their_own():
+    def way(emotion, norm, aware):
+        model, _ = tiny_model_and_processor(emotion=emotion, emotion_length_aware=aware)
+        model.config.emotion_config.feat_extract_norm = norm
+        return _of_windows(model.config, "emotion")
+
+    assert way("hubert", "group", True) == ["by length"]
+    assert way("hubert", "layer", True) == way("hubert", "group", False) == way("whisper", "layer", True) == []
 
 
 def test_a_cache_whose_folder_another_run_took_for_room_is_written_anew(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from ..modeling_audiollm.configuration_audiollm import encodes_by_length
 from ..modeling_audiollm.modeling_audiollm import AudioLLMModel, EncodedWindows, pad_frames
 from ..processing.processing_audiollm import AudioLLMProcessor
 from .alternation import proofs
@@ -69,7 +70,8 @@ class FrozenBranches(TrainerCallback):
             taught = {adapter, "adapter"} & {*round_.weighed.values()}
             if not (round_.lm or aligned or taught):
                 continue
-            facts = (_without_code(config), _without_code(extractor.to_dict()), precision)
+            way = _of_windows(without_lora(model).config, branch)
+            facts = (_without_code(config), _without_code(extractor.to_dict()), precision, *way)
             heard = fingerprint(checksums[encoder], *_of_frames(config, branch), *facts[1:])
             keeps_frames = _keeps_frames(without_lora(model).config, branch)
             if adapter in checksums and adapter not in learns and not (round_.align and branch == "speech"):
@@ -198,6 +200,12 @@ def _of_frames(config: dict[str, Any], branch: str) -> list[Any]:
     # Of either branch's tokens there may be what is kept: one adapter over both gives as many as speech has.
     shared = [config[name] for name in ("window_seconds", "audio_tokens", "fusion", "speech_tokens", "emotion_tokens")]
     return ["frames", *own, mixed, *shared]
+
+
+def _of_windows(config: Any, branch: str) -> list[str]:
+    """What is said of windows that are encoded by their lengths, as those of a group norm once were not."""
+    encoder, aware = getattr(config, f"{branch}_config"), getattr(config, f"{branch}_length_aware")
+    return ["by length"] if aware and encoder.model_type != "whisper" and encodes_by_length(encoder) else []
 
 
 def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
