@@ -9,9 +9,6 @@ from .arguments import pairs, refuse_unread
 from .merge import add_base, whole_model
 
 
-LONGEST_ANSWER = 128  # whatever the checkpoint says, as in evaluations
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="checkpoint folder, delta, or Hub id")
     add_base(parser)
@@ -35,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from transformers import pipeline
 
     from ..modeling_audiollm import AudioEmotionReasoningPipeline
+    from ..modeling_audiollm.pipeline_audiollm import LONGEST_ANSWER
 
     refuse_unread(options, ["--task"], "the pipeline's own question", not options.question)
     task: Any = "audio-emotion-reasoning"  # a name of ours, which transformers' overloads lack

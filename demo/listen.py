@@ -20,7 +20,7 @@ from ..corpora.questions import POOLS
 from ..listening.listener import Heard, ListenError, listen
 from ..modeling_audiollm import AudioEmotionReasoningPipeline
 from ..modeling_audiollm.evidence import ground_quote
-from ..modeling_audiollm.pipeline_audiollm import TASKS
+from ..modeling_audiollm.pipeline_audiollm import LONGEST_ANSWER, TASKS
 from ..modeling_audiollm.speech_presence import NO_SPEECH, why_no_speech
 from ..modeling_audiollm.voice_cues import VoiceCues, voice_cues
 from ..processing.alignment import CTC_NAME, Aligner, AlignmentError, find_words
@@ -32,7 +32,6 @@ from .about import describe, model_name, read_facts
 SHORTEST_SECONDS = 0.2
 TIMELINE_WINDOW, TIMELINE_HOP = 4.0, 2.0
 LONGEST_QUESTION = 500
-LONGEST_ANSWER = 128  # tokens, whatever the checkpoint says, as in evaluations
 SPOKEN_TOKENS = 10  # a second, in a transcript: more than the fastest speech has, in tokens shorter than words
 
 

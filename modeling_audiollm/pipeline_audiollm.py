@@ -21,6 +21,8 @@ from .voice_cues import voice_cues
 logger = logging.get_logger(__name__)
 # For each task: the question asked by default, the beginning of an answer after which labels are scored, and the
 # configuration field that holds the labels.
+# Tokens, where neither caller nor checkpoint say how long; of commands and the page always, as in evaluations.
+LONGEST_ANSWER = 128
 TASKS = {
     "emotion": (
         "What emotion does the speaker show, and which words show it?",
@@ -90,7 +92,7 @@ class AudioEmotionReasoningPipeline(Pipeline):
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
     _pipeline_calls_generate = True
-    _default_generation_config = GenerationConfig(max_new_tokens=128, do_sample=False)
+    _default_generation_config = GenerationConfig(max_new_tokens=LONGEST_ANSWER, do_sample=False)
 
     def __init__(self, *args: Any, **kwargs: Any):
         _check_generation(kwargs)

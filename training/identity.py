@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import nn
 from transformers import TrainingArguments
@@ -56,19 +57,19 @@ def run_identity(
 
 def rows_identity(rows: Iterable[Any]) -> dict[str, Any]:
     """What makes rows the same: all that they hold, in their order; of recordings the names, sizes and some bytes."""
-    digest, count, recordings = hashlib.sha256(), 0, {}
+    digest, clips, count, files = hashlib.sha256(), hashlib.sha256(), 0, {}
     for row in rows:
         count += 1
         audio = row["audio"]
         name = Path(audio.get("path") or "").name if isinstance(audio, Mapping) else str(audio)
         digest.update(json.dumps([name, *(row[key] for key in sorted(row) if key != "audio")]).encode())
-        if isinstance(audio, Mapping):
-            kept = audio.get("bytes")
-            recordings.setdefault(audio.get("path") or len(recordings), kept and _glimpse(kept, len(kept)))
-    clips = hashlib.sha256()
+        if isinstance(audio, Mapping) and audio.get("bytes") is not None:
+            clips.update(_glimpse(io.BytesIO(audio["bytes"])).encode())
+        elif isinstance(audio, Mapping):
+            files[audio.get("path")] = None
     with ThreadPoolExecutor(THREADS) as pool:
-        for kept, found in zip(recordings.values(), pool.map(_glimpse_of, recordings)):
-            clips.update((kept or found).encode())
+        for found in pool.map(_glimpse_of, files):
+            clips.update(found.encode())
     return {"count": count, "digest": digest.hexdigest(), "clips": clips.hexdigest()}
 
 
@@ -77,18 +78,14 @@ def _glimpse_of(path: Any) -> str:
     if not isinstance(path, str) or not os.path.isfile(path):
         return ""
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(size // 2)
-        return _digest(size, file.read(GLIMPSE))
+        return _glimpse(file)
 
 
-def _glimpse(recording: bytes, size: int) -> str:
+def _glimpse(recording: BinaryIO) -> str:
     """A recording's size and bytes of its middle, which tell it from others without reading all corpora anew."""
-    return _digest(size, recording[size // 2 : size // 2 + GLIMPSE])
-
-
-def _digest(size: int, middle: bytes) -> str:
-    return hashlib.sha256(size.to_bytes(8, "big") + middle).hexdigest()
+    size = recording.seek(0, os.SEEK_END)
+    recording.seek(size // 2)
+    return hashlib.sha256(size.to_bytes(8, "big") + recording.read(GLIMPSE)).hexdigest()
 
 
 def claim_folder(
